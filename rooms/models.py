@@ -1,0 +1,99 @@
+"""The room as data: participants, invitations, settings, chat lines, the whole state.
+
+Only `rooms.room` changes a state, by applying events; everyone else reads. Frozen dataclasses, so
+that a state handed out never changes under its reader. Times are seconds since the Unix epoch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class RoomKind(StrEnum):
+    INTERCLASS = "interclass"
+    COMMUNITY = "community"
+    CONSULTATION = "consultation"
+
+
+class Role(StrEnum):
+    HOST = "host"
+    CLASS = "class"
+    PUPIL = "pupil"
+    GUEST = "guest"
+    OBSERVER = "observer"
+
+
+class ParticipantStatus(StrEnum):
+    WAITING = "waiting"
+    ADMITTED = "admitted"
+    DENIED = "denied"
+    LEFT = "left"
+    """Left by themselves: may come back with their token."""
+    REMOVED = "removed"
+    """By a host, or their invitation was revoked: never comes back with that token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    id: str
+    name: str
+    role: Role
+    status: ParticipantStatus
+    invitation_id: str | None
+    """None: the maker of the room."""
+    label: str
+    created_at: float
+    """When they asked to come in: the lobby's order."""
+    joined_at: float | None = None
+    """When they were admitted."""
+    connected: bool = False
+    hand_raised_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSettings:
+    lobby_roles: frozenset[Role] = frozenset({Role.GUEST})
+    chat_enabled: bool = True
+    writing_enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLine:
+    id: str
+    participant_id: str
+    name: str
+    text: str
+    sent_at: float
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    id: str
+    room_id: str
+    code: str
+    """As shown: `lune-renard-42`."""
+    role: Role
+    label: str
+    lobby: bool
+    created_at: float
+    expires_at: float
+    uses_left: int | None
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """Everything a room remembers but its chat and its documents."""
+
+    id: str
+    name: str
+    kind: RoomKind
+    created_at: float
+    seq: int = 0
+    """Number of the last applied event."""
+    settings: RoomSettings = field(default_factory=RoomSettings)
+    participants: Mapping[str, Participant] = field(default_factory=dict)
+    """By id, every participant that the room remembers, whatever its status."""
+    last_active_at: float = 0.0
+    """For retention."""

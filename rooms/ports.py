@@ -1,0 +1,134 @@
+"""Contracts of what lies outside the domain: the store and the bus.
+
+`server.storage` and `server.bus` implement them; each has twins and one test suite for all.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rooms.models import ChatLine, Invitation, RoomState
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be read or written now (locked, full, gone); trying again may help."""
+
+
+# --- documents ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentKey:
+    room_id: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientBinding:
+    """A Yjs client id belongs to the participant that first used it, for ever."""
+
+    client_id: int
+    participant_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentAppend:
+    """One flush of one document."""
+
+    key: DocumentKey
+    update: bytes
+    """Yjs update v1: what arrived since the last flush, as received (merged)."""
+    bindings: Sequence[ClientBinding] = ()
+    """Client ids used for the first time in this flush."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """Everything known of a document, oldest first."""
+
+    snapshot: bytes | None
+    """A Yjs update v1 that stands for every update up to `snapshot_seq`."""
+    snapshot_seq: int
+    updates: Sequence[bytes]
+    """The updates after the snapshot, in the order they were appended."""
+    last_seq: int
+    """Number of the last update contained here; 0 when there is nothing."""
+    bindings: Mapping[int, str] = field(default_factory=dict)
+    """client id → participant id"""
+
+
+class DocumentStore(Protocol):
+    async def load_document(self, key: DocumentKey) -> StoredDocument:
+        """Raises: StoreUnavailable. An unknown document is an empty one."""
+
+    async def append_updates(self, appends: Sequence[DocumentAppend]) -> Sequence[int]:
+        """All of them in one transaction, durable at the configured level when it returns; the
+        sequence number of each (they rise per document). Raises: StoreUnavailable, and then
+        nothing of the batch is stored."""
+
+    async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
+        """Replace everything up to and including `up_to_seq` by the snapshot, in one
+        transaction. Does nothing when a snapshot of a later seq is there. Raises: StoreUnavailable."""
+
+    async def list_documents(self, room_id: str) -> Sequence[str]: ...
+
+
+# --- rooms -------------------------------------------------------------------------------------
+
+
+class RoomStore(Protocol):
+    async def create_room(self, state: RoomState) -> None:
+        """Raises: StoreUnavailable."""
+
+    async def load_room(self, room_id: str) -> RoomState | None:
+        """The newest saved state. Raises: StoreUnavailable."""
+
+    async def save_room(self, state: RoomState) -> None:
+        """Overwrites; a state with a smaller `seq` than the stored one is ignored.
+        Raises: StoreUnavailable."""
+
+    async def save_invitation(self, invitation: Invitation) -> None:
+        """Insert or overwrite. Raises: StoreUnavailable; ValueError when its code is already
+        used by another live invitation."""
+
+    async def load_invitation(self, invitation_id: str) -> Invitation | None: ...
+
+    async def find_invitation_by_code(self, code: str) -> Invitation | None:
+        """By the folded code (`rooms.invitations.fold_code`), live invitations only."""
+
+    async def take_invitation_use(self, invitation_id: str, now: float) -> Invitation | None:
+        """Atomically take one use; None when it is unknown, expired, revoked or used up."""
+
+    async def list_invitations(self, room_id: str) -> Sequence[Invitation]: ...
+
+    async def append_chat(self, room_id: str, line: ChatLine) -> None: ...
+
+    async def load_chat(self, room_id: str, limit: int) -> Sequence[ChatLine]:
+        """The newest `limit` lines, oldest first."""
+
+    async def forget_before(self, now: float) -> int:
+        """Delete what its retention no longer covers; how many rows went."""
+
+
+class Store(RoomStore, DocumentStore, Protocol):
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    async def check(self) -> None:
+        """Raises: StoreUnavailable when a write would fail now (for /readyz)."""
+
+
+# --- bus ---------------------------------------------------------------------------------------
+
+BusHandler = Callable[[bytes], Awaitable[None]]
+
+
+class Subscription(Protocol):
+    async def cancel(self) -> None: ...
+
+
+class Bus(Protocol):
+    """Joins instances. At most once: whoever subscribes must be able to repair a gap."""
+
+    async def publish(self, topic: str, message: bytes) -> None: ...
+    async def subscribe(self, topic: str, handler: BusHandler) -> Subscription: ...
+    async def close(self) -> None: ...

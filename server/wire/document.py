@@ -1,0 +1,39 @@
+"""Socket.IO: documents. The binary messages are those of the y-websocket endpoint."""
+
+from typing import Literal
+
+import msgspec
+
+from server.wire.common import DocumentName
+
+
+class OpenDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`document_open`: the connection becomes a reader of the document. Answered with
+    DocumentOpened; the server's sync step 1 and awareness follow as `document_message`."""
+
+    document: DocumentName
+
+
+class DocumentOpened(msgspec.Struct, kw_only=True):
+    document: DocumentName
+    can_write: bool
+
+
+class CloseDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`document_close`"""
+
+    document: DocumentName
+
+
+class DocumentClosed(msgspec.Struct, kw_only=True):
+    """`document_closed`: the server closed this document for the connection; `code` is one of the
+    close codes of docs/protocol.md. After `resync` the client opens it again."""
+
+    document: DocumentName
+    code: int
+    reason: Literal["resync", "forbidden", "too-large", "malformed", "limit", "draining", "unavailable"]
+
+
+# `document_message` has two arguments in both directions: the document's name (str) and one
+# y-protocols message (binary): sync (0), awareness (1), auth (2), query awareness (3), and
+# Passerelle's own: 100 saved(varUint count), 101 unsaved(varUint count).

@@ -1,0 +1,91 @@
+"""Bodies of the HTTP API."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from server.wire.common import MAX_TOKEN_CHARACTERS, DisplayName, Identifier, Timestamp
+
+RoomKind = Literal["interclass", "community", "consultation"]
+RoleName = Literal["host", "class", "pupil", "guest", "observer"]
+
+
+class CreateRoom(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`POST /api/rooms`."""
+
+    name: DisplayName
+    kind: RoomKind = "interclass"
+    host_name: DisplayName | None = None
+    """What the host is called in the room; the page asks for it."""
+
+
+class RoomSummary(msgspec.Struct, kw_only=True):
+    id: Identifier
+    name: str
+    kind: RoomKind
+
+
+class RoomCreated(msgspec.Struct, kw_only=True):
+    """201 of `POST /api/rooms`."""
+
+    room: RoomSummary
+    token: str
+    """The host's join token."""
+    participant_id: Identifier
+    url: str
+    """The host's link; the token is in its fragment, which no log sees."""
+
+
+class CreateInvitation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`POST /api/rooms/{room}/invitations`."""
+
+    role: RoleName
+    label: Annotated[str, Meta(max_length=60)] = ""
+    """What the host sees beside whoever used it: "Musée", "5e année, Rimouski"."""
+    expires_in_s: Annotated[int, Meta(ge=60, le=366 * 86_400)] | None = None
+    """None: the server's default, 30 days."""
+    uses: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """How many participants may still be made with it; None: no limit but the room's."""
+    lobby: bool | None = None
+    """Whether who comes with it waits to be admitted; None: the role's default (guests wait)."""
+
+
+class Invitation(msgspec.Struct, kw_only=True):
+    """201 of the above, and an entry of `GET /api/rooms/{room}/invitations`."""
+
+    id: Identifier
+    url: str
+    code: str
+    """Two French words and two digits, like `lune-renard-42`; typed without accents or case."""
+    role: RoleName
+    label: str
+    lobby: bool
+    created_at: Timestamp
+    expires_at: Timestamp
+    uses_left: int | None
+    revoked: bool
+
+
+class InvitationList(msgspec.Struct, kw_only=True):
+    invitations: list[Invitation]
+
+
+class Join(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`POST /api/join`: exactly one of `invitation` and `code`."""
+
+    name: DisplayName
+    invitation: Annotated[str, Meta(max_length=64)] | None = None
+    code: Annotated[str, Meta(max_length=64)] | None = None
+    resume: Annotated[str, Meta(max_length=MAX_TOKEN_CHARACTERS)] | None = None
+    """The token of an earlier join of the same invitation, valid or expired: who comes back is
+    the same participant (a removed one stays removed)."""
+
+
+class Joined(msgspec.Struct, kw_only=True):
+    """200 of `POST /api/join`."""
+
+    token: str
+    room: RoomSummary
+    participant_id: Identifier
+    state: Literal["admitted", "waiting"]

@@ -1,0 +1,1 @@
+"""WebRTC: negotiation, ICE and TURN credentials, media engines."""
