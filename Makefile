@@ -1,0 +1,80 @@
+# make run: everything a fresh machine needs, then the server. make test: everything, then all tests.
+PYTHON ?= python3
+V := .venv
+BIN := $(V)/bin
+PAGE := server/static/index.html
+PAGE_SOURCES := $(shell find client_sdk/browser/src client_sdk/classroom -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
+NPM_MANIFESTS := $(wildcard client_sdk/package.json client_sdk/package-lock.json client_sdk/browser/package.json client_sdk/classroom/package.json)
+NODE := scripts/with-node.sh
+
+.PHONY: run test test-long check test-python test-typescript services lock generate format clean help
+
+help:
+	@echo 'make run   install what is missing and serve on http://localhost:8080'
+	@echo 'make test  install what is missing and run every check and test'
+
+run: $(BIN)/.runtime $(PAGE)
+	@exec $(BIN)/python -m server
+
+test: check test-typescript test-python
+
+test-python: services $(BIN)/.dev $(PAGE)
+	$(BIN)/pytest -m 'not long' $(PYTEST_ARGS)
+
+test-long: services $(BIN)/.dev $(PAGE)
+	$(BIN)/pytest --timeout=3600 $(PYTEST_ARGS)
+
+# Whatever should stop a change before its tests run.
+check: $(BIN)/.dev client_sdk/node_modules/.ok
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(NODE) $(BIN)/python -m server.wire.generate --check
+	$(NODE) npm --prefix client_sdk run --silent lint
+
+test-typescript: $(BIN)/.dev client_sdk/node_modules/.ok
+	$(NODE) npm --prefix client_sdk test --silent
+
+format: $(BIN)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(BIN)/.dev client_sdk/node_modules/.ok
+	$(NODE) $(BIN)/python -m server.wire.generate
+
+# Browsers and servers that the tests start themselves, on free ports of the loopback interface.
+services:
+	@scripts/install-services.sh
+
+$(BIN)/.uv: requirements/bootstrap.txt scripts/check-python.sh
+	@scripts/check-python.sh $(PYTHON)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(V)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@touch $@
+
+$(BIN)/.runtime: $(BIN)/.uv requirements/runtime.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(BIN)/.dev: $(BIN)/.runtime requirements/dev.txt client_sdk/python/pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable client_sdk/python
+	@touch $@
+
+client_sdk/node_modules/.ok: $(BIN)/.runtime $(NPM_MANIFESTS)
+	cd client_sdk && PUPPETEER_SKIP_DOWNLOAD=1 ../$(NODE) npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+$(PAGE): client_sdk/node_modules/.ok $(PAGE_SOURCES)
+	$(NODE) npm --prefix client_sdk run --silent build
+	@touch $@
+
+# New versions: edit requirements/*.in, then this. Hashes, no address of any registry.
+lock: $(BIN)/.uv
+	for set in bootstrap runtime dev node; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    --output-file requirements/$$set.txt requirements/$$set.in || exit 1; done
+
+clean:
+	rm -rf $(V) client_sdk/node_modules client_sdk/*/node_modules client_sdk/*/dist server/static build dist

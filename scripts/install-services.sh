@@ -1,0 +1,29 @@
+#!/bin/sh
+# What the tests drive besides Python and Node: real browsers and a real TURN server.
+# As root on a machine with apt it installs what is missing; elsewhere it names it.
+set -eu
+missing=
+need() { # a binary, the Debian package that has it
+  command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need chromium chromium
+need firefox-esr firefox-esr
+need turnserver coturn
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+  echo "The tests need:$missing" >&2
+  echo "Debian or Ubuntu: sudo apt-get install --no-install-recommends$missing" >&2
+  exit 1
+fi
+echo "Installing for the tests:$missing"
+# Debian starts a service when its package is installed; the tests start their own, so this
+# policy (exit 101: not allowed) holds it back. An administrator's own policy stays.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  printf '#!/bin/sh\nexit 101\n' > $policy
+  chmod 755 $policy
+  trap 'rm -f $policy' EXIT
+fi
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of packages
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -1,0 +1,30 @@
+"""Fixtures and settings of every test.
+
+A test waits for an event with a deadline, never for a time. Every deadline is a multiple of
+`SECOND`, which PASSERELLE_TEST_TIME_SCALE stretches on a slow machine.
+"""
+
+import gc
+import os
+from collections.abc import Iterator
+
+import pytest
+
+SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own configuration must not change what a test sees."""
+    for name in list(os.environ):
+        if name.startswith("PASSERELLE_") and not name.startswith("PASSERELLE_TEST_"):
+            monkeypatch.delenv(name)
+    for name in ("REDIS_URL", "DATABASE_URL", "JANUS_URLS", "TURN_URLS", "TURN_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """Sockets and tasks that a test forgot are reported in that test, not in a later one."""
+    yield
+    gc.collect(0)
