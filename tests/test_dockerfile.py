@@ -1,0 +1,44 @@
+"""The image cannot be built without a Docker engine; what can be checked of it is checked."""
+
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+
+
+def test_everything_that_is_copied_from_the_checkout_exists() -> None:
+    for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE):
+        *sources, _target = shlex.split(line)
+        for source in sources:
+            assert (ROOT / source).exists(), source
+
+
+def test_runs_without_root_and_checks_its_health() -> None:
+    last_stage = DOCKERFILE.split("\nFROM ")[-1]
+    assert re.search(r"^USER passerelle$", last_stage, re.MULTILINE)
+    assert "HEALTHCHECK" in last_stage
+    assert "/healthz" in last_stage
+
+
+def test_the_installed_wheel_has_the_page_and_the_command(tmp_path: Path) -> None:
+    """The step `pip install .` of the image, into a folder of its own."""
+    subprocess.run(
+        [
+            sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-build-isolation",
+            "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT),
+        ],
+        check=True,
+        timeout=120,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("passerelle-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "server/static/index.html" in names
+    assert "rooms/room.py" in names
+    assert "signaling/engines/sfu/worker.py" in names
+    assert any(name.endswith("entry_points.txt") for name in names)
+    assert not any(name.startswith(("tests/", "client_sdk/", "data/")) for name in names)
