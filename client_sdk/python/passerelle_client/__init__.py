@@ -1,0 +1,17 @@
+"""Join a Passerelle room from Python: hear its events, write in its documents, send and receive media."""
+
+from passerelle_client.api import PasserelleApi
+from passerelle_client.document import SaveState, SharedDocument
+from passerelle_client.errors import Disconnected, PasserelleError, Refused, Removed
+from passerelle_client.room import Room
+
+__all__ = [
+    "Disconnected",
+    "PasserelleApi",
+    "PasserelleError",
+    "Refused",
+    "Removed",
+    "Room",
+    "SaveState",
+    "SharedDocument",
+]

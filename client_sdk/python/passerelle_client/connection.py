@@ -1,0 +1,182 @@
+"""The Socket.IO connection: opened again for as long as it makes sense, with a spread."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import engineio.payload
+import socketio
+import socketio.exceptions
+
+from passerelle_client.emitter import Emitter
+from passerelle_client.errors import Disconnected, Refused
+
+logger = logging.getLogger("passerelle_client")
+
+ConnectionState = Literal["connecting", "connected", "reconnecting", "closed"]
+Transport = Literal["websocket", "polling"]
+
+CONNECT_TIMEOUT_S = 10.0
+ACKNOWLEDGEMENT_TIMEOUT_S = 10.0
+FIRST_DELAY_S = 0.3
+LONGEST_DELAY_S = 5.0
+FINAL_REFUSALS = frozenset({"token-invalid", "token-expired", "removed", "not-found", "denied"})
+"""Codes after which trying the same token again is of no use."""
+
+# python-engineio drops a whole polling answer of more than 16 packets; a server that flushes a
+# class of writers sends more. It is a class attribute: there is no setting for one client.
+engineio.payload.Payload.max_decode_packets = max(engineio.payload.Payload.max_decode_packets, 4_096)
+
+
+def reconnection_delay_s(attempt: int, spread: float) -> float:
+    """Exponential, bounded, and spread over its whole length, so that a class does not come back
+    in one instant. `attempt` counts from 0; `spread` is in [0, 1)."""
+    longest = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2**attempt)
+    return longest * (0.5 + spread / 2)
+
+
+class Connection(Emitter):
+    """Events: `state` (ConnectionState), `opened` (transport), `lost` (), `refused` (Refused),
+    and `message` (event name, arguments)."""
+
+    def __init__(self, url: str, token: Callable[[], str], transports: Sequence[Transport]) -> None:
+        super().__init__()
+        self._url = url
+        self._token = token
+        self._transports = list(transports)
+        self._client: socketio.AsyncClient | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._hint_s: float | None = None
+        self.state: ConnectionState = "connecting"
+        self.transport: Transport | None = None
+        """Of the present connection; it may move from polling to websocket."""
+
+    def open(self) -> None:
+        """Begin; what happens comes as events."""
+        self._task = asyncio.create_task(self._run(), name="passerelle connection")
+
+    async def close(self) -> None:
+        self._stop.set()
+        self._lost.set()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._drop_client()
+        self._set_state("closed")
+
+    def reconnect_after(self, delay_s: float) -> None:
+        """The server announced that it stops: wait this long before the first attempt."""
+        self._hint_s = delay_s
+
+    def send(self, event: str, *arguments: Any) -> None:
+        """Without an acknowledgement; dropped when there is no connection (the caller resyncs)."""
+        client = self._client
+        if client is None or self.state != "connected":
+            return
+        packet = client.packet_class(socketio.packet.EVENT, namespace="/", data=[event, *arguments])
+        encoded = packet.encode()
+        # As AsyncClient._send_packet does, without a coroutine for each message: engine.io's queue
+        # takes them in order at once.
+        for part in encoded if isinstance(encoded, list) else [encoded]:
+            client.eio.queue.put_nowait(engineio.packet.Packet(engineio.packet.MESSAGE, data=part))
+
+    async def call(self, event: str, payload: Any) -> Any:
+        """A command and its acknowledgement. Raises: Refused, Disconnected."""
+        client = self._client
+        if client is None or self.state != "connected":
+            raise Disconnected(self.state)
+        try:
+            answer = await client.call(event, payload, timeout=ACKNOWLEDGEMENT_TIMEOUT_S)
+        except (socketio.exceptions.TimeoutError, socketio.exceptions.BadNamespaceError) as error:
+            raise Disconnected("no answer") from error
+        if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+            error_body = answer["error"]
+            raise Refused(str(error_body.get("code")), str(error_body.get("message")), error_body.get("field"))
+        return answer
+
+    async def _run(self) -> None:
+        attempt = 0
+        while not self._stop.is_set():
+            self._set_state("connecting" if attempt == 0 and self.state == "connecting" else "reconnecting")
+            refused = await self._attempt()
+            if refused is not None and refused.code in FINAL_REFUSALS:
+                self._set_state("closed")
+                self.emit("refused", refused)
+                return
+            if self._client is not None:
+                attempt = 0
+                await self._lost.wait()
+                await self._drop_client()
+                if self._stop.is_set():
+                    return
+                self._set_state("reconnecting")
+                self.emit("lost")
+            delay_s = reconnection_delay_s(attempt, random.random())
+            if self._hint_s is not None:
+                delay_s, self._hint_s = self._hint_s * (1 + random.random()), None
+            attempt += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), delay_s)
+
+    async def _attempt(self) -> Refused | None:
+        client = socketio.AsyncClient(reconnection=False, handle_sigint=False)
+        refusals: list[Any] = []
+        self._lost = asyncio.Event()
+        client.on("connect_error", lambda data=None: refusals.append(data))
+        client.on("disconnect", lambda *_reason: self._lost.set())
+        client.on("*", lambda event, *arguments: self.emit("message", event, arguments))
+        try:
+            await client.connect(
+                self._url,
+                auth={"token": self._token()},
+                transports=self._transports,
+                wait_timeout=CONNECT_TIMEOUT_S,
+            )
+        except socketio.exceptions.ConnectionError as error:
+            await self._discard(client)
+            return _refusal(refusals, error)
+        self._client = client
+        self.transport = client.transport()
+        self._set_state("connected")
+        self.emit("opened", self.transport)
+        return None
+
+    async def _drop_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await self._discard(client)
+
+    async def _discard(self, client: socketio.AsyncClient) -> None:
+        """Close what is left of it: after a failed connection its session is still open."""
+        with contextlib.suppress(Exception):  # it is being thrown away, whatever state it is in
+            await client.disconnect()
+        with contextlib.suppress(Exception):
+            await client.eio.disconnect(abort=True)
+        http = client.eio.http
+        if http is not None and not http.closed:
+            await http.close()
+
+    def _set_state(self, state: ConnectionState) -> None:
+        if state != self.state:
+            self.state = state
+            self.emit("state", state)
+
+
+def _refusal(refusals: list[Any], error: Exception) -> Refused | None:
+    """The server's own refusal among what connect_error brought, None when the network failed."""
+    for data in refusals:
+        if isinstance(data, dict):
+            inner = data.get("data") if isinstance(data.get("data"), dict) else data
+            code = inner.get("code")
+            if isinstance(code, str):
+                return Refused(code, str(data.get("message", error)))
+            message = data.get("message")
+            if isinstance(message, str) and message in FINAL_REFUSALS:
+                return Refused(message, message)
+    return None
