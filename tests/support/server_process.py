@@ -1,0 +1,122 @@
+"""A real server process: started on a free port, killed, restarted on the same data."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+ROOT = Path(__file__).resolve().parents[2]
+SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
+READY_DEADLINE_S = 30 * SECOND
+EXIT_DEADLINE_S = 20 * SECOND
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """`python -m server` with its own data folder; the same port over its restarts."""
+
+    def __init__(self, data: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.data = data
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = dict(environment or {})
+        self._process: asyncio.subprocess.Process | None = None
+        self._log = data.parent / f"server-{self.port}.log"
+
+    @property
+    def log(self) -> str:
+        """All that it wrote, over its restarts."""
+        return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Raises: AssertionError with its output when it does not become ready."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PASSERELLE_")},
+            "PASSERELLE_PORT": str(self.port),
+            "PASSERELLE_DATA": str(self.data),
+            "PASSERELLE_MEDIA_ADDRESSES": "127.0.0.1",
+            **self._environment,
+        }
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "server", cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+        try:
+            async with asyncio.timeout(READY_DEADLINE_S):
+                await self._wait_until_ready()
+        except TimeoutError:
+            raise AssertionError(f"the server did not become ready:\n{self.log}") from None
+
+    async def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        async with aiohttp.ClientSession() as session:
+            while self._process.returncode is None:
+                try:
+                    async with session.get(f"{self.url}/readyz") as response:
+                        if response.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                # A process that starts gives no event to wait for: its port is asked again.
+                await asyncio.sleep(0.05)
+        raise AssertionError(f"the server ended with {self._process.returncode}:\n{self.log}")
+
+    async def kill(self) -> None:
+        """As a crash does."""
+        await self._signal(signal.SIGKILL)
+
+    async def terminate(self) -> int:
+        """As an administrator does; the exit code."""
+        return await self._signal(signal.SIGTERM)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def _signal(self, number: signal.Signals) -> int:
+        process = self._process
+        if process is None:
+            return 0
+        if process.returncode is None:
+            process.send_signal(number)
+        try:
+            async with asyncio.timeout(EXIT_DEADLINE_S):
+                code = await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise AssertionError(f"the server did not stop:\n{self.log[-4_000:]}") from None
+        self._process = None
+        return code
+
+    async def restart(self) -> None:
+        await self.kill()
+        await self.start()
+
+
+@asynccontextmanager
+async def running_server(tmp_path: Path, environment: Mapping[str, str] | None = None) -> AsyncIterator[ServerProcess]:
+    """A server that is ready; killed at the end if it still runs."""
+    server = ServerProcess(tmp_path / "data", environment)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.kill()
