@@ -1,0 +1,38 @@
+"""Why the server closes a document (Socket.IO) or the WebSocket it is on (y-websocket).
+
+Private-use WebSocket codes (RFC 6455 section 7.4.2) that keep the meaning of the HTTP status they end
+in, and one registered code. `docs/protocol.md` lists them with what a client does next.
+"""
+
+from typing import Final, Literal
+
+CloseReason = Literal["resync", "forbidden", "unknown", "too-large", "malformed", "limit", "draining", "unavailable"]
+
+DRAINING: Final = 1012
+"""This process is going away; come back at once (RFC 6455, service restart)."""
+MALFORMED: Final = 4400
+"""The client sent what the protocol does not allow, repeatedly or in a way that cannot be refused alone."""
+FORBIDDEN: Final = 4403
+"""The participant may not read this document (any more)."""
+UNKNOWN: Final = 4404
+"""There is no such document or room."""
+SLOW_READER: Final = 4408
+"""The connection did not drain in time; open the document again to catch up."""
+TOO_LARGE: Final = 4413
+"""One message above the limit."""
+LIMIT: Final = 4429
+"""Too much at once, or too many readers."""
+UNAVAILABLE: Final = 4503
+"""The document cannot be loaded, or no more unsaved text can be kept: come back later."""
+
+REASONS: Final[dict[int, CloseReason]] = {
+    DRAINING: "draining",
+    MALFORMED: "malformed",
+    FORBIDDEN: "forbidden",
+    UNKNOWN: "unknown",
+    SLOW_READER: "resync",
+    TOO_LARGE: "too-large",
+    LIMIT: "limit",
+    UNAVAILABLE: "unavailable",
+}
+"""The stable word of each code: what goes into a close frame or a `document_closed` event."""

@@ -1,0 +1,71 @@
+"""Every bound of the document flow, with its reason. `HubLimits` are those a deployment or a test may change."""
+
+from dataclasses import dataclass
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
+
+MAX_MESSAGE_BYTES: Final = MIB
+"""Largest message of a client: a long offline stretch in one sync step 2; what a school's proxy lets pass."""
+MAX_CLIENT_ID: Final = 2**53 - 1
+"""Yjs client ids are JavaScript integers."""
+MAX_CLOCK: Final = 2**31 - 1
+"""Clocks count characters ever typed under one client id; the engine holds them in 32 bits."""
+MAX_VALUE_DEPTH: Final = 100
+"""Nesting of one value (Any or JSON) inside an update. Editors use five levels; the engine dies of 50,000
+and a browser's `JSON.parse` of less."""
+MAX_AWARENESS_ENTRIES: Final = 2_000
+"""Entries in one awareness message. A y-websocket client repeats what it hears, so as many as readers."""
+MAX_AWARENESS_STATE_BYTES: Final = 4 * KIB
+"""One awareness state: a name, a colour and a cursor are 200 bytes; it is sent again with each key."""
+MAX_AWARENESS_DEPTH: Final = 20
+"""Nesting of one awareness state."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubLimits:
+    message_bytes: int = MAX_MESSAGE_BYTES
+    document_bytes: int = 20 * 1_000_000
+    """Largest whole state: a book with its history. Past it only deletions are taken."""
+    documents: int = 10_000
+    """Documents in memory at once."""
+    readers_per_document: int = 2_000
+    """Each costs a send for each flush."""
+    client_ids_per_connection: int = 8
+    """Awareness entries one connection may own: one a tab, a few when an editor is rebuilt."""
+    new_client_ids_per_connection: int = 10_000
+    """Yjs client ids one connection may bring: weeks of offline tabs, yet no flood of bindings."""
+    malformed_messages: int = 3
+    """At the third malformed message the connection is closed."""
+    connection_queue_bytes: int = 4 * MIB
+    """What one connection may have waiting for the next flush (or for a long scan)."""
+    waiting_bytes: int = 4 * MIB
+    """Per document, updates kept that overtook what they depend on; past it they are refused and
+    asked for again."""
+    unsaved_bytes: int = 64 * MIB
+    """Text kept in memory, over all documents, while the store fails; past it writers are sent away
+    and keep their text themselves."""
+    reader_buffer_bytes: int = 2 * MIB
+    """What may be under way to one reader; past it, it is skipped and resynchronised when it has drained."""
+    reader_drain_s: float = 30.0
+    """A reader that has not drained by then is closed."""
+    gather_per_send_s: float = 50e-6
+    """After a flush of n sends, the next waits n times this: what a send costs, ten times over, so
+    fan-out cannot fill the process; a class of 30 waits 1.5 ms."""
+    gather_max_s: float = 0.015
+    """And never longer than this."""
+    store_timeout_s: float = 5.0
+    """An append that takes longer counts as failed (and is repeated: appends are idempotent)."""
+    store_retry_s: float = 1.0
+    """Pause between attempts while the store fails."""
+    idle_document_s: float = 60.0
+    """A document leaves memory this long after its last reader."""
+    log_entries: int = 500
+    """A log longer than this is compacted into a snapshot in the background."""
+    log_bytes: int = 512 * KIB
+    """Likewise, by size (or half the snapshot's size, if that is more)."""
+    inline_compaction_bytes: int = 256 * KIB
+    """Up to this much, building the state takes under 10 ms and is done here; above, in a process."""
+    housekeeping_s: float = 0.1
+    """Pause between looks at slow readers and idle documents."""

@@ -1,0 +1,48 @@
+"""Contracts between the document hub and the transports: who reads, and with what rights."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Reader(Protocol):
+    """One connection's view of one document, made by a transport adapter.
+
+    An adapter that can send one encoded frame to many of its connections gives its readers an
+    attribute `fan_out: FanOut`; without it (or with None) each gets `send`.
+    """
+
+    @property
+    def connection_id(self) -> str: ...
+
+    @property
+    def participant_id(self) -> str: ...
+
+    @property
+    def wants_acknowledgement(self) -> bool:
+        """True for our SDKs: they understand `saved` (100) and `unsaved` (101). A plain
+        y-websocket client must be False, or it logs an error for each."""
+
+    def send(self, message: bytes) -> None:
+        """One y-protocols message. Never blocks, never raises."""
+
+    def buffered_bytes(self) -> int:
+        """How much was sent that the network has not taken yet."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close this reader (`rooms.documents.close_codes`). Never blocks, never raises; the hub
+        has forgotten the reader already, so `OpenDocument.close` need not follow (it may)."""
+
+
+class FanOut(Protocol):
+    """Encodes a message once for many readers of one adapter."""
+
+    def broadcast(self, readers: Sequence[Reader], message: bytes) -> None:
+        """As `send` to each. Never blocks, never raises."""
+
+
+class DocumentAccess(Protocol):
+    """What this participant may do with this document, asked anew each time."""
+
+    def can_read(self) -> bool: ...
+
+    def can_write(self) -> bool: ...
