@@ -1,0 +1,48 @@
+"""Real Chromium (Debian's), headless, one process for each person: each has a camera and a microphone of
+its own."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from playwright.async_api import Browser, async_playwright
+
+from tests.support.fake_media import FakeDevice
+
+FLAGS = [
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    "--allow-loopback-in-peer-connection",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+]
+
+
+def chromium_path() -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "no Chromium here: make services"
+    return path
+
+
+@asynccontextmanager
+async def launched_chromium(
+    device: FakeDevice | None = None, folder: Path | None = None, *extra_flags: str
+) -> AsyncIterator[Browser]:
+    """A browser of its own; `device` gives it a camera and a microphone from files in `folder`."""
+    flags = [*FLAGS, *extra_flags]
+    if device is not None:
+        assert folder is not None
+        camera, microphone = device.write(folder)
+        flags += [f"--use-file-for-fake-video-capture={camera}", f"--use-file-for-fake-audio-capture={microphone}"]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium_path(), chromium_sandbox=False, args=flags)
+        try:
+            yield browser
+        finally:
+            await browser.close()
