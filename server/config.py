@@ -1,0 +1,426 @@
+"""Configuration: one table of settings, read once from the environment.
+
+`SETTINGS` is the only place that knows a variable; `load_settings`, docs/configuration.md
+(`server.configuration_page`) and `passerelle check-config` all follow it. Nothing else in the
+house reads the environment. A secret may also come from a file, named by the variable `…_FILE`.
+"""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+Durability = Literal["process", "power"]
+LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_SECRET_BYTES = 4_096
+"""Longest content of a `…_FILE`: a key, never a whole disk given by mistake."""
+MAX_LIST_ENTRIES = 64
+"""Longest list in a variable: addresses, origins, servers of one installation."""
+MIN_API_KEY_CHARACTERS = 16
+"""A shorter key could be guessed over the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one variable, in a sentence for the administrator (French, then English)."""
+
+    variable: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.sentence}"
+
+
+class ConfigurationError(Exception):
+    """The environment cannot be used. `problems` names every variable that is wrong, not the first."""
+
+    code = "configuration-error"
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the administrator chose; made by `load_settings`, or in tests by keyword."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """0 takes any free port; the address that is printed names it."""
+    data: Path = Path("data")
+    """Folder of everything that must outlive the process."""
+    api_key: str | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
+    database_url: str | None = field(default=None, repr=False)
+    durability: Durability = "process"
+    media_workers: int = 1
+    media_addresses: tuple[str, ...] = ()
+    """Addresses that media bind to and offer; empty: every address of the machine."""
+    janus_urls: tuple[str, ...] = ()
+    turn_urls: tuple[str, ...] = ()
+    turn_secret: str | None = field(default=None, repr=False)
+    public_url: str | None = None
+    """Where people reach the server, without a final slash; None: what is in their request."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins, besides the server's own, whose pages may connect."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Whose X-Forwarded-For is believed."""
+    shutdown_s: float = 8.0
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`: "localhost", 127.0.0.0/8, ::1 (with or without brackets)."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+# --- reading one value: each raises ValueError with the end of a sentence -------------------------
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _api_key(value: str) -> str:
+    if len(value) < MIN_API_KEY_CHARACTERS:
+        raise ValueError(f"au moins {MIN_API_KEY_CHARACTERS} caractères / at least {MIN_API_KEY_CHARACTERS} characters")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("lettres, chiffres et signes ASCII sans espace / ASCII letters, digits and signs, no space")
+    return value
+
+
+def _host(value: str) -> str:
+    if value.lower() == "localhost":
+        return value.lower()
+    try:
+        return str(ipaddress.ip_address(value.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        raise ValueError("une adresse IP ou localhost / an IP address or localhost") from None
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not value.isascii() or not value.isdigit() or len(value) > 9 or not low <= int(value) <= high:
+            raise ValueError(f"un entier de {low} à {high} / an integer from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not low <= number <= high:
+            raise ValueError(f"des secondes, de {low:g} à {high:g} / seconds, from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.lower() not in allowed:
+            raise ValueError(f"une valeur parmi {', '.join(allowed)} / one of {', '.join(allowed)}")
+        return value.lower()
+
+    return parse
+
+
+def _list_of(parse_entry: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    def parse(value: str) -> tuple[Any, ...]:
+        entries = [entry.strip() for entry in value.split(",") if entry.strip()]
+        if len(entries) > MAX_LIST_ENTRIES:
+            raise ValueError(f"au plus {MAX_LIST_ENTRIES} valeurs / at most {MAX_LIST_ENTRIES} values")
+        return tuple(parse_entry(entry) for entry in entries)
+
+    return parse
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("des adresses IP séparées par des virgules / IP addresses separated by commas") from None
+
+
+def _network(value: str) -> Network:
+    try:
+        return ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("des réseaux comme 10.0.0.0/8 / networks such as 10.0.0.0/8") from None
+
+
+def _url(schemes: tuple[str, ...], example: str, *, origin_only: bool = False) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        wrong = ValueError(f"une adresse comme {example} / an address such as {example}")
+        try:
+            parts = urlsplit(value)
+            parts.port  # noqa: B018 - raises ValueError when it is not a number
+        except ValueError:
+            raise wrong from None
+        if parts.scheme not in schemes or not parts.hostname or parts.query or parts.fragment or parts.username:
+            raise wrong
+        if origin_only and parts.path not in ("", "/"):
+            raise wrong
+        return value.rstrip("/")
+
+    return parse
+
+
+def _turn_url(value: str) -> str:
+    """RFC 7065: `turn:host:port?transport=udp`."""
+    scheme, _, rest = value.partition(":")
+    if scheme not in ("stun", "stuns", "turn", "turns") or not rest or any(c.isspace() for c in value):
+        raise ValueError("comme turn:turn.example.org:3478?transport=udp / such as the same")
+    return value
+
+
+# --- the table -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable: how it is called, read, and explained."""
+
+    name: str
+    attribute: str
+    parse: Callable[[str], Any]
+    type_fr: str
+    type_en: str
+    meaning_fr: str
+    meaning_en: str
+    secret: bool = False
+    """May also be given as `NAME_FILE`; never shown."""
+    default_fr: str | None = None
+    """What stands in the table instead of the attribute's default, where that would say too little."""
+    default_en: str | None = None
+
+
+_WHOLE_MACHINE_FR = "toutes celles de la machine"
+_WHOLE_MACHINE_EN = "all of the machine's"
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "PASSERELLE_HOST", "host", _host, "adresse", "address",
+        "Adresse où le serveur écoute. Ailleurs que sur cette machine, créer une salle exige `PASSERELLE_API_KEY`.",
+        "Address to listen on. Other than this machine's own, making a room needs `PASSERELLE_API_KEY`.",
+    ),
+    Setting(
+        "PASSERELLE_PORT", "port", _integer(0, 65_535), "entier", "integer",
+        "Port HTTP ; 0 en prend un libre.", "HTTP port; 0 takes a free one.",
+    ),
+    Setting(
+        "PASSERELLE_DATA", "data", Path, "dossier", "folder",
+        "Tout ce qui doit survivre : base SQLite, clé des jetons. C'est ce dossier que l'on sauvegarde.",
+        "All that must last: the SQLite file, the key of the tokens. This folder is what to back up.",
+        default_fr="./data", default_en="./data",
+    ),
+    Setting(
+        "PASSERELLE_API_KEY", "api_key", _api_key, "secret", "secret",
+        "Clé demandée pour créer une salle (`Authorization: Bearer …`). Sans elle : depuis cette machine seulement.",
+        "Key asked for to make a room (`Authorization: Bearer …`). Without it, only this machine may make one.",
+        secret=True,
+    ),
+    Setting(
+        "PASSERELLE_PUBLIC_URL", "public_url",
+        _url(("http", "https"), "https://passerelle.example.org"), "adresse web", "web address",
+        "Adresse publique, celle des liens d'invitation, quand un mandataire est devant le serveur.",
+        "Public address, the one of invitation links, when a proxy stands before the server.",
+        default_fr="celle de la requête", default_en="that of the request",
+    ),
+    Setting(
+        "PASSERELLE_ALLOWED_ORIGINS", "allowed_origins",
+        _list_of(_url(("http", "https"), "https://ecole.example.org", origin_only=True)), "liste", "list",
+        "Autres sites dont les pages peuvent se connecter ; le sien l'est toujours.",
+        "Other sites whose pages may connect; its own always may.",
+    ),
+    Setting(
+        "PASSERELLE_TRUSTED_PROXIES", "trusted_proxies", _list_of(_network), "liste", "list",
+        "Réseaux des mandataires dont on croit `X-Forwarded-For`. Tout autre en-tête de ce nom est ignoré.",
+        "Networks of the proxies whose `X-Forwarded-For` is believed. From anyone else it is ignored.",
+    ),
+    Setting(
+        "PASSERELLE_DURABILITY", "durability", _choice("process", "power"), "`process`, `power`", "`process`, `power`",
+        "Ce que « enregistré » promet : survivre à l'arrêt brutal du serveur, ou aussi à une panne de courant (lent).",
+        "What “saved” promises: to outlive a crash of the server, or a power cut as well (slower).",
+    ),
+    Setting(
+        "PASSERELLE_MEDIA_WORKERS", "media_workers", _integer(1, 64), "entier", "integer",
+        "Processus qui relaient son et image.", "Processes that forward sound and picture.",
+    ),
+    Setting(
+        "PASSERELLE_MEDIA_ADDRESSES", "media_addresses", _list_of(_address), "liste", "list",
+        "Adresses IP où passent son et image, proposées aux navigateurs. `127.0.0.1` seul suffit pour essayer.",
+        "IP addresses that carry sound and picture, offered to browsers. `127.0.0.1` alone will do for a trial.",
+        default_fr=_WHOLE_MACHINE_FR, default_en=_WHOLE_MACHINE_EN,
+    ),
+    Setting(
+        "TURN_URLS", "turn_urls", _list_of(_turn_url), "liste", "list",
+        "Relais TURN (et STUN) pour les réseaux qui bloquent l'UDP.",
+        "TURN relays (and STUN) for networks that block UDP.",
+    ),
+    Setting(
+        "TURN_SECRET", "turn_secret", _text, "secret", "secret",
+        "Secret partagé avec le relais TURN (`static-auth-secret` de coturn) : il signe des identifiants brefs.",
+        "Secret shared with the TURN relay (coturn's `static-auth-secret`): it signs short-lived credentials.",
+        secret=True,
+    ),
+    Setting(
+        "PASSERELLE_SHUTDOWN_S", "shutdown_s", _seconds(0.5, 300), "secondes", "seconds",
+        "Temps laissé à l'arrêt pour enregistrer et prévenir les pages.",
+        "Time left at the end to save and to tell the pages.",
+    ),
+    Setting(
+        "PASSERELLE_LOG_LEVEL", "log_level", _choice("debug", "info", "warning", "error"),
+        "`debug`, `info`, `warning`, `error`", "`debug`, `info`, `warning`, `error`",
+        "À partir de quelle gravité le journal écrit.", "From which severity the log writes.",
+    ),
+    Setting(
+        "PASSERELLE_LOG_FORMAT", "log_format", _choice("auto", "json", "console"),
+        "`auto`, `json`, `console`", "`auto`, `json`, `console`",
+        "Une ligne JSON par événement, ou une forme lisible ; `auto` : lisible dans un terminal.",
+        "A JSON line for each event, or one for the eye; `auto`: for the eye in a terminal.",
+    ),
+    Setting(
+        "REDIS_URL", "redis_url", _text, "secret", "secret",
+        "Pour plusieurs instances. **Pas encore dans cette version : refusé au démarrage.**",
+        "For several instances. **Not in this version yet: refused at start.**",
+        secret=True,
+    ),
+    Setting(
+        "DATABASE_URL", "database_url", _text, "secret", "secret",
+        "PostgreSQL, pour plusieurs instances. **Pas encore dans cette version : refusé au démarrage.**",
+        "PostgreSQL, for several instances. **Not in this version yet: refused at start.**",
+        secret=True,
+    ),
+    Setting(
+        "JANUS_URLS", "janus_urls", _list_of(_text), "liste", "list",
+        "Passerelles Janus. **Pas encore dans cette version : refusé au démarrage.**",
+        "Janus gateways. **Not in this version yet: refused at start.**",
+    ),
+)  # fmt: skip
+
+_NOT_YET = {
+    "REDIS_URL": "plusieurs instances ne sont pas encore possibles ; retirez cette variable"
+    " / several instances are not there yet; remove this variable",
+    "DATABASE_URL": "PostgreSQL n'est pas encore possible (les données vont dans PASSERELLE_DATA) ; retirez-la"
+    " / PostgreSQL is not there yet, data goes to PASSERELLE_DATA; remove this variable",
+    "JANUS_URLS": "Janus n'est pas encore possible ; retirez cette variable"
+    " / Janus is not there yet; remove this variable",
+}
+
+
+# --- reading all -----------------------------------------------------------------------------------
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read every setting. An empty variable counts as absent (compose files write those).
+
+    Reads the files that `…_FILE` variables name: call it before the event loop runs.
+
+    Raises: ConfigurationError, naming every variable that is wrong.
+    """
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for setting in SETTINGS:
+        try:
+            given = _given(setting, environ)
+            if given is not None:
+                values[setting.attribute] = setting.parse(given)
+        except ValueError as error:
+            problems.append(Problem(setting.name, str(error)))
+            continue
+        if given is not None and setting.name in _NOT_YET:
+            problems.append(Problem(setting.name, _NOT_YET[setting.name]))
+    problems.extend(_contradictions(values))
+    if problems:
+        raise ConfigurationError(tuple(problems))
+    return Settings(**values)
+
+
+def _given(setting: Setting, environ: Mapping[str, str]) -> str | None:
+    value = environ.get(setting.name, "").strip()
+    if not setting.secret:
+        return value or None
+    path = environ.get(f"{setting.name}_FILE", "").strip()
+    if not path:
+        return value or None
+    if value:
+        raise ValueError(f"donnez {setting.name} ou {setting.name}_FILE, pas les deux / give one of the two, not both")
+    return _read_secret(path)
+
+
+def _read_secret(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"le fichier ne peut être lu / the file cannot be read: {error.strerror}") from None
+    if len(content) > MAX_SECRET_BYTES:
+        raise ValueError(f"fichier de plus de {MAX_SECRET_BYTES} octets / file of more than {MAX_SECRET_BYTES} bytes")
+    try:
+        secret = content.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        raise ValueError("le fichier n'est pas du texte / the file is not text") from None
+    if not secret:
+        raise ValueError("le fichier est vide / the file is empty")
+    return secret
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[Problem]:
+    relays = [url for url in values.get("turn_urls", ()) if url.startswith("turn")]
+    if relays and not values.get("turn_secret"):
+        return [Problem("TURN_SECRET", "demandé par TURN_URLS / asked for by TURN_URLS")]
+    return []
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like ours and are not (a misspelling is never silently ignored).
+    PASSERELLE_TEST_… belong to the tests."""
+    known = {setting.name for setting in SETTINGS} | {f"{s.name}_FILE" for s in SETTINGS if s.secret}
+    return sorted(
+        name
+        for name in environ
+        if name.startswith("PASSERELLE_") and not name.startswith("PASSERELLE_TEST_") and name not in known
+    )
+
+
+def describe(settings: Settings) -> list[tuple[str, str]]:
+    """Each variable and its value as it may be shown: secrets only say whether they are there."""
+    rows = []
+    for setting in SETTINGS:
+        value = getattr(settings, setting.attribute)
+        if setting.secret:
+            shown = "(secret)" if value else "—"
+        elif isinstance(value, tuple):
+            shown = ", ".join(str(entry) for entry in value) or "—"
+        else:
+            shown = "—" if value is None else str(value)
+        rows.append((setting.name, shown))
+    return rows
+
+
+def default_of(setting: Setting) -> Any:
+    """The attribute's default in `Settings`."""
+    return next(entry.default for entry in fields(Settings) if entry.name == setting.attribute)
