@@ -13,7 +13,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,8 +36,8 @@ CLOCK_TOLERANCE_S = 5.0
 MAX_TOKEN_CHARACTERS = 4_096
 """As on the wire; checked before anything is decoded."""
 
-_AUDIENCE = "passerelle"
-_ISSUER = "passerelle"
+_AUDIENCE: Final = "passerelle"
+_ISSUER: Final = "passerelle"
 _ALGORITHM = "HS256"
 _KEY_BYTES = 32
 _KEY_FILE = "token.key"

@@ -1,0 +1,177 @@
+"""What the process counts, for `GET /metrics` (Prometheus text format).
+
+An own registry, so that two servers in one test process do not meet. No label ever holds an id,
+a name or a path: label values come from small fixed sets, and whatever is outside becomes "other".
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+ROLES = frozenset({"host", "class", "pupil", "guest", "observer"})
+TRANSPORTS = frozenset({"websocket", "polling", "yjs"})
+"""Socket.IO over each of its transports, and the y-websocket endpoint."""
+ENGINES = frozenset({"p2p", "sfu", "janus"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "other"
+MAX_ROUTES = 64
+"""Route templates that get a label of their own: a few times what the server has."""
+MAX_CODES = 128
+"""Error codes that get a label of their own."""
+
+_FLUSH_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+_REQUEST_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+LAG_SAMPLE_S = 0.25
+"""How often the event loop's lag is measured."""
+
+
+class Metrics:
+    """Every metric of the process; set and counted by whoever knows, through the methods below."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=registry)
+        self._rooms = Gauge("passerelle_rooms", "Rooms in memory.", registry=registry)
+        self._participants = Gauge(
+            "passerelle_participants", "Connected participants, by role.", ["role"], registry=registry
+        )
+        self._documents_open = Gauge("passerelle_documents_open", "Documents in memory.", registry=registry)
+        self._document_updates = Counter(
+            "passerelle_document_updates", "Document updates received and accepted.", registry=registry
+        )
+        self._unsaved_updates = Gauge(
+            "passerelle_document_unsaved_updates",
+            "Updates received that the store does not have yet.",
+            registry=registry,
+        )
+        self._flush = Histogram(
+            "passerelle_flush_seconds",
+            "From the first update of a flush to the store's answer.",
+            buckets=_FLUSH_BUCKETS_S,
+            registry=registry,
+        )
+        self._lag = Histogram(
+            "passerelle_event_loop_lag_seconds",
+            f"How late a timer of the event loop fires, sampled every {LAG_SAMPLE_S:g} s.",
+            buckets=_LAG_BUCKETS_S,
+            registry=registry,
+        )
+        self._sockets = Gauge("passerelle_sockets", "Open sockets, by transport.", ["transport"], registry=registry)
+        self._media_sessions = Gauge(
+            "passerelle_media_sessions", "Media sessions, by engine.", ["engine"], registry=registry
+        )
+        self._requests = Counter(
+            "passerelle_http_requests",
+            "HTTP requests answered, by route template, method and status.",
+            ["route", "method", "status"],
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "passerelle_http_request_seconds",
+            "From request to answer, by route template; sockets and polling not counted.",
+            ["route"],
+            buckets=_REQUEST_BUCKETS_S,
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "passerelle_refusals", "Requests, commands and sockets refused, by error code.", ["code"], registry=registry
+        )
+        self._store_errors = Counter(
+            "passerelle_store_errors", "Calls that the store could not answer.", registry=registry
+        )
+        self._store_up = Gauge(
+            "passerelle_store_up", "1 when the last check of the store went well.", registry=registry
+        )
+        self._routes: set[str] = set()
+        self._codes: set[str] = set()
+        for role in ROLES:
+            self._participants.labels(role)
+        for engine in ENGINES:
+            self._media_sessions.labels(engine)
+        for transport in TRANSPORTS:
+            self._sockets.labels(transport)
+
+    # --- gauges: the caller says how many there are now --------------------------------------------
+
+    def set_rooms(self, count: int) -> None:
+        self._rooms.set(count)
+
+    def set_participants(self, by_role: Mapping[str, int]) -> None:
+        """All roles at once; one that is not named has none."""
+        for role in ROLES:
+            self._participants.labels(role).set(by_role.get(role, 0))
+
+    def set_documents_open(self, count: int) -> None:
+        self._documents_open.set(count)
+
+    def set_unsaved_updates(self, count: int) -> None:
+        self._unsaved_updates.set(count)
+
+    def set_media_sessions(self, engine: str, count: int) -> None:
+        self._media_sessions.labels(_known(engine, ENGINES)).set(count)
+
+    def set_store_up(self, up: bool) -> None:
+        self._store_up.set(1 if up else 0)
+
+    # --- what happened ------------------------------------------------------------------------------
+
+    def socket_opened(self, transport: str) -> None:
+        self._sockets.labels(_known(transport, TRANSPORTS)).inc()
+
+    def socket_closed(self, transport: str) -> None:
+        self._sockets.labels(_known(transport, TRANSPORTS)).dec()
+
+    def count_document_updates(self, count: int = 1) -> None:
+        self._document_updates.inc(count)
+
+    def observe_flush(self, seconds: float) -> None:
+        self._flush.observe(seconds)
+
+    def observe_loop_lag(self, seconds: float) -> None:
+        self._lag.observe(max(0.0, seconds))
+
+    def count_request(self, route: str | None, method: str, status: int, seconds: float | None) -> None:
+        """`route` is the template (`/api/rooms/{room}`), never the path; None when nothing matched.
+        `seconds` None for what stays open on purpose (sockets, long polling)."""
+        label = _bounded(route, self._routes, MAX_ROUTES) if route is not None else OTHER
+        self._requests.labels(label, _known(method, METHODS), str(status)).inc()
+        if seconds is not None:
+            self._request_seconds.labels(label).observe(seconds)
+
+    def count_refusal(self, code: str) -> None:
+        """`code` is the stable code of the error answer."""
+        self._refusals.labels(_bounded(code, self._codes, MAX_CODES)).inc()
+
+    def count_store_error(self) -> None:
+        self._store_errors.inc()
+
+    def render(self) -> bytes:
+        """The body of `GET /metrics`; its type is CONTENT_TYPE."""
+        return generate_latest(self.registry)
+
+
+def _known(value: str, allowed: frozenset[str]) -> str:
+    return value if value in allowed else OTHER
+
+
+def _bounded(value: str, seen: set[str], most: int) -> str:
+    if value not in seen:
+        if len(seen) >= most:
+            return OTHER
+        seen.add(value)
+    return value
+
+
+async def watch_loop_lag(metrics: Metrics) -> None:
+    """Measure for ever how late the loop's timers fire; cancel it to stop."""
+    loop = asyncio.get_running_loop()
+    while True:
+        expected = loop.time() + LAG_SAMPLE_S
+        await asyncio.sleep(LAG_SAMPLE_S)
+        metrics.observe_loop_lag(loop.time() - expected)
