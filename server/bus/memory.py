@@ -1,0 +1,115 @@
+"""The bus of one process: every subscriber of a topic gets what is published there, in order.
+
+Each subscription has its own bounded queue and handles its messages one after the other; neither a
+slow handler nor one that fails costs the publisher or another subscriber anything. A full queue
+loses its newest message, as any bus may: whoever subscribes must be able to repair a gap.
+"""
+
+import asyncio
+from collections import deque
+
+import structlog
+
+from rooms.ports import BusHandler
+
+MAX_QUEUED_MESSAGES = 1_024
+"""Messages that wait for one subscription's handler; beyond, the newest is dropped. A handler that
+is so far behind repairs the gap anyway."""
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+"""Longest message: a whole document (20 MB) in one, and below the buffer at which Redis cuts a
+subscriber off."""
+
+_log = structlog.get_logger(__name__)
+
+
+class MemorySubscription:
+    """One handler of one topic; made by `MemoryBus.subscribe`."""
+
+    def __init__(self, bus: "MemoryBus", topic: str, handler: BusHandler) -> None:
+        self._bus = bus
+        self._topic = topic
+        self._handler = handler
+        self._queue: deque[bytes] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self.dropped = 0
+        """Messages lost because the queue was full."""
+
+    def deliver(self, message: bytes) -> None:
+        """Queue a message; the handler runs later, never inside this call."""
+        if self._cancelled:
+            return
+        if len(self._queue) >= MAX_QUEUED_MESSAGES:
+            self.dropped += 1
+            return
+        self._queue.append(message)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._drain(), name="bus subscription")
+
+    async def _drain(self) -> None:
+        # A task only while there is something to do: idle topics cost nothing.
+        try:
+            while self._queue:
+                await self._handle(self._queue.popleft())
+        finally:
+            self._task = None
+
+    async def _handle(self, message: bytes) -> None:
+        try:
+            await self._handler(message)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # Whatever it is, it is this subscriber's own: the next message may do better.
+            _log.error("bus_handler_failed", error=type(error).__name__, exc_info=True)
+
+    async def cancel(self) -> None:
+        """The handler is not called any more once this returns; one that runs is cancelled and
+        awaited (except when it is the handler itself that cancels). May be called twice."""
+        self._cancelled = True
+        self._queue.clear()
+        self._bus.forget(self._topic, self)
+        task = self._task
+        if task is None or task is asyncio.current_task():
+            return
+        task.cancel()
+        await asyncio.wait([task])
+
+
+class MemoryBus:
+    """`rooms.ports.Bus` within one event loop."""
+
+    def __init__(self) -> None:
+        self._subscriptions: dict[str, list[MemorySubscription]] = {}
+        self._closed = False
+
+    async def publish(self, topic: str, message: bytes) -> None:
+        """To every subscriber of the topic, this instance's own included. Never waits for a
+        handler. After `close` it goes nowhere. Raises: ValueError above MAX_MESSAGE_BYTES."""
+        if len(message) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"a message of {len(message)} bytes; at most {MAX_MESSAGE_BYTES}")
+        for subscription in tuple(self._subscriptions.get(topic, ())):
+            subscription.deliver(message)
+
+    async def subscribe(self, topic: str, handler: BusHandler) -> MemorySubscription:
+        """Everything published once this returned reaches `handler`, one message at a time."""
+        if self._closed:
+            raise RuntimeError("the bus is closed")
+        subscription = MemorySubscription(self, topic, handler)
+        self._subscriptions.setdefault(topic, []).append(subscription)
+        return subscription
+
+    async def close(self) -> None:
+        """Cancel every subscription."""
+        self._closed = True
+        for subscriptions in list(self._subscriptions.values()):
+            for subscription in list(subscriptions):
+                await subscription.cancel()
+
+    def forget(self, topic: str, subscription: MemorySubscription) -> None:
+        """Called by a subscription that is cancelled."""
+        subscriptions = self._subscriptions.get(topic, [])
+        if subscription in subscriptions:
+            subscriptions.remove(subscription)
+        if not subscriptions:
+            self._subscriptions.pop(topic, None)
