@@ -1,0 +1,185 @@
+"""The store of one process: an SQLite file (WAL) in the data folder.
+
+Two threads: one writes, with group commit, one reads, so that loading a long document never keeps
+"saved" waiting. A committed write survives the process however it dies (`process`:
+synchronous=NORMAL) or a power cut too (`power`: FULL, an fsync a commit). When the disk fails,
+calls raise StoreUnavailable, and work again as soon as the disk does.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from rooms.models import ChatLine, Invitation, RoomState
+from rooms.ports import DocumentAppend, DocumentKey, StoredDocument, StoreUnavailable
+from server.config import Durability
+from server.storage import sqlite_documents, sqlite_retention, sqlite_rooms
+from server.storage.folder import FolderLock, make_private_file, make_private_folder
+from server.storage.sqlite_schema import migrate
+from server.storage.sqlite_thread import DatabaseThread
+
+FILE_NAME = "passerelle.sqlite3"
+BUSY_TIMEOUT_S = 2.0
+"""How long a call waits for a lock that another program (a backup) holds, before it fails."""
+WAL_LIMIT_BYTES = 16 * 1024 * 1024
+"""The -wal file is cut back to this after a checkpoint: a moment's peak does not stay on the disk."""
+MAX_PAGES_RETURNED = 2_000
+"""Free pages (of 4 KiB) given back to the disk after forgetting: some tens of milliseconds for who writes."""
+
+_SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
+
+
+class SqliteStore:
+    """`rooms.ports.Store` in `folder/passerelle.sqlite3`. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self, folder: Path, durability: Durability = "process", clock: Callable[[], float] = time.time
+    ) -> None:
+        self.path = folder / FILE_NAME
+        self._folder = folder
+        self._durability = durability
+        self._clock = clock
+        self._lock = FolderLock(folder)
+        self._writer = DatabaseThread("store writer", self.path, self._connect_writer, writes=True)
+        self._reader = DatabaseThread("store reader", self.path, self._connect_reader, writes=False)
+
+    async def open(self) -> None:
+        """Make the folder and the file, take the folder's lock, bring the schema up to date.
+
+        Raises: StoreUnavailable (`FolderInUse`, `ForeignFile`, or the disk's failure).
+        """
+        await asyncio.get_running_loop().run_in_executor(None, self._prepare)
+        try:
+            await self._writer.open()
+            await self._reader.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    def _prepare(self) -> None:
+        try:
+            make_private_folder(self._folder)
+            self._lock.take()
+            make_private_file(self.path)
+        except OSError as error:
+            self._lock.release()
+            raise StoreUnavailable(f"{self._folder}: {error.strerror}") from error
+
+    async def close(self) -> None:
+        """What was called before is stored first. Returns when both threads have ended."""
+        await self._reader.close()
+        await self._writer.close()
+        self._lock.release()
+
+    async def check(self) -> None:
+        await self._writer.call(_write_nothing)
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = _connect(self.path)
+        try:
+            # auto_vacuum is only heeded before the first table is made.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+            # What is deleted is overwritten: a name that was forgotten is not left in a free page.
+            connection.execute("PRAGMA secure_delete = ON")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = _connect(self.path)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    # --- documents -----------------------------------------------------------------------------
+
+    async def load_document(self, key: DocumentKey) -> StoredDocument:
+        return await self._reader.call(partial(sqlite_documents.load, key=key))
+
+    async def append_updates(self, appends: Sequence[DocumentAppend]) -> Sequence[int]:
+        return await self._writer.call(partial(sqlite_documents.append, appends=tuple(appends), now=self._clock()))
+
+    async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
+        work = partial(sqlite_documents.store_snapshot, key=key, snapshot=snapshot, up_to_seq=up_to_seq)
+        await self._writer.call(work)
+
+    async def list_documents(self, room_id: str) -> Sequence[str]:
+        return await self._reader.call(partial(sqlite_documents.list_names, room_id=room_id))
+
+    # --- rooms ---------------------------------------------------------------------------------
+
+    async def create_room(self, state: RoomState) -> None:
+        await self._writer.call(partial(sqlite_rooms.create, state=state))
+
+    async def load_room(self, room_id: str) -> RoomState | None:
+        return await self._reader.call(partial(sqlite_rooms.load, room_id=room_id))
+
+    async def save_room(self, state: RoomState) -> None:
+        await self._writer.call(partial(sqlite_rooms.save, state=state))
+
+    # --- invitations ---------------------------------------------------------------------------
+
+    async def save_invitation(self, invitation: Invitation) -> None:
+        await self._writer.call(partial(sqlite_rooms.save_invitation, invitation=invitation, now=self._clock()))
+
+    async def load_invitation(self, invitation_id: str) -> Invitation | None:
+        return await self._reader.call(partial(sqlite_rooms.load_invitation, invitation_id=invitation_id))
+
+    async def find_invitation_by_code(self, code: str) -> Invitation | None:
+        return await self._reader.call(partial(sqlite_rooms.find_invitation_by_code, code=code, now=self._clock()))
+
+    async def take_invitation_use(self, invitation_id: str, now: float) -> Invitation | None:
+        return await self._writer.call(partial(sqlite_rooms.take_invitation_use, invitation_id=invitation_id, now=now))
+
+    async def list_invitations(self, room_id: str) -> Sequence[Invitation]:
+        return await self._reader.call(partial(sqlite_rooms.list_invitations, room_id=room_id))
+
+    # --- chat ----------------------------------------------------------------------------------
+
+    async def append_chat(self, room_id: str, line: ChatLine) -> None:
+        await self._writer.call(partial(sqlite_rooms.append_chat, room_id=room_id, line=line))
+
+    async def load_chat(self, room_id: str, limit: int) -> Sequence[ChatLine]:
+        return await self._reader.call(partial(sqlite_rooms.load_chat, room_id=room_id, limit=limit))
+
+    # --- retention -----------------------------------------------------------------------------
+
+    async def forget_before(self, now: float) -> int:
+        """In steps of a few rooms, so that writing goes on in between; then the freed pages go back
+        to the disk, and the log that still holds what was deleted is emptied."""
+        forgotten = 0
+        after: str | None = ""
+        while after is not None:
+            count, after = await self._writer.call(partial(sqlite_retention.forget_rooms, after=after, now=now))
+            forgotten += count
+        forgotten += await self._writer.call(partial(sqlite_retention.forget_invitations_and_stray_chat, now=now))
+        if forgotten:
+            await self._writer.call_outside_transaction(_return_free_pages)
+        return forgotten
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Autocommit mode: every transaction is begun and ended by `sqlite_thread`. Never makes the file."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _write_nothing(connection: sqlite3.Connection) -> None:
+    """A write that changes nothing, but needs the lock, the log and room on the disk."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute(f"PRAGMA user_version = {version}")
+
+
+def _return_free_pages(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA incremental_vacuum({MAX_PAGES_RETURNED})").fetchall()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

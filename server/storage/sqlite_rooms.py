@@ -1,0 +1,130 @@
+"""SQL of rooms, invitations and chat. Each function runs in a transaction of its caller."""
+
+import sqlite3
+from typing import Any
+
+from rooms.invitations import fold_code
+from rooms.models import ChatLine, Invitation, Role, RoomState
+from server.storage.encoding import decode_state, encode_state
+
+# --- rooms -------------------------------------------------------------------------------------
+
+
+def create(connection: sqlite3.Connection, state: RoomState) -> None:
+    added = connection.execute(
+        "INSERT INTO rooms (room_id, seq, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (state.id, state.seq, encode_state(state)),
+    )
+    if not added.rowcount:
+        raise ValueError("a room of this id is there already")
+
+
+def load(connection: sqlite3.Connection, room_id: str) -> RoomState | None:
+    row = connection.execute("SELECT body FROM rooms WHERE room_id = ?", (room_id,)).fetchone()
+    return None if row is None else decode_state(row[0])
+
+
+def save(connection: sqlite3.Connection, state: RoomState) -> None:
+    connection.execute(
+        "INSERT INTO rooms (room_id, seq, body) VALUES (?, ?, ?)"
+        " ON CONFLICT (room_id) DO UPDATE SET seq = excluded.seq, body = excluded.body WHERE excluded.seq >= rooms.seq",
+        (state.id, state.seq, encode_state(state)),
+    )
+
+
+# --- invitations -------------------------------------------------------------------------------
+
+# In the order in which `_invitation` takes them.
+_INVITATION = "invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked"
+_LIVE = "revoked = 0 AND expires_at > ?"
+
+
+def _invitation(row: tuple[Any, ...] | None) -> Invitation | None:
+    if row is None:
+        return None
+    invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked = row
+    return Invitation(
+        id=invitation_id,
+        room_id=room_id,
+        code=code,
+        role=Role(role),
+        label=label,
+        lobby=bool(lobby),
+        created_at=created_at,
+        expires_at=expires_at,
+        uses_left=uses_left,
+        revoked=bool(revoked),
+    )
+
+
+def save_invitation(connection: sqlite3.Connection, invitation: Invitation, now: float) -> None:
+    folded = fold_code(invitation.code)
+    if not invitation.revoked and invitation.expires_at > now:
+        # Not a unique index: whether an invitation is live depends on the time.
+        taken = connection.execute(
+            f"SELECT 1 FROM invitations WHERE folded_code = ? AND invitation_id <> ? AND {_LIVE}",
+            (folded, invitation.id, now),
+        ).fetchone()
+        if taken is not None:
+            raise ValueError("another live invitation has this code")
+    connection.execute(
+        f"INSERT OR REPLACE INTO invitations ({_INVITATION}, folded_code) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            invitation.id,
+            invitation.room_id,
+            invitation.code,
+            invitation.role.value,
+            invitation.label,
+            invitation.lobby,
+            invitation.created_at,
+            invitation.expires_at,
+            invitation.uses_left,
+            invitation.revoked,
+            folded,
+        ),
+    )
+
+
+def load_invitation(connection: sqlite3.Connection, invitation_id: str) -> Invitation | None:
+    query = f"SELECT {_INVITATION} FROM invitations WHERE invitation_id = ?"
+    return _invitation(connection.execute(query, (invitation_id,)).fetchone())
+
+
+def find_invitation_by_code(connection: sqlite3.Connection, code: str, now: float) -> Invitation | None:
+    query = f"SELECT {_INVITATION} FROM invitations WHERE folded_code = ? AND folded_code <> '' AND {_LIVE}"
+    return _invitation(connection.execute(query, (fold_code(code), now)).fetchone())
+
+
+def take_invitation_use(connection: sqlite3.Connection, invitation_id: str, now: float) -> Invitation | None:
+    row = connection.execute(
+        "UPDATE invitations SET uses_left = uses_left - 1"  # NULL (no limit) stays NULL
+        f" WHERE invitation_id = ? AND {_LIVE} AND (uses_left IS NULL OR uses_left > 0) RETURNING {_INVITATION}",
+        (invitation_id, now),
+    ).fetchone()
+    return _invitation(row)
+
+
+def list_invitations(connection: sqlite3.Connection, room_id: str) -> tuple[Invitation, ...]:
+    query = f"SELECT {_INVITATION} FROM invitations WHERE room_id = ? ORDER BY created_at, invitation_id"
+    found = (_invitation(row) for row in connection.execute(query, (room_id,)))
+    return tuple(invitation for invitation in found if invitation is not None)
+
+
+# --- chat --------------------------------------------------------------------------------------
+
+
+def append_chat(connection: sqlite3.Connection, room_id: str, line: ChatLine) -> None:
+    connection.execute(
+        "INSERT INTO chat (room_id, line_id, participant_id, name, text, sent_at, client_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (room_id, line.id, line.participant_id, line.name, line.text, line.sent_at, line.client_id),
+    )
+
+
+def load_chat(connection: sqlite3.Connection, room_id: str, limit: int) -> tuple[ChatLine, ...]:
+    rows = connection.execute(
+        "SELECT line_id, participant_id, name, text, sent_at, client_id FROM chat"
+        " WHERE room_id = ? ORDER BY number DESC LIMIT ?",
+        (room_id, max(0, limit)),
+    ).fetchall()
+    return tuple(ChatLine(*row) for row in reversed(rows))
