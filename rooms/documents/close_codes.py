@@ -1,7 +1,9 @@
 """Why the server closes a document (Socket.IO) or the WebSocket it is on (y-websocket).
 
 Private-use WebSocket codes (RFC 6455 section 7.4.2) that keep the meaning of the HTTP status they end
-in, and one registered code. `docs/protocol.md` lists them with what a client does next.
+in, and one registered code. 44xx: coming back will not help; 45xx and 1012: it will, after a while.
+The y-websocket provider (3.1) goes by the same rule: it gives up for good on 4400 to 4499 alone.
+`docs/protocol.md` lists them with what a client does next.
 """
 
 from typing import Final, Literal
@@ -16,11 +18,11 @@ FORBIDDEN: Final = 4403
 """The participant may not read this document (any more)."""
 UNKNOWN: Final = 4404
 """There is no such document or room."""
-SLOW_READER: Final = 4408
-"""The connection did not drain in time; open the document again to catch up."""
 TOO_LARGE: Final = 4413
-"""One message above the limit."""
-LIMIT: Final = 4429
+"""One message above the limit: it would be sent again and again."""
+SLOW_READER: Final = 4508
+"""The connection did not drain in time; open the document again to catch up."""
+LIMIT: Final = 4529
 """Too much at once, or too many readers."""
 UNAVAILABLE: Final = 4503
 """The document cannot be loaded, or no more unsaved text can be kept: come back later."""
@@ -30,9 +32,9 @@ REASONS: Final[dict[int, CloseReason]] = {
     MALFORMED: "malformed",
     FORBIDDEN: "forbidden",
     UNKNOWN: "unknown",
-    SLOW_READER: "resync",
     TOO_LARGE: "too-large",
-    LIMIT: "limit",
     UNAVAILABLE: "unavailable",
+    SLOW_READER: "resync",
+    LIMIT: "limit",
 }
 """The stable word of each code: what goes into a close frame or a `document_closed` event."""

@@ -1,0 +1,138 @@
+"""Awareness of one document: who is here, with what cursor (y-protocols, awareness.js).
+
+A pure merge by Yjs client id, the newest clock wins; a state stays the bytes it came as. A connection
+speaks for its own client ids alone: what it says of others is passed over without a word, because a
+y-websocket client repeats all it hears, and reports as gone whom it has not heard of for 30 s.
+`receive` what comes, send `changes_to_send` to everyone at each flush; when a connection ends,
+`remove_connection` makes the null states that end its cursors for the others.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from rooms.documents.encoding import BoundedReader, var_bytes, var_uint
+from rooms.documents.errors import MalformedMessage
+from rooms.documents.json_value import parse_json
+from rooms.documents.limits import (
+    MAX_AWARENESS_DEPTH,
+    MAX_AWARENESS_ENTRIES,
+    MAX_AWARENESS_STATE_BYTES,
+    MAX_CLIENT_ID,
+    MAX_CLOCK,
+)
+
+GONE = b"null"
+
+
+@dataclass(frozen=True, slots=True)
+class AwarenessEntry:
+    """What one client id says of itself."""
+
+    clock: int
+    state: bytes
+    """JSON in UTF-8: an object, or `null` when it has gone."""
+    connection_id: str
+    """The connection that said so last; the state ends with it."""
+
+
+class DocumentAwareness:
+    """States of everyone in one document. Bounded by connections × ids per connection."""
+
+    def __init__(self, client_ids_per_connection: int) -> None:
+        self._most_ids = client_ids_per_connection
+        self._entries: dict[int, AwarenessEntry] = {}
+        self._ids_of: dict[str, set[int]] = {}
+        self._changed: dict[int, AwarenessEntry] = {}
+
+    def receive(self, connection_id: str, update: bytes, may_speak_for: Callable[[int], bool]) -> list[int]:
+        """Take what is this connection's to say; the client ids that it spoke for.
+
+        `may_speak_for` asks whether a client id belongs to this participant or to nobody.
+        Raises: MalformedMessage, and then nothing was taken."""
+        own: dict[int, AwarenessEntry] = {}
+        room = self._most_ids - len(self._ids_of.get(connection_id, ()))
+        for client, clock, state in read_awareness(update):
+            entry = own.get(client) or self._entries.get(client)
+            if entry is not None and not _is_newer(entry, clock, state):
+                continue
+            if client not in own and (entry is None or entry.connection_id != connection_id):
+                if room <= 0 or not may_speak_for(client):
+                    continue
+                room -= 1
+            _check_state(state)
+            own[client] = AwarenessEntry(clock, state, connection_id)
+        for client, entry in own.items():
+            self._take(client, entry)
+        return list(own)
+
+    def remove_connection(self, connection_id: str) -> None:
+        """Its client ids are gone for everyone, and forgotten here, so that the same tab may come
+        back over another connection with the clock it had."""
+        for client in self._ids_of.pop(connection_id, ()):
+            entry = self._entries.pop(client)
+            # y-protocols: the same clock with null removes a state that is there.
+            self._changed[client] = AwarenessEntry(entry.clock, GONE, connection_id)
+
+    def has_changes(self) -> bool:
+        return bool(self._changed)
+
+    def changes_to_send(self) -> tuple[bytes, set[str]]:
+        """The newest state of each client id that changed since the last call, as an awareness
+        update, and the connections that said it."""
+        changed, self._changed = self._changed, {}
+        return encode_awareness(changed.items()), {entry.connection_id for entry in changed.values()}
+
+    def whole_state(self) -> bytes | None:
+        """Everyone who is here, as an awareness update; None when nobody is."""
+        present = [(client, entry) for client, entry in self._entries.items() if entry.state != GONE]
+        return encode_awareness(present) if present else None
+
+    def _take(self, client: int, entry: AwarenessEntry) -> None:
+        before = self._entries.get(client)
+        if before is not None and before.connection_id != entry.connection_id:
+            # The same tab over a new connection, before the old one was seen to have died.
+            self._ids_of[before.connection_id].discard(client)
+        self._entries[client] = entry
+        self._ids_of.setdefault(entry.connection_id, set()).add(client)
+        self._changed[client] = entry
+
+
+def _is_newer(entry: AwarenessEntry, clock: int, state: bytes) -> bool:
+    """The clock rule of y-protocols: a later clock, or the same one that says it has gone."""
+    return clock > entry.clock or (clock == entry.clock and state == GONE and entry.state != GONE)
+
+
+def _check_state(state: bytes) -> None:
+    """Every reader's `JSON.parse` will meet it. Raises: MalformedMessage."""
+    if state == GONE:
+        return
+    if len(state) > MAX_AWARENESS_STATE_BYTES:
+        raise MalformedMessage("awareness state too large")
+    try:
+        text = state.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedMessage("text that is not UTF-8") from error
+    if not isinstance(parse_json(text, MAX_AWARENESS_DEPTH), dict):
+        raise MalformedMessage("an awareness state that is no object")
+
+
+def read_awareness(update: bytes) -> list[tuple[int, int, bytes]]:
+    """Client id, clock and state of each entry, states unread. Raises: MalformedMessage."""
+    reader = BoundedReader(update)
+    count = reader.var_uint()
+    if count > MAX_AWARENESS_ENTRIES or count > len(update) // 3:
+        raise MalformedMessage("too many awareness entries")
+    entries = []
+    for _ in range(count):
+        client, clock, state = reader.var_uint(), reader.var_uint(), reader.var_bytes()
+        if client > MAX_CLIENT_ID or clock > MAX_CLOCK:
+            raise MalformedMessage("impossible awareness entry")
+        entries.append((client, clock, state))
+    reader.end()
+    return entries
+
+
+def encode_awareness(entries: Iterable[tuple[int, AwarenessEntry]]) -> bytes:
+    """An awareness update of y-protocols: count, then client id, clock and state of each."""
+    parts = [var_uint(client) + var_uint(entry.clock) + var_bytes(entry.state) for client, entry in entries]
+    return var_uint(len(parts)) + b"".join(parts)

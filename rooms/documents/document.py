@@ -1,0 +1,319 @@
+"""One document in memory: the only file that knows pycrdt.
+
+What pycrdt cannot be trusted with, this wrapper does around it:
+
+- Updates that overtake what they depend on: the engine silently drops them, so they wait here, as bytes,
+  and are tried again when more is known (`waiting`).
+- Foreign bytes that make it panic (a `BaseException`) or answer with one of four other kinds of error:
+  all become `DocumentBroken`; the copy is then unusable and is to be loaded again from the store.
+- Updates that it takes and cannot read afterwards: after each step the change is encoded once, before
+  anyone stores or sees it.
+
+Not thread-safe, and slow: 4 ms to load 245 kB, and the engine never lets go of the interpreter meanwhile. Deep
+documents need a deep stack: the event loop's thread is started with 512 MiB (`server.cli`).
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import pycrdt
+
+from rooms.documents.errors import DocumentBroken, MalformedMessage
+from rooms.documents.scan import ClockRange, Scan, scan_update
+from rooms.documents.split import split_update
+from rooms.documents.sync import read_state_vector
+
+MERGE_AT_ONCE: Final = 200
+"""`merge_updates` is quadratic in their number: 100 take 0.1 ms, 10,000 take 200 ms."""
+LOAD_AT_ONCE: Final = 100
+"""Updates of a log applied in one step of `load`: some milliseconds."""
+DEEP_STACK_BYTES: Final = 512 * 1024 * 1024
+"""Stack for building a document in a thread of its own; memory is only used as it is touched."""
+
+Update = tuple[bytes, Scan]
+"""An update and its scan."""
+
+
+@dataclass(slots=True)
+class Integrated:
+    """What one `integrate` did."""
+
+    change: bytes | None = None
+    """Everything that is new, as one update: to store, then to send on. None: nothing was."""
+    kept: list[bytes] = field(default_factory=list)
+    """Parts that wait now for what they depend on: to store as well, but not to send on."""
+    incomplete: set[int] = field(default_factory=set)
+    """Which of the given updates (by index) were not placed whole: ask their sender again."""
+    overflow: set[int] = field(default_factory=set)
+    """Which of those had a part dropped, because too much waits already."""
+    released: bool = False
+    """Something that had waited is in `change`."""
+
+
+class YjsDocument:
+    """A Yjs document, empty at first.
+
+    `clocks` (client id → clock up to which its structs are here) is for reading only. After
+    DocumentBroken from any method, only `close` may be called.
+    """
+
+    def __init__(self, waiting_limit_bytes: int = 4 * 1024 * 1024) -> None:
+        self._doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+        self._changes: list[bytes] = []
+        changes = self._changes  # no reference to self: the engine's subscription is not collected
+        self._subscription = self._doc.observe(lambda event: changes.append(event.update))
+        self._waiting_limit_bytes = waiting_limit_bytes
+        self._waiting: list[bytes] = []
+        self._whole_state: bytes | None = None
+        self._deleted: dict[int, list[ClockRange]] | None = None
+        self.clocks: dict[int, int] = {}
+        self.nested_types = 0
+        """Shared types made inside others since this copy was loaded."""
+
+    @classmethod
+    def load(
+        cls, snapshot: bytes | None, updates: Sequence[bytes], waiting_limit_bytes: int
+    ) -> "Iterator[YjsDocument]":
+        """Build a document from what is stored. Yields the same, growing document after each step of
+        some milliseconds (a large snapshot takes longer: 4 ms for 245 kB); the last one is complete.
+        Raises: DocumentBroken."""
+        document = cls(waiting_limit_bytes)
+        if snapshot is not None:
+            document._apply_snapshot(snapshot)
+        yield document
+        for start in range(0, len(updates), LOAD_AT_ONCE):
+            # What is stored was scanned when it came. It is scanned again to know what still waits.
+            document.integrate([(update, _scan_own(update)) for update in updates[start : start + LOAD_AT_ONCE]])
+            yield document
+
+    @property
+    def waiting(self) -> Sequence[bytes]:
+        """Updates that cannot be placed yet."""
+        return self._waiting
+
+    @property
+    def waiting_bytes(self) -> int:
+        return sum(map(len, self._waiting))
+
+    def integrate(self, updates: Sequence[Update]) -> Integrated:
+        """Take updates in the order in which they arrived, and say what became of them.
+        Raises: DocumentBroken: one of them is bad; load again and take them one by one."""
+        result = Integrated()
+        before = self.state_vector()
+        expected = self.clocks.copy()
+        with _translated_errors():
+            with self._doc.transaction():
+                for index, (update, scan) in enumerate(updates):
+                    self._place(index, update, scan, expected, result)
+                if self._waiting:
+                    self._retry_waiting(expected, result)
+            if self._changes:
+                self._doc.get_update(before)  # a document that cannot be read must not be stored
+        result.change = self._take_change()
+        self._check_reach(expected)
+        return result
+
+    def state_vector(self) -> bytes:
+        with _translated_errors():
+            return self._doc.get_state()
+
+    def whole_state(self) -> bytes:
+        """Everything placed, as one update. Kept until the next change: a class opens at once."""
+        if self._whole_state is None:
+            with _translated_errors():
+                self._whole_state = self._doc.get_update()
+        return self._whole_state
+
+    def difference(self, state_vector: bytes) -> bytes:
+        """What a peer with this state vector lacks (and every deletion), as one update.
+        Raises: MalformedMessage."""
+        if not read_state_vector(state_vector):
+            return self.whole_state()
+        with _translated_errors():
+            return self._doc.get_update(state_vector)
+
+    def has_all_of(self, scan: Scan) -> bool:
+        """True when the update of this scan would change nothing."""
+        if scan.writes_beyond(self.clocks):
+            return False
+        if not scan.deletes:
+            return True
+        if self._deleted is None:
+            self._deleted = self._read_deleted()
+        return all(_is_within(deleted, self._deleted.get(deleted[0], [])) for deleted in scan.deletes)
+
+    def close(self) -> None:
+        """Let go of the engine's copy."""
+        try:
+            self._doc.unobserve(self._subscription)
+        except BaseException as error:
+            _translate(error)  # a broken engine may fail here too; it is going away
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _apply_snapshot(self, snapshot: bytes) -> None:
+        """A snapshot is a whole state, without holes (see `compact`): no scan needed."""
+        with _translated_errors():
+            self._doc.apply_update(snapshot)
+            self.clocks = read_state_vector(self._doc.get_state())
+        self._changes.clear()
+
+    def _place(self, index: int, update: bytes, scan: Scan, clocks: dict[int, int], result: Integrated) -> None:
+        self.nested_types += scan.nested_types
+        if scan.is_covered_by(clocks):
+            self._apply(update, scan, clocks)
+            return
+        ready, rest = split_update(update, clocks)
+        if ready is not None:
+            self._apply(ready, scan_update(ready), clocks)
+        if rest is None:
+            return
+        result.incomplete.add(index)
+        if rest in self._waiting:
+            return
+        if self.waiting_bytes + len(rest) > self._waiting_limit_bytes:
+            result.overflow.add(index)
+            return
+        self._waiting.append(rest)
+        result.kept.append(rest)
+
+    def _retry_waiting(self, clocks: dict[int, int], result: Integrated) -> None:
+        placed = True
+        while placed and self._waiting:
+            placed = False
+            waiting, self._waiting = self._waiting, []
+            for update in waiting:
+                ready, rest = split_update(update, clocks)
+                if ready is not None:
+                    self._apply(ready, scan_update(ready), clocks)
+                    placed = result.released = True
+                if rest is not None:
+                    self._waiting.append(rest)
+
+    def _apply(self, update: bytes, scan: Scan, clocks: dict[int, int]) -> None:
+        """Hand a covered update to the engine, and note how far it must have come then."""
+        self._doc.apply_update(update)
+        for client, _start, end in scan.writes:
+            if end > clocks.get(client, 0):
+                clocks[client] = end
+
+    def _take_change(self) -> bytes | None:
+        """What the engine says has changed. Content that it knew already makes no change, which keeps
+        the echo of reconnecting clients out of the log."""
+        if not self._changes:
+            return None
+        change = self._changes[0] if len(self._changes) == 1 else merge_updates(self._changes)
+        self._changes.clear()
+        self._whole_state = self._deleted = None
+        for client, _start, end in _scan_own(change).writes:
+            if end > self.clocks.get(client, 0):
+                self.clocks[client] = end
+        return change
+
+    def _check_reach(self, expected: dict[int, int]) -> None:
+        """The engine has placed all that was covered. If not, an update refers to itself in circles, or
+        the engine errs: either way text would be acknowledged that no one gets."""
+        if self.clocks != expected:
+            raise DocumentBroken("an update was not placed whole")
+
+    def _read_deleted(self) -> dict[int, list[ClockRange]]:
+        with _translated_errors():
+            up_to_date = self._doc.get_update(self._doc.get_state())
+        deleted: dict[int, list[ClockRange]] = {}
+        for client, start, end in sorted(_scan_own(up_to_date).deletes):
+            ranges = deleted.setdefault(client, [])
+            if ranges and start <= ranges[-1][2]:
+                ranges[-1] = (client, ranges[-1][1], max(end, ranges[-1][2]))
+            else:
+                ranges.append((client, start, end))
+        return deleted
+
+
+def merge_updates(updates: Sequence[bytes]) -> bytes:
+    """One update that stands for all of them, in a tree (see MERGE_AT_ONCE). Raises: DocumentBroken."""
+    merged = list(updates)
+    with _translated_errors():
+        while len(merged) > 1:
+            merged = [
+                pycrdt.merge_updates(*merged[start : start + MERGE_AT_ONCE])
+                for start in range(0, len(merged), MERGE_AT_ONCE)
+            ]
+    return merged[0] if merged else b"\x00\x00"
+
+
+def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """A whole state that stands for all of this, and the updates that still wait and are not in it.
+
+    A snapshot must have no holes: the engine shows what follows a hole, Yjs 13 drops it. So what waits
+    is stored again after the snapshot instead of being merged into it. Raises: DocumentBroken."""
+    *_growing, document = YjsDocument.load(snapshot, updates, waiting_limit_bytes=2**62)
+    try:
+        return document.whole_state(), list(document.waiting)
+    finally:
+        document.close()
+
+
+def compact_deep(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """As `compact`, in a thread whose stack bears deep documents: for a process of its own."""
+    results: list[tuple[bytes, list[bytes]]] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(compact(snapshot, updates))
+        except BaseException as error:
+            failures.append(error)
+
+    before = threading.stack_size(DEEP_STACK_BYTES)
+    try:
+        thread = threading.Thread(target=run, name="compact")
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    if failures:
+        raise DocumentBroken(type(failures[0]).__name__)
+    return results[0]
+
+
+def _is_within(deleted: ClockRange, ranges: Sequence[ClockRange]) -> bool:
+    """Whether one of the sorted, disjoint ranges holds it whole (bisection by first clock)."""
+    _client, start, end = deleted
+    low, high = 0, len(ranges)
+    while low < high:
+        middle = (low + high) // 2
+        if ranges[middle][1] <= start:
+            low = middle + 1
+        else:
+            high = middle
+    return start == end or (low > 0 and end <= ranges[low - 1][2])
+
+
+def _scan_own(update: bytes) -> Scan:
+    """Scan what the engine or the store gave. Raises: DocumentBroken."""
+    try:
+        return scan_update(update)
+    except MalformedMessage as error:
+        raise DocumentBroken("an update of our own is malformed") from error
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    """The engine's five kinds of failure as one."""
+    try:
+        yield
+    except BaseException as error:
+        translated = _translate(error)
+        raise translated from error
+
+
+def _translate(error: BaseException) -> DocumentBroken:
+    """pycrdt answers bad bytes with ValueError, RuntimeError, RecursionError, ExceptionGroup or its
+    PanicException, which is a BaseException without a public name. What stops a program passes."""
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        raise error
+    # Only the kind: a message of the engine may quote text.
+    return DocumentBroken(type(error).__name__)
