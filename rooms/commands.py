@@ -1,0 +1,100 @@
+"""What may be asked of a room. Imperatives; who asks and when are given beside them."""
+
+from dataclasses import dataclass
+
+from rooms.models import Role
+
+
+@dataclass(frozen=True, slots=True)
+class AskToJoin:
+    """A new participant, who came with an invitation (None: the room's maker)."""
+
+    participant_id: str
+    name: str
+    role: Role
+    label: str
+    invitation_id: str | None
+    lobby: bool
+    """Whether the invitation makes them wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComeBack:
+    """A participant of before, proven by an earlier token, asks again."""
+
+    participant_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    participant_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    participant_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    participant_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveInvited:
+    """Whoever came with this invitation: it was revoked."""
+
+    invitation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetHand:
+    raised: bool
+    participant_id: str | None = None
+    """None: one's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """What is None stays."""
+
+    lobby_roles: frozenset[Role] | None = None
+    chat_enabled: bool | None = None
+    writing_enabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """The first connection of the actor opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """The last connection of the actor closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """For good, not a lost connection."""
+
+
+Command = (
+    AskToJoin
+    | ComeBack
+    | Admit
+    | Deny
+    | Remove
+    | RemoveInvited
+    | SetHand
+    | Rename
+    | Configure
+    | Connect
+    | Disconnect
+    | Leave
+)

@@ -1,0 +1,68 @@
+"""Who may do what: one table, role by permission, and what kinds and settings take away.
+
+Code asks for a permission, never for a role. The table is the only place that knows roles;
+the tests of every refusal are generated from it.
+"""
+
+from enum import StrEnum
+
+from rooms.models import Role, RoomKind, RoomSettings
+
+
+class Permission(StrEnum):
+    SEE_ROSTER = "see_roster"
+    ADMIT = "admit"
+    REMOVE = "remove"
+    INVITE = "invite"
+    MUTE_OTHERS = "mute_others"
+    CONFIGURE_ROOM = "configure_room"
+    LOWER_HANDS = "lower_hands"
+    RAISE_HAND = "raise_hand"
+    CHAT = "chat"
+    READ_DOCUMENT = "read_document"
+    WRITE_DOCUMENT = "write_document"
+    PUBLISH_AUDIO = "publish_audio"
+    PUBLISH_VIDEO = "publish_video"
+    PUBLISH_SCREEN = "publish_screen"
+    SUBSCRIBE_MEDIA = "subscribe_media"
+
+
+P = Permission
+_TAKES_PART = {P.SEE_ROSTER, P.RAISE_HAND, P.CHAT, P.READ_DOCUMENT, P.WRITE_DOCUMENT}
+_ON_SCREEN = {P.PUBLISH_AUDIO, P.PUBLISH_VIDEO, P.PUBLISH_SCREEN, P.SUBSCRIBE_MEDIA}
+
+PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.HOST: frozenset(Permission),
+    Role.CLASS: frozenset(_TAKES_PART | _ON_SCREEN),
+    # A pupil's device is a companion of the class's: no sound, so no echo, and no camera.
+    Role.PUPIL: frozenset(_TAKES_PART),
+    Role.GUEST: frozenset(_TAKES_PART | _ON_SCREEN),
+    Role.OBSERVER: frozenset({P.SEE_ROSTER, P.READ_DOCUMENT, P.SUBSCRIBE_MEDIA}),
+}
+
+_ALWAYS_WRITES = Permission.CONFIGURE_ROOM
+"""Who sets the room writes and chats in it even while it is closed to the others."""
+
+ROLES_OF_KIND: dict[RoomKind, frozenset[Role]] = {
+    RoomKind.INTERCLASS: frozenset(Role),
+    RoomKind.COMMUNITY: frozenset({Role.HOST, Role.GUEST, Role.OBSERVER, Role.CLASS}),
+    # A private room has a professional, a pupil, a parent; nobody watches.
+    RoomKind.CONSULTATION: frozenset({Role.HOST, Role.GUEST, Role.PUPIL}),
+}
+
+
+def permissions_of(role: Role, settings: RoomSettings, kind: RoomKind) -> frozenset[Permission]:
+    """What this role may do in such a room as it is set now."""
+    if role not in ROLES_OF_KIND[kind]:
+        return frozenset()
+    permissions = PERMISSIONS[role]
+    if kind is RoomKind.CONSULTATION and role is Role.PUPIL:
+        # Alone with the professional, the pupil's device is the one that sees and hears.
+        permissions |= {P.PUBLISH_AUDIO, P.PUBLISH_VIDEO, P.SUBSCRIBE_MEDIA}
+    if _ALWAYS_WRITES in permissions:
+        return permissions
+    if not settings.writing_enabled:
+        permissions -= {P.WRITE_DOCUMENT}
+    if not settings.chat_enabled:
+        permissions -= {P.CHAT}
+    return permissions
