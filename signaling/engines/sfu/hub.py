@@ -1,0 +1,216 @@
+"""Everything a worker holds: rooms, the port, the clock's ticks. Commands in, events out."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal
+
+from signaling.engines import DescriptionToSend, EngineEvent, MediaGrants
+from signaling.engines.sfu.aiortc_seams import Certificate
+from signaling.engines.sfu.control import TrackStatistics, WorkerStatistics
+from signaling.engines.sfu.pacing import JoinPacer
+from signaling.engines.sfu.room import MediaRoom
+from signaling.engines.sfu.sdp import parse_description
+from signaling.engines.sfu.session import Session
+from signaling.engines.sfu.transport import MediaNetwork
+from signaling.engines.sfu.udp import UdpMux
+from signaling.messages import PublishedMedia, SessionDescription, Subscription
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.02
+"""How soon a lost packet is asked for again; a frame at 30/s is 33 ms."""
+_TICKS_PER_SECOND = 50
+_SPEAKER_TICKS = 3
+
+
+class MediaHub:
+    """`open`, commands, `close`. Events go to `emit`, which must not block."""
+
+    def __init__(self, mux: UdpMux, emit: Callable[[EngineEvent], None]) -> None:
+        self.mux = mux
+        self._emit = emit
+        self._rooms: dict[str, MediaRoom] = {}
+        self._room_of: dict[str, MediaRoom] = {}
+        """session id → its room"""
+        self._phase: dict[str, int] = {}
+        """session id → the tick of each second in which its slower work is done"""
+        self._pacer = JoinPacer()
+        self._background: set[asyncio.Task[None]] = set()
+        self._ticking: asyncio.Task[None] | None = None
+        self._longest_stall_s = 0.0
+        self._network = MediaNetwork(mux, Certificate(), time.monotonic, self._spawn, self._paced)
+
+    def open(self) -> None:
+        """Raises: PortUnavailable."""
+        self.mux.open()
+        self._ticking = asyncio.create_task(self._tick_for_ever())
+
+    async def close(self) -> None:
+        for session_id in list(self._room_of):
+            self.close_session(session_id)
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+        if self._background:
+            await asyncio.wait(self._background, timeout=2)
+        self.mux.close()
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def open_session(self, room_id: str, session_id: str, participant_id: str, grants: MediaGrants) -> None:
+        self.close_session(session_id)
+        room = self._rooms.get(room_id)
+        if room is None:
+            room = self._rooms[room_id] = MediaRoom(self._network, room_id, self._emit)
+        self._room_of[session_id] = room
+        # Spread over the second, so that reports of a full room do not leave all at once.
+        self._phase[session_id] = secrets.randbelow(_TICKS_PER_SECOND)
+        room.open_session(session_id, participant_id, grants)
+
+    def close_session(self, session_id: str) -> None:
+        room = self._room_of.pop(session_id, None)
+        if room is None:
+            return
+        del self._phase[session_id]
+        room.close_session(session_id)
+        if not room.sessions:
+            del self._rooms[room.id]
+
+    def set_grants(self, session_id: str, grants: MediaGrants) -> None:
+        if session := self._session(session_id):
+            session.set_grants(grants)
+
+    async def receive_publish_offer(
+        self, session_id: str, negotiation: int, sdp: str, media: Sequence[PublishedMedia]
+    ) -> None:
+        """Raises: SdpError."""
+        offer = parse_description(sdp)
+        session = self._session(session_id)
+        if session is not None and session.needs_new_publish(offer):
+            await self._take_place()
+        # Looked up again: the session may have ended while it waited.
+        session = self._session(session_id)
+        if session is None:
+            return
+        answer = SessionDescription(type="answer", sdp=session.receive_publish_offer(offer, media))
+        room_id = self._room_of[session_id].id
+        self._emit(DescriptionToSend(room_id, session_id, "publish", negotiation, answer))
+
+    def receive_subscribe_answer(self, session_id: str, negotiation: int, sdp: str) -> None:
+        """Raises: SdpError."""
+        answer = parse_description(sdp)
+        if session := self._session(session_id):
+            session.receive_subscribe_answer(negotiation, answer)
+
+    def set_track_muted(self, session_id: str, track_id: str, muted: bool) -> None:
+        if session := self._session(session_id):
+            session.set_muted(track_id, muted)
+
+    def unpublish(self, session_id: str, track_id: str) -> None:
+        if session := self._session(session_id):
+            session.unpublish(track_id)
+
+    def subscribe(self, session_id: str, wanted: Sequence[Subscription] | None) -> None:
+        if session := self._session(session_id):
+            session.set_wanted(None if wanted is None else frozenset(each.track_id for each in wanted))
+
+    def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
+        if session := self._session(session_id):
+            session.rebuild(pc)
+
+    async def accept_whip(self, session_id: str, sdp: str) -> str:
+        """Raises: SdpError; KeyError when the session is gone."""
+        offer = parse_description(sdp)
+        await self._take_place()
+        return self._known_session(session_id).accept_whip(offer, lambda: secrets.token_hex(16))
+
+    async def accept_whep(self, session_id: str, sdp: str) -> str:
+        """Raises: SdpError; KeyError when the session is gone."""
+        offer = parse_description(sdp)
+        await self._take_place()
+        return self._known_session(session_id).accept_whep(offer)
+
+    def _known_session(self, session_id: str) -> Session:
+        return self._room_of[session_id].sessions[session_id]
+
+    def _session(self, session_id: str) -> Session | None:
+        room = self._room_of.get(session_id)
+        return None if room is None else room.sessions.get(session_id)
+
+    def statistics(self) -> WorkerStatistics:
+        stall, self._longest_stall_s = self._longest_stall_s, 0.0
+        tracks = [
+            TrackStatistics(
+                room_id=room.id,
+                session_id=session.id,
+                track_id=track_id,
+                packets_received=track.packets_received,
+                packets_forwarded=sum(line.counters.packets for line in track.lines),
+                packets_resent=sum(line.counters.resent for line in track.lines),
+                subscribers=len(track.lines),
+            )
+            for room in self._rooms.values()
+            for session in room.sessions.values()
+            for track_id, track in session.tracks.items()
+        ]
+        return WorkerStatistics(
+            port=self.mux.candidates[0][1],
+            rooms=len(self._rooms),
+            sessions=len(self._room_of),
+            strangers=self.mux.strangers,
+            send_failures=self.mux.send_failures,
+            longest_stall_s=stall,
+            cpu_s=time.process_time(),
+            tracks=tracks,
+        )
+
+    # --- time -----------------------------------------------------------------------------------
+
+    async def _tick_for_ever(self) -> None:
+        tick = 0
+        due = time.monotonic()
+        while True:
+            due += TICK_S
+            now = time.monotonic()
+            if now < due:
+                await asyncio.sleep(due - now)
+                now = time.monotonic()
+            self._longest_stall_s = max(self._longest_stall_s, now - due)
+            # After a stall the ticks missed are not made up for.
+            due = max(due, now - TICK_S)
+            tick = (tick + 1) % (_TICKS_PER_SECOND * _SPEAKER_TICKS)
+            try:
+                self._tick(tick, now)
+            except Exception:
+                log.exception("a tick failed")
+
+    def _tick(self, tick: int, now: float) -> None:
+        for room in list(self._rooms.values()):
+            for session in list(room.sessions.values()):
+                session.handle_tick(now)
+                if self._phase.get(session.id) == tick % _TICKS_PER_SECOND:
+                    session.handle_second(now)
+            if tick % _SPEAKER_TICKS == 0:
+                room.report_speakers(now)
+
+    async def _take_place(self) -> None:
+        delay = self._pacer.take_place(time.monotonic())
+        if delay > 0:
+            await asyncio.sleep(delay)
+
+    def _paced(self, callback: Callable[[], None]) -> None:
+        delay = self._pacer.take_place(time.monotonic())
+        if delay > 0:
+            asyncio.get_running_loop().call_later(delay, callback)
+        else:
+            callback()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

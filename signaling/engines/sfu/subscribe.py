@@ -1,0 +1,282 @@
+"""The subscribe peer connection: we offer what the client receives, and send it.
+
+M-lines come from a pool: one that carries nothing is first offered inactive, and only when that is
+answered may it carry another track; browsers then forget whose sound its picture was played with,
+and clients built on aiortc, which know an m-line's SSRC for ever, go on with the same one.
+"""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from signaling.engines.sfu import rtcp
+from signaling.engines.sfu.codecs import (
+    negotiated_codecs,
+    negotiated_extensions,
+    offered_codecs,
+    offered_extensions,
+    written_answer_codecs,
+)
+from signaling.engines.sfu.forwarder import OutgoingLine, PublishedTrack
+from signaling.engines.sfu.sdp import (
+    MediaSection,
+    ParsedDescription,
+    SdpError,
+    SentStream,
+    WrittenSection,
+    write_description,
+)
+from signaling.engines.sfu.transport import MediaNetwork, PeerTransport
+from signaling.messages import SubscribedMedia
+
+MAX_LINES = 64
+"""Thirty classes with camera and microphone; a browser's answer to more would pass 64 kB."""
+_MAX_REPORT_BYTES = 1_200
+"""Of one compound packet; the rest goes into the next."""
+
+
+class SubscribeOwner(Protocol):
+    def subscribe_connected(self) -> None: ...
+    def subscribe_lost(self) -> None: ...
+
+
+class SendingConnection:
+    """What subscribers of both kinds share: lines on a transport, and their RTCP."""
+
+    def __init__(self, network: MediaNetwork, owner: SubscribeOwner) -> None:
+        self._clock = network.clock
+        self._owner = owner
+        self.transport = PeerTransport(network, self)
+        self._ssrcs: set[int] = set()
+        self._by_ssrc: dict[int, OutgoingLine] = {}
+        self._session_number = secrets.randbits(62)
+        self._version = 0
+
+    def _new_line(self, kind: str, mid: str) -> OutgoingLine:
+        line = OutgoingLine(kind, mid, self.transport, self._ssrcs)
+        self._by_ssrc[line.ssrc] = line
+        if line.rtx_ssrc is not None:
+            self._by_ssrc[line.rtx_ssrc] = line
+        return line
+
+    @property
+    def lines(self) -> list[OutgoingLine]:
+        return [line for ssrc, line in self._by_ssrc.items() if line.ssrc == ssrc]
+
+    def transport_connected(self) -> None:
+        for line in self._by_ssrc.values():
+            line.picture_lost()
+        self._owner.subscribe_connected()
+
+    def transport_lost(self) -> None:
+        self._owner.subscribe_lost()
+
+    def receive_rtp(self, data: bytes) -> None:
+        """Subscribers send nothing that anyone wants."""
+
+    def receive_rtcp(self, data: bytes) -> None:
+        try:
+            found = rtcp.parse_rtcp(data)
+        except ValueError:
+            return
+        now = self._clock()
+        for item in found:
+            if isinstance(item, rtcp.Nack):
+                line = self._by_ssrc.get(item.ssrc)
+                if line is not None:
+                    line.resend(item.lost, now)
+            elif isinstance(item, rtcp.PictureLost):
+                line = self._by_ssrc.get(item.ssrc)
+                if line is not None:
+                    line.picture_lost()
+
+    def handle_second(self, now: float) -> None:
+        """Every second: sender reports, and whether the client still lives."""
+        self.transport.handle_timer(now)
+        compound = b""
+        for line in self.lines:
+            report = line.sender_report(now)
+            if report is None:
+                continue
+            if len(compound) + len(report) > _MAX_REPORT_BYTES:
+                self.transport.send_rtcp(compound)
+                compound = b""
+            compound += report
+        if compound:
+            self.transport.send_rtcp(compound)
+
+    def close(self) -> None:
+        for line in self.lines:
+            line.detach()
+        self.transport.close()
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One m-line of the pool."""
+
+    line: OutgoingLine
+    track: PublishedTrack | None
+    """What it shall carry; it does from the answer on."""
+    offered: PublishedTrack | None = None
+    """What the last offer said."""
+    is_free: bool = False
+    """The client has answered it as inactive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    sdp: str
+    media: Sequence[SubscribedMedia]
+
+
+class SubscribeConnection(SendingConnection):
+    def __init__(self, network: MediaNetwork, owner: SubscribeOwner) -> None:
+        super().__init__(network, owner)
+        self._slots: list[_Slot] = []
+
+    def set_tracks(self, tracks: Sequence[PublishedTrack]) -> bool:
+        """The whole set to send; whether an offer is needed. What is left out stops at once; of
+        more than MAX_LINES the first come."""
+        changed = False
+        wanted = dict.fromkeys(tracks)
+        for slot in self._slots:
+            if slot.track is not None and slot.track not in wanted:
+                slot.line.detach()
+                slot.track = None
+                slot.is_free = False
+                changed = True
+        carried = {slot.track for slot in self._slots}
+        for track in wanted:
+            if track not in carried:
+                changed = self._assign(track) or changed
+        return changed
+
+    def _assign(self, track: PublishedTrack) -> bool:
+        kind = track.track.kind
+        for slot in self._slots:
+            if slot.is_free and slot.line.kind == kind:
+                slot.track, slot.is_free = track, False
+                return True
+        if len(self._slots) >= MAX_LINES:
+            return False
+        self._slots.append(_Slot(self._new_line(kind, str(len(self._slots))), track))
+        return True
+
+    @property
+    def has_lines(self) -> bool:
+        return bool(self._slots)
+
+    def offer(self) -> Offer:
+        self._version += 1
+        for slot in self._slots:
+            slot.offered = slot.track
+        described = self.transport.describe("actpass")
+        written = [self._offer_section(slot) for slot in self._slots]
+        media = [
+            SubscribedMedia(
+                mid=slot.line.mid, track_id=slot.track.track.id, participant_id=slot.track.track.participant_id
+            )
+            for slot in self._slots
+            if slot.track is not None
+        ]
+        return Offer(write_description(self._session_number, self._version, described, written), media)
+
+    def _offer_section(self, slot: _Slot) -> WrittenSection:
+        line, track = slot.line, slot.track
+        return WrittenSection(
+            line.kind,
+            line.mid,
+            "inactive" if track is None else "sendonly",
+            offered_codecs(line.kind),
+            offered_extensions(line.kind),
+            ssrc=line.ssrc,
+            rtx_ssrc=line.rtx_ssrc,
+            stream=None if track is None else SentStream(track.stream_id, track.track.id, track.stream_id),
+        )
+
+    def receive_answer(self, answer: ParsedDescription) -> None:
+        """Raises: SdpError, and then nothing has changed."""
+        sections = {section.mid: section for section in answer.sections}
+        if not all(slot.line.mid in sections for slot in self._slots[: len(sections)]):
+            raise SdpError("the answer's m-lines are not those of the offer")
+        setup = next((section.setup for section in answer.sections if section.setup), "active")
+        if setup not in ("active", "passive"):
+            raise SdpError("the answer leaves the DTLS role open")
+        self.transport.start(answer, "server" if setup == "active" else "client")
+        for slot in self._slots:
+            section = sections.get(slot.line.mid)
+            if section is not None:
+                self._apply_answer(slot, section)
+
+    def _apply_answer(self, slot: _Slot, section: MediaSection) -> None:
+        if slot.track is None:
+            slot.is_free = slot.offered is None
+            return
+        if slot.offered is not slot.track:
+            return
+        if not section.is_media or not section.receives:
+            slot.line.disable()
+            return
+        slot.line.set_codecs(negotiated_codecs(section), negotiated_extensions(section))
+        slot.line.attach(slot.track)
+
+
+class WhepConnection(SendingConnection):
+    """One receive-only offer by HTTP: the room's tracks go into its m-lines as they come and go.
+
+    Nothing is negotiated again, so an m-line takes the next track of its kind when its own ends."""
+
+    def __init__(self, network: MediaNetwork, owner: SubscribeOwner) -> None:
+        super().__init__(network, owner)
+        self._wanted: list[PublishedTrack] = []
+
+    def answer(self, offer: ParsedDescription) -> str:
+        """Raises: SdpError."""
+        offered_setup = next((section.setup for section in offer.sections if section.setup), "actpass")
+        is_client = offered_setup == "passive"
+        self.transport.start(offer, "client" if is_client else "server")
+        described = self.transport.describe("active" if is_client else "passive")
+        written = [self._answer_section(section) for section in offer.sections[:MAX_LINES]]
+        if all(section.rejected_formats for section in written):
+            raise SdpError("no m-line that could receive anything")
+        self._version += 1
+        return write_description(self._session_number, self._version, described, written)
+
+    def _answer_section(self, section: MediaSection) -> WrittenSection:
+        codecs = negotiated_codecs(section) if section.is_media and section.receives else []
+        if not codecs:
+            return WrittenSection(
+                section.kind, section.mid, "inactive", (), {}, section.protocol, rejected_formats=section.formats
+            )
+        extensions = negotiated_extensions(section)
+        line = self._new_line(section.kind, section.mid)
+        line.set_codecs(codecs, extensions)
+        stream = SentStream("room", f"{section.kind}-{section.mid}", "room")
+        return WrittenSection(
+            section.kind,
+            section.mid,
+            "sendonly",
+            written_answer_codecs(section, codecs),
+            extensions,
+            section.protocol,
+            line.ssrc,
+            line.rtx_ssrc if any(codec.rtx_payload_type is not None for codec in codecs) else None,
+            stream,
+        )
+
+    def set_tracks(self, tracks: Iterable[PublishedTrack]) -> bool:
+        """Always False: no offer is ever needed."""
+        wanted = list(tracks)
+        for line in self.lines:
+            if line.track is not None and line.track not in wanted:
+                line.detach()
+        carried = {line.track for line in self.lines}
+        waiting = [track for track in wanted if track not in carried]
+        for line in self.lines:
+            track = next((each for each in waiting if each.track.kind == line.kind), None)
+            if line.track is None and track is not None:
+                waiting.remove(track)
+                line.attach(track)
+        return False

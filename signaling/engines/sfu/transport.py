@@ -1,0 +1,204 @@
+"""One peer connection's transport on the worker's port: ICE-lite, DTLS, SRTP.
+
+It knows no tracks: decrypted packets go to its owner, what the owner gives it leaves encrypted.
+"""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from signaling.engines.sfu.aiortc_seams import Certificate, PacketBuffer, SecureTransport, SrtpError
+from signaling.engines.sfu.ice import IceLite
+from signaling.engines.sfu.rtcp import is_rtcp
+from signaling.engines.sfu.sdp import MediaSection, ParsedDescription, SdpError, TransportDescription
+from signaling.engines.sfu.stun import BindingRequest
+from signaling.engines.sfu.udp import Source, UdpMux
+
+MAX_PAYLOAD_BYTES = 1_500
+
+
+class TransportOwner(Protocol):
+    def transport_connected(self) -> None: ...
+    def transport_lost(self) -> None:
+        """Failed to connect, fell silent, or the other side closed. Called at most once."""
+
+    def receive_rtp(self, data: bytes) -> None: ...
+    def receive_rtcp(self, data: bytes) -> None: ...
+
+
+@dataclass(slots=True)
+class MediaNetwork:
+    """What all transports of a worker share."""
+
+    mux: UdpMux
+    certificate: Certificate
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    spawn: Callable[[Coroutine[Any, Any, None]], None]
+    """Run it in the background; the worker waits for it at its end."""
+    paced: Callable[[Callable[[], None]], None]
+    """Call it when the pacing of joins allows a new peer connection."""
+
+
+class PeerTransport:
+    def __init__(self, network: MediaNetwork, owner: TransportOwner) -> None:
+        self._network = network
+        self._mux = network.mux
+        self._owner = owner
+        self._ice = IceLite(network.clock())
+        self._secure = SecureTransport(network.certificate, self._send_dtls, self._state_changed)
+        self._started = False
+        self._closed = False
+        self.connected = False
+        self._selected: Source | None = None
+        self._remote_fingerprints: list[tuple[str, str]] = []
+        self._out = PacketBuffer()
+        self.out_bytes = self._out.bytes
+        """Where the owner writes an RTP packet before `send_rtp`."""
+        self.packets_sent = 0
+        self.bytes_sent = 0
+        self._mux.register(self._ice.ufrag, self)
+
+    # --- descriptions ---------------------------------------------------------------------------
+
+    def describe(self, setup: Literal["actpass", "active", "passive"]) -> TransportDescription:
+        return TransportDescription(
+            self._ice.ufrag,
+            self._ice.password,
+            self._network.certificate.fingerprint,
+            setup,
+            self._mux.candidates,
+        )
+
+    def fits(self, description: ParsedDescription) -> bool:
+        """Whether a later description is of the same peer connection (same certificate)."""
+        section = transport_section(description)
+        return not self._remote_fingerprints or section.fingerprints == self._remote_fingerprints
+
+    def start(self, description: ParsedDescription, role: Literal["server", "client"]) -> None:
+        """With the other side's first description. A later one changes nothing here, but for a new
+        fragment (ICE restart): its checks are taken, ours stay as they are.
+
+        Raises: SdpError."""
+        section = transport_section(description)
+        self._ice.set_remote_ufrag(section.ufrag)
+        if self._started:
+            return
+        self._started = True
+        self._remote_fingerprints = section.fingerprints
+        self._secure.start(role, section.fingerprints)
+
+    # --- from the mux ---------------------------------------------------------------------------
+
+    def receive_check(self, request: BindingRequest, source: Source) -> None:
+        host, port = str(source.address[0]), int(source.address[1])
+        answer = self._ice.receive_check(request, source, host, port, self._network.clock())
+        if answer is None:
+            return
+        if answer.is_new_address:
+            self._mux.add_route(source, self)
+        if isinstance(answer.forget_address, Source):
+            self._mux.remove_route(answer.forget_address)
+        selected = self._ice.selected
+        self._selected = selected if isinstance(selected, Source) else None
+        self._mux.send(answer.response, source)
+
+    def receive_datagram(self, buffer: PacketBuffer, size: int) -> None:
+        first = buffer.bytes[0]
+        if 128 <= first < 192:
+            self._receive_secured(buffer, size)
+        elif 20 <= first < 64:
+            self._secure.feed_dtls(bytes(buffer.view[:size]))
+
+    def _receive_secured(self, buffer: PacketBuffer, size: int) -> None:
+        if size < 12:
+            return
+        try:
+            if is_rtcp(buffer.bytes[1]):
+                size = self._secure.unprotect_rtcp(buffer.place, size)
+                receive = self._owner.receive_rtcp
+            else:
+                size = self._secure.unprotect(buffer.place, size)
+                receive = self._owner.receive_rtp
+        except SrtpError:
+            return
+        if self._closed:
+            return
+        self._ice.heard(self._network.clock())
+        receive(bytes(buffer.view[:size]))
+
+    def _send_dtls(self, data: bytes) -> None:
+        if self._selected is not None:
+            self._mux.send(data, self._selected)
+
+    def _state_changed(self, state: str) -> None:
+        if self._closed:
+            return
+        if state == "connected":
+            self.connected = True
+            self._owner.transport_connected()
+        else:
+            self._lose()
+
+    def _lose(self) -> None:
+        self.close()
+        self._owner.transport_lost()
+
+    def _unregister(self) -> None:
+        self._mux.unregister(self._ice.ufrag, [each for each in self._ice.addresses if isinstance(each, Source)])
+
+    # --- to the other side ----------------------------------------------------------------------
+
+    def send_rtp(self, length: int) -> None:
+        """Send the packet of `length` bytes that stands at the start of `out_bytes`."""
+        selected = self._selected
+        if selected is None or not self.connected:
+            return
+        try:
+            length = self._secure.protect(self._out.place, length)
+        except SrtpError:
+            return
+        self._mux.send(self._out.view[:length], selected)
+        self.packets_sent += 1
+        self.bytes_sent += length
+
+    def send_rtcp(self, data: bytes) -> None:
+        if self._selected is None or not self.connected or len(data) > MAX_PAYLOAD_BYTES:
+            return
+        self.out_bytes[: len(data)] = data
+        try:
+            length = self._secure.protect_rtcp(self._out.place, len(data))
+        except SrtpError:
+            return
+        self._mux.send(self._out.view[:length], self._selected)
+
+    # --- time and end ---------------------------------------------------------------------------
+
+    @property
+    def srtp_profile(self) -> str | None:
+        return self._secure.srtp_profile
+
+    def handle_timer(self, now: float) -> None:
+        """About every second."""
+        if not self._closed and self._ice.is_lost(now):
+            self._lose()
+
+    def close(self) -> None:
+        """Nothing is sent or received any more but DTLS's goodbye, which leaves in the background."""
+        self._closed = True
+        self.connected = False
+        self._network.spawn(self._say_goodbye())
+
+    async def _say_goodbye(self) -> None:
+        await self._secure.stop()
+        self._unregister()
+
+
+def transport_section(description: ParsedDescription) -> MediaSection:
+    """The m-line whose transport all others share. Raises: SdpError when it has none."""
+    for section in description.sections:
+        if section.mid in description.bundled and section.ufrag and section.fingerprints and section.port != 0:
+            if section.is_media and not section.rtcp_mux:
+                raise SdpError("rtcp-mux is needed")
+            return section
+    raise SdpError("no m-line with ICE user name fragment and DTLS fingerprint")
