@@ -256,3 +256,5 @@ class Leave(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`leave`: for good, not a lost connection."""
 
 
+class PingRoom(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`ping_room`: is anybody there? A socket that died silently is noticed by the missing answer."""

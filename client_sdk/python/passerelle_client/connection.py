@@ -34,7 +34,7 @@ engineio.payload.Payload.max_decode_packets = max(engineio.payload.Payload.max_d
 def reconnection_delay_s(attempt: int, spread: float) -> float:
     """Exponential, bounded, and spread over its whole length, so that a class does not come back
     in one instant. `attempt` counts from 0; `spread` is in [0, 1)."""
-    longest = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2**attempt)
+    longest: float = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2**attempt)
     return longest * (0.5 + spread / 2)
 
 
@@ -172,8 +172,8 @@ def _refusal(refusals: list[Any], error: Exception) -> Refused | None:
     """The server's own refusal among what connect_error brought, None when the network failed."""
     for data in refusals:
         if isinstance(data, dict):
-            inner = data.get("data") if isinstance(data.get("data"), dict) else data
-            code = inner.get("code")
+            inner = data.get("data")
+            code = (inner if isinstance(inner, dict) else data).get("code")
             if isinstance(code, str):
                 return Refused(code, str(data.get("message", error)))
             message = data.get("message")

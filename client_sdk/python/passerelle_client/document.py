@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pycrdt
 
@@ -28,7 +28,7 @@ class SharedDocument(Emitter):
     def __init__(self, name: str, send: Callable[[str, bytes], None]) -> None:
         super().__init__()
         self.name = name
-        self.doc: pycrdt.Doc[object] = pycrdt.Doc()
+        self.doc: pycrdt.Doc[Any] = pycrdt.Doc()
         self.awareness = pycrdt.Awareness(self.doc)
         self.can_write = False
         self._send = send

@@ -7,6 +7,7 @@ local update to `local_update`.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pycrdt
 
@@ -92,7 +93,7 @@ class Received:
 class DocumentSync:
     """State of the exchange with the server over one connection."""
 
-    def __init__(self, doc: pycrdt.Doc[object]) -> None:
+    def __init__(self, doc: pycrdt.Doc[Any]) -> None:
         self._doc = doc
         self._early: list[bytes] = []
         self.synced = False

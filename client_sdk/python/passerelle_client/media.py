@@ -330,7 +330,7 @@ class Media(Emitter):
                 participant_id=item.participant_id,
                 session_id="",
                 source="camera" if transceiver.kind == "video" else "microphone",
-                kind=transceiver.kind,
+                kind="video" if transceiver.kind == "video" else "audio",
                 muted=False,
             )
             remote = RemoteTrack(track, transceiver.receiver.track)

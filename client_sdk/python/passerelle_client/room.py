@@ -118,7 +118,7 @@ class Room(Emitter):
 
     # --- commands ---------------------------------------------------------------------------
 
-    async def command(self, name: str, **fields: Any) -> Any:
+    async def command(self, name: str, /, **fields: Any) -> Any:
         """Any command of docs/protocol.md. Raises: Refused, Disconnected, Removed."""
         if self._ended is not None:
             raise self._ended

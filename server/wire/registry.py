@@ -1,0 +1,87 @@
+"""Every Socket.IO event by name: who sends it, what it carries, what answers it.
+
+The adapter decodes by this table, and the schema and the clients' types are generated from it.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from server.wire import document, http, room
+from server.wire.common import Accepted, ErrorAnswer
+from signaling import messages
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Client to server, acknowledged with `answer` or ErrorAnswer."""
+
+    payload: type[msgspec.Struct]
+    answer: type[msgspec.Struct] = Accepted
+
+
+COMMANDS: dict[str, Command] = {
+    "get_room": Command(room.GetRoom, room.RoomView),
+    "admit": Command(room.Admit),
+    "deny": Command(room.Deny),
+    "remove": Command(room.Remove),
+    "set_hand": Command(room.SetHand),
+    "send_chat": Command(room.SendChat),
+    "rename": Command(room.Rename),
+    "configure": Command(room.Configure),
+    "mute_other": Command(room.MuteOther),
+    "leave": Command(room.Leave),
+    "ping_room": Command(room.PingRoom),
+    "document_open": Command(document.OpenDocument, document.DocumentOpened),
+    "document_close": Command(document.CloseDocument),
+    "media_start": Command(messages.StartMedia, messages.MediaStarted),
+    "media_description": Command(messages.Description),
+    "media_candidate": Command(messages.TrickledCandidate),
+    "media_mute": Command(messages.SetTrackMuted),
+    "media_unpublish": Command(messages.Unpublish),
+    "media_subscribe": Command(messages.Subscribe),
+    "media_rebuild": Command(messages.RebuildPeerConnection),
+    "media_stop": Command(messages.StopMedia),
+}
+
+EVENTS: dict[str, type[msgspec.Struct]] = {
+    "room_view": room.RoomView,
+    "room_event": room.RoomEventMessage,
+    "lobby": room.LobbyState,
+    "removed": room.Removed,
+    "draining": room.Draining,
+    "token": room.TokenRenewed,
+    "document_closed": document.DocumentClosed,
+    "media_description": messages.ServerDescription,
+    "media_candidate": messages.ServerCandidate,
+    "media_peer_joined": messages.PeerJoined,
+    "media_peer_left": messages.PeerLeft,
+    "media_closed": messages.MediaClosed,
+    "media_muted": messages.TrackMutedByHost,
+}
+
+BINARY_EVENT = "document_message"
+"""Both ways: a document's name and one y-protocols message; the only event with two arguments."""
+
+HTTP_BODIES: tuple[type[msgspec.Struct], ...] = (
+    http.CreateRoom,
+    http.RoomCreated,
+    http.CreateInvitation,
+    http.Invitation,
+    http.InvitationList,
+    http.Join,
+    http.Joined,
+    ErrorAnswer,
+)
+
+
+def wire_types() -> tuple[type[msgspec.Struct], ...]:
+    """Every top-level message, each once, in a stable order."""
+    everything: tuple[type[msgspec.Struct], ...] = (
+        *HTTP_BODIES,
+        room.Connect,
+        *(command.payload for command in COMMANDS.values()),
+        *(command.answer for command in COMMANDS.values()),
+        *EVENTS.values(),
+    )
+    return tuple({kind.__name__: kind for kind in everything}.values())
