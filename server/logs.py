@@ -36,7 +36,7 @@ MAX_WAITING_LINES = 10_000
 FIELDS = frozenset(
     {
         # who and where, by opaque ids that the server made
-        "room_id", "participant_id", "invitation_id", "session_id", "track_id", "connection", "document",
+        "room_id", "participant_id", "invitation_id", "session_id", "track_id", "connection",
         # what, from small fixed sets
         "role", "kind", "engine", "transport", "reason", "code", "state", "command", "pc", "signal", "topic_kind",
         "limit", "durability", "version", "variable", "worker", "error", "task",
@@ -49,7 +49,8 @@ FIELDS = frozenset(
         "logger", "event", "level", "timestamp", "exception", "frames", "where",
     }
 )  # fmt: skip
-"""Every field that may be written. Before you add one: can it ever hold what a person typed?"""
+"""Every field that may be written. Before you add one: can it ever hold what a person typed? (The name
+of a document can: whoever opens one chooses it.)"""
 
 DROPPED = "[dropped]"
 _EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
@@ -60,6 +61,7 @@ _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*|[A-Z
 """A JWT, or anything as long and dense as one, or as a key."""
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_OURS = frozenset({"server", "rooms", "signaling"})
 _QUIET = ("aiohttp.access", "asyncio.events")
 _WARNINGS_ONLY = (
     "aiohttp", "asyncio", "socketio", "engineio", "aiortc", "aioice", "uvloop", "urllib3", "py.warnings",
@@ -131,14 +133,19 @@ def _frames(where: TracebackType | None) -> list[str]:
     return frames[-MAX_FRAMES:]
 
 
-def _library_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Of a library's record: its logger, and where in the library it was written. The sentence is
-    left out, for nobody can tell what a library puts into it (asyncio quotes arguments of callbacks,
-    engineio whole packets)."""
+def _standard_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A record of the standard library's logging. Of our own packages (`rooms` knows no structlog):
+    the event and its `extra` fields. Of a library: its logger, and where in it the line was written;
+    the sentence is left out, for nobody can tell what a library puts into it (asyncio quotes
+    arguments of callbacks, engineio whole packets)."""
     record: logging.LogRecord = event["_record"]
-    event["event"] = "library_message"
     event["logger"] = record.name
-    event["where"] = f"{record.filename}:{record.lineno} {record.funcName}"
+    if record.name.split(".")[0] in _OURS and isinstance(record.msg, str) and not record.args:
+        event["event"] = record.msg
+        event.update({name: value for name, value in vars(record).items() if name in FIELDS})
+    else:
+        event["event"] = "library_message"
+        event["where"] = f"{record.filename}:{record.lineno} {record.funcName}"
     if record.exc_info:
         event["exc_info"] = record.exc_info
     return event
@@ -208,7 +215,7 @@ def configure_logs(level: LogLevel = "info", log_format: LogFormat = "auto", str
     handler = BackgroundHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, _library_line],
+            foreign_pre_chain=[*shared, _standard_line],
             processors=[
                 describe_exception,
                 keep_known_fields,
