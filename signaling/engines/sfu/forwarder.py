@@ -29,6 +29,7 @@ class LineSink(Protocol):
     """Where a line's packets go: a peer connection's transport."""
 
     out_bytes: bytearray
+    connected: bool
 
     def send_rtp(self, length: int) -> None: ...
 
@@ -183,7 +184,8 @@ class OutgoingLine:
 
     @property
     def waits_for_keyframe(self) -> bool:
-        return self._enabled and self.kind == "video" and self._open_epoch == _NONE and self.track is not None
+        is_idle = self._open_epoch == _NONE and self.track is not None
+        return is_idle and self.kind == "video" and self._enabled and self._sink.connected
 
     def set_codecs(self, codecs: Iterable[NegotiatedCodec], extensions: dict[str, int]) -> None:
         """What the subscriber's description says about this m-line; now packets may flow."""
@@ -231,7 +233,7 @@ class OutgoingLine:
 
     def forward(self, packet: CachedPacket, now: float) -> None:
         track = self.track
-        if track is None or not self._enabled:
+        if track is None or not self._enabled or not self._sink.connected:
             return
         codec = codec_for(track.codec_keys[packet.payload_type], self._codecs)
         if codec is None:

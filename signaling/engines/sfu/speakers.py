@@ -19,12 +19,15 @@ SILENCE_AFTER_S = 0.3
 """With DTX silence is the absence of packets: a level older than this is silence."""
 _SMOOTHING = 0.25
 """Weight of a new packet; at 50 packets/s the level follows within 80 ms."""
+_MEAN_SMOOTHING = 0.02
+"""For the order: who has been louder over the last second, not over the last syllable."""
 _SILENT = -127.0
 
 
 @dataclass(slots=True)
 class _Voice:
     level: float = _SILENT
+    mean: float = _SILENT
     heard_at: float = 0.0
     loud_since: float | None = None
     quiet_since: float = 0.0
@@ -50,6 +53,7 @@ class SpeakerDetector:
         # Rise fast, fall slowly: the first syllable counts.
         weight = _SMOOTHING * 2 if loudness > voice.level else _SMOOTHING
         voice.level += (loudness - voice.level) * weight
+        voice.mean += (loudness - voice.mean) * (_MEAN_SMOOTHING if voice.speaking else _SMOOTHING)
         voice.heard_at = now
         self._judge(voice, voice.level, now)
 
@@ -84,7 +88,7 @@ class SpeakerDetector:
         return list(speakers)
 
     def _ordered(self) -> list[str]:
-        speaking = {name: voice.level for name, voice in self._voices.items() if voice.speaking}
+        speaking = {name: voice.mean for name, voice in self._voices.items() if voice.speaking}
         order = [name for name in self._reported if name in speaking]
         order += sorted((name for name in speaking if name not in order), key=lambda name: -speaking[name])
         for end in range(len(order) - 1, 0, -1):

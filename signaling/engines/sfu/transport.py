@@ -185,6 +185,8 @@ class PeerTransport:
 
     def close(self) -> None:
         """Nothing is sent or received any more but DTLS's goodbye, which leaves in the background."""
+        if self._closed:
+            return
         self._closed = True
         self.connected = False
         self._network.spawn(self._say_goodbye())

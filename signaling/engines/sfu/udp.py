@@ -117,6 +117,8 @@ class UdpMux:
 
     def unregister(self, ufrag: str, sources: Sequence[Source]) -> None:
         peer = self._by_ufrag.pop(ufrag, None)
+        if peer is None:
+            return
         for source in sources:
             routes = self._routes.get(source.socket, {})
             if routes.get(source.address) is peer:
