@@ -96,6 +96,8 @@ class SqliteStore:
     def _connect_reader(self) -> sqlite3.Connection:
         connection = _connect(self.path)
         connection.execute("PRAGMA query_only = ON")
+        # A first read joins the log now: while the disk is full that could not be done.
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         return connection
 
     # --- documents -----------------------------------------------------------------------------
