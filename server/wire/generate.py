@@ -70,13 +70,12 @@ def _for_typescript(schema: dict[str, Any]) -> dict[str, Any]:
             return [clean(item) for item in node]
         if not isinstance(node, dict):
             return node
-        kept = {
+        return {
             key: clean(value)
             for key, value in node.items()
             if key not in ("maxItems", "minItems", "default", "title", "pattern")
             or (key == "pattern" and isinstance(value, dict))
         }
-        return kept
 
     definitions = {}
     for name, definition in schema["definitions"].items():

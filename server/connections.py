@@ -1,0 +1,60 @@
+"""Every open connection of this instance, by participant: to tell them, count them, close them."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+MAX_CONNECTIONS_PER_PARTICIPANT = 40
+"""A class's camera computer with its tabs; with one link for a class, its pupils' devices too."""
+
+
+class ParticipantConnection(Protocol):
+    """A Socket.IO or y-websocket connection."""
+
+    @property
+    def connection_id(self) -> str: ...
+    @property
+    def room_id(self) -> str: ...
+    @property
+    def participant_id(self) -> str: ...
+
+    def end(self, reason: str) -> None:
+        """Say why, and close, at once. Never blocks, never raises."""
+
+    def drain(self, reconnect_after_ms: int) -> None:
+        """Say that this process stops. Never blocks, never raises."""
+
+
+class Connections:
+    """The register; a connection adds itself when it is authenticated."""
+
+    def __init__(self) -> None:
+        self._by_participant: dict[tuple[str, str], dict[str, ParticipantConnection]] = {}
+
+    def __iter__(self) -> Iterator[ParticipantConnection]:
+        return iter([connection for group in self._by_participant.values() for connection in group.values()])
+
+    def __len__(self) -> int:
+        return sum(len(group) for group in self._by_participant.values())
+
+    def add(self, connection: ParticipantConnection) -> bool:
+        """False when the participant has too many already; then it was not added."""
+        group = self._by_participant.setdefault((connection.room_id, connection.participant_id), {})
+        if len(group) >= MAX_CONNECTIONS_PER_PARTICIPANT:
+            return False
+        group[connection.connection_id] = connection
+        return True
+
+    def remove(self, connection: ParticipantConnection) -> None:
+        key = (connection.room_id, connection.participant_id)
+        group = self._by_participant.get(key)
+        if group is not None:
+            group.pop(connection.connection_id, None)
+            if not group:
+                del self._by_participant[key]
+
+    def of_participant(self, room_id: str, participant_id: str) -> list[ParticipantConnection]:
+        return list(self._by_participant.get((room_id, participant_id), {}).values())
+
+    def end_participant(self, room_id: str, participant_id: str, reason: str) -> None:
+        for connection in self.of_participant(room_id, participant_id):
+            connection.end(reason)

@@ -1,0 +1,1 @@
+"""Socket.IO: the room, its documents and its signaling over one connection."""

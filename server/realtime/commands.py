@@ -1,0 +1,187 @@
+"""What a client may ask over Socket.IO: decoded by the registry, carried out, answered."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from rooms import commands as domain
+from rooms.documents.errors import CannotOpen
+from rooms.documents.hub import DocumentHub
+from rooms.manager import RoomManager
+from rooms.models import Role
+from rooms.ports import DocumentKey
+from rooms.roles import Permission
+from rooms.visibility import see
+from server import presenter
+from server.error_answers import Refusal
+from server.realtime.connection import MAX_DOCUMENTS, DocumentReader, SocketConnection, SocketFanOut
+from server.wire import document as wire_document
+from server.wire import room as wire
+from server.wire.common import Accepted
+from server.wire.registry import COMMANDS
+from signaling import messages
+from signaling.media_session import MediaService
+
+Handler = Callable[[SocketConnection, Any], Awaitable[Any]]
+
+
+class ParticipantAccess:
+    """`rooms.documents.reader.DocumentAccess`: asked at each write, so that a change counts at once."""
+
+    def __init__(self, rooms: RoomManager, room_id: str, participant_id: str) -> None:
+        self._rooms = rooms
+        self._room_id = room_id
+        self._participant_id = participant_id
+
+    def can_read(self) -> bool:
+        return self._rooms.can(self._room_id, self._participant_id, Permission.READ_DOCUMENT)
+
+    def can_write(self) -> bool:
+        return self._rooms.can(self._room_id, self._participant_id, Permission.WRITE_DOCUMENT)
+
+
+class Commands:
+    """The handlers by event name; each gets the connection and its checked payload."""
+
+    def __init__(self, rooms: RoomManager, documents: DocumentHub, media: MediaService) -> None:
+        self._rooms = rooms
+        self._documents = documents
+        self._media = media
+        self._fan_out = SocketFanOut()
+        self._handlers: dict[str, Handler] = {
+            "get_room": self._get_room,
+            "admit": self._admit,
+            "deny": self._deny,
+            "remove": self._remove,
+            "set_hand": self._set_hand,
+            "send_chat": self._send_chat,
+            "rename": self._rename,
+            "configure": self._configure,
+            "mute_other": self._mute_other,
+            "leave": self._leave,
+            "ping_room": self._ping,
+            "document_open": self._open_document,
+            "document_close": self._close_document,
+            "media_start": self._start_media,
+            "media_description": self._media_call(media.receive_description),
+            "media_candidate": self._media_call(media.receive_candidate),
+            "media_mute": self._media_call(media.set_track_muted),
+            "media_unpublish": self._media_call(media.unpublish),
+            "media_subscribe": self._media_call(media.subscribe),
+            "media_rebuild": self._media_call(media.rebuild),
+            "media_stop": self._media_call(media.stop_session),
+        }
+        assert self._handlers.keys() == COMMANDS.keys()
+
+    async def run(self, connection: SocketConnection, name: str, payload: Any) -> Any:
+        """The acknowledgement as plain values. Raises: whatever error_answers knows."""
+        command = COMMANDS.get(name)
+        if command is None:
+            raise Refusal("invalid", "There is no such command.")
+        request = msgspec.convert({} if payload is None else payload, command.payload)
+        answer = await self._handlers[name](connection, request)
+        return msgspec.to_builtins(Accepted() if answer is None else answer)
+
+    # --- the room ---------------------------------------------------------------------------
+
+    async def view(self, connection: SocketConnection) -> wire.RoomView | None:
+        """The room as this connection may see it now; None in the lobby."""
+        state = await self._rooms.get_state(connection.room_id)
+        chat = await self._rooms.chat_history(connection.room_id, connection.participant_id)
+        seen = see(state, connection.participant_id)
+        if seen is None:
+            return None
+        return presenter.room_view(seen, self._media.tracks(connection.room_id), chat)
+
+    async def _get_room(self, connection: SocketConnection, _request: wire.GetRoom) -> wire.RoomView:
+        view = await self.view(connection)
+        if view is None:
+            raise Refusal("not-admitted", "Only who was admitted may do this.")
+        connection.last_seq = view.seq
+        return view
+
+    async def _execute(self, connection: SocketConnection, command: domain.Command) -> None:
+        await self._rooms.execute(connection.room_id, connection.participant_id, command)
+
+    async def _admit(self, connection: SocketConnection, request: wire.Admit) -> None:
+        await self._execute(connection, domain.Admit(request.participant_id))
+
+    async def _deny(self, connection: SocketConnection, request: wire.Deny) -> None:
+        await self._execute(connection, domain.Deny(request.participant_id))
+
+    async def _remove(self, connection: SocketConnection, request: wire.Remove) -> None:
+        await self._execute(connection, domain.Remove(request.participant_id))
+
+    async def _set_hand(self, connection: SocketConnection, request: wire.SetHand) -> None:
+        await self._execute(connection, domain.SetHand(request.raised, request.participant_id))
+
+    async def _rename(self, connection: SocketConnection, request: wire.Rename) -> None:
+        await self._execute(connection, domain.Rename(request.name))
+
+    async def _configure(self, connection: SocketConnection, request: wire.Configure) -> None:
+        roles = None if request.lobby_roles is None else frozenset(Role(role) for role in request.lobby_roles)
+        await self._execute(connection, domain.Configure(roles, request.chat_enabled, request.writing_enabled))
+
+    async def _send_chat(self, connection: SocketConnection, request: wire.SendChat) -> None:
+        if not request.text.strip():
+            raise Refusal("invalid", "A chat line has at least one character that shows.", "$.text")
+        await self._rooms.send_chat(connection.room_id, connection.participant_id, request.text, request.client_id)
+
+    async def _leave(self, connection: SocketConnection, _request: wire.Leave) -> None:
+        await self._execute(connection, domain.Leave())
+
+    async def _ping(self, _connection: SocketConnection, _request: wire.PingRoom) -> None:
+        return None
+
+    async def _mute_other(self, connection: SocketConnection, request: wire.MuteOther) -> None:
+        self._require(connection, Permission.MUTE_OTHERS)
+        await self._media.mute_by_host(connection.room_id, request.track_id)
+
+    # --- documents --------------------------------------------------------------------------
+
+    async def _open_document(
+        self, connection: SocketConnection, request: wire_document.OpenDocument
+    ) -> wire_document.DocumentOpened:
+        if len(connection.documents) >= MAX_DOCUMENTS and request.document not in connection.documents:
+            raise Refusal("too-many-requests", f"No more than {MAX_DOCUMENTS} documents on one connection.")
+        if (before := connection.documents.pop(request.document, None)) is not None:
+            before.close()
+        access = ParticipantAccess(self._rooms, connection.room_id, connection.participant_id)
+        reader = DocumentReader(connection, request.document, self._fan_out)
+        try:
+            opened = await self._documents.open(DocumentKey(connection.room_id, request.document), reader, access)
+        except CannotOpen as error:
+            raise cannot_open(error) from error
+        if connection.ended:
+            opened.close()
+            raise Refusal("removed", "The connection is closed.")
+        connection.documents[request.document] = opened
+        return wire_document.DocumentOpened(document=request.document, can_write=access.can_write())
+
+    async def _close_document(self, connection: SocketConnection, request: wire_document.CloseDocument) -> None:
+        opened = connection.documents.pop(request.document, None)
+        if opened is not None:
+            opened.close()
+
+    # --- media ------------------------------------------------------------------------------
+
+    async def _start_media(self, connection: SocketConnection, request: messages.StartMedia) -> messages.MediaStarted:
+        self._require(connection, Permission.SEE_ROSTER)
+        return await self._media.start(connection.room_id, connection.participant_id, connection.connection_id, request)
+
+    def _media_call(self, method: Callable[[str, Any], Awaitable[None]]) -> Handler:
+        async def call(connection: SocketConnection, request: Any) -> None:
+            await method(connection.connection_id, request)
+
+        return call
+
+    def _require(self, connection: SocketConnection, permission: Permission) -> None:
+        if not self._rooms.can(connection.room_id, connection.participant_id, permission):
+            raise Refusal("permission-denied", f"This needs the permission {permission}.")
+
+
+def cannot_open(error: CannotOpen) -> Refusal:
+    """The hub's refusal in the codes of commands."""
+    codes = {"forbidden": "permission-denied", "unavailable": "store-unavailable", "limit": "room-full"}
+    return Refusal(codes.get(error.reason, "store-unavailable"), f"The document cannot be opened: {error.reason}.")

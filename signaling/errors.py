@@ -1,0 +1,13 @@
+"""What signaling refuses.
+
+SignalingError has a stable `code`: unknown-session, permission-denied, invalid-description,
+too-many-sessions, too-many-tracks, track-id-taken, not-found.
+"""
+
+
+class SignalingError(Exception):
+    """A message of a client that cannot be carried out."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
