@@ -17,6 +17,7 @@ LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+MAX_PORT = 65_535
 MAX_SECRET_BYTES = 4_096
 """Longest content of a `…_FILE`: a key, never a whole disk given by mistake."""
 MAX_LIST_ENTRIES = 64
@@ -62,6 +63,8 @@ class Settings:
     media_workers: int = 1
     media_addresses: tuple[str, ...] = ()
     """Addresses that media bind to and offer; empty: every address of the machine."""
+    media_port: int = 0
+    """UDP port of the first media worker, the next ones take the ports after it; 0: any."""
     janus_urls: tuple[str, ...] = ()
     turn_urls: tuple[str, ...] = ()
     turn_secret: str | None = field(default=None, repr=False)
@@ -159,9 +162,12 @@ def _list_of(parse_entry: Callable[[str], Any]) -> Callable[[str], tuple[Any, ..
 
 def _address(value: str) -> str:
     try:
-        return str(ipaddress.ip_address(value))
+        address = ipaddress.ip_address(value)
     except ValueError:
         raise ValueError("des adresses IP séparées par des virgules / IP addresses separated by commas") from None
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{address}: personne ne peut y envoyer / nobody can send to it")
+    return str(address)
 
 
 def _network(value: str) -> Network:
@@ -227,7 +233,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Address to listen on. Other than this machine's own, making a room needs `PASSERELLE_API_KEY`.",
     ),
     Setting(
-        "PASSERELLE_PORT", "port", _integer(0, 65_535), "entier", "integer",
+        "PASSERELLE_PORT", "port", _integer(0, MAX_PORT), "entier", "integer",
         "Port HTTP ; 0 en prend un libre.", "HTTP port; 0 takes a free one.",
     ),
     Setting(
@@ -274,6 +280,11 @@ SETTINGS: tuple[Setting, ...] = (
         "Adresses IP où passent son et image, proposées aux navigateurs. `127.0.0.1` seul suffit pour essayer.",
         "IP addresses that carry sound and picture, offered to browsers. `127.0.0.1` alone will do for a trial.",
         default_fr=_WHOLE_MACHINE_FR, default_en=_WHOLE_MACHINE_EN,
+    ),
+    Setting(
+        "PASSERELLE_MEDIA_PORT", "media_port", _integer(0, MAX_PORT), "entier", "integer",
+        "Port UDP du premier de ces processus, les autres prennent les suivants : à ouvrir dans le pare-feu. 0 : libre.",
+        "UDP port of the first of these processes, the others take the next ones: open them in the firewall. 0: any.",
     ),
     Setting(
         "TURN_URLS", "turn_urls", _list_of(_turn_url), "liste", "list",
@@ -392,6 +403,10 @@ def _contradictions(values: Mapping[str, Any]) -> list[Problem]:
     relays = [url for url in values.get("turn_urls", ()) if url.startswith("turn")]
     if relays and not values.get("turn_secret"):
         return [Problem("TURN_SECRET", "demandé par TURN_URLS / asked for by TURN_URLS")]
+    last_port = values.get("media_port", 0) + values.get("media_workers", 1) - 1
+    if last_port > MAX_PORT:
+        sentence = f"chaque processus prend le port suivant, au plus {MAX_PORT} / each process takes the next port"
+        return [Problem("PASSERELLE_MEDIA_PORT", sentence)]
     return []
 
 

@@ -155,6 +155,7 @@ def explain_failure(error: BaseException, settings: Settings) -> str:
     from rooms.ports import StoreUnavailable
     from server.auth import KeyUnusable
     from server.storage.folder import FolderInUse
+    from signaling.engines import EngineUnavailable
 
     where = f"{settings.host}:{settings.port}"
     if isinstance(error, FolderInUse):
@@ -169,6 +170,11 @@ def explain_failure(error: BaseException, settings: Settings) -> str:
         )
     if isinstance(error, KeyUnusable):
         return str(error)
+    if isinstance(error, EngineUnavailable):
+        return (
+            "Son et image ne peuvent démarrer ; voyez PASSERELLE_MEDIA_ADDRESSES, PASSERELLE_MEDIA_PORT et le journal.\n"
+            "Media cannot start; see PASSERELLE_MEDIA_ADDRESSES, PASSERELLE_MEDIA_PORT and the log."
+        )
     number = getattr(error, "errno", None)
     if isinstance(error, OSError) and number == errno.EADDRINUSE:
         return (
