@@ -65,13 +65,15 @@ class DocumentAwareness:
             self._take(client, entry)
         return list(own)
 
-    def remove_connection(self, connection_id: str) -> None:
+    def remove_connection(self, connection_id: str) -> set[int]:
         """Its client ids are gone for everyone, and forgotten here, so that the same tab may come
-        back over another connection with the clock it had."""
-        for client in self._ids_of.pop(connection_id, ()):
+        back over another connection with the clock it had; which they were."""
+        own = self._ids_of.pop(connection_id, set())
+        for client in own:
             entry = self._entries.pop(client)
             # y-protocols: the same clock with null removes a state that is there.
             self._changed[client] = AwarenessEntry(entry.clock, GONE, connection_id)
+        return own
 
     def has_changes(self) -> bool:
         return bool(self._changed)

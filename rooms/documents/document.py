@@ -41,6 +41,8 @@ Update = tuple[bytes, Scan]
 class Integrated:
     """What one `integrate` did."""
 
+    before: bytes
+    """The state vector until then."""
     change: bytes | None = None
     """Everything that is new, as one update: to store, then to send on. None: nothing was."""
     kept: list[bytes] = field(default_factory=list)
@@ -101,8 +103,7 @@ class YjsDocument:
     def integrate(self, updates: Sequence[Update]) -> Integrated:
         """Take updates in the order in which they arrived, and say what became of them.
         Raises: DocumentBroken: one of them is bad; load again and take them one by one."""
-        result = Integrated()
-        before = self.state_vector()
+        result = Integrated(before=self.state_vector())
         expected = self.clocks.copy()
         with _translated_errors():
             with self._doc.transaction():
@@ -111,7 +112,7 @@ class YjsDocument:
                 if self._waiting:
                     self._retry_waiting(expected, result)
             if self._changes:
-                self._doc.get_update(before)  # a document that cannot be read must not be stored
+                self._doc.get_update(result.before)  # a document that cannot be read must not be stored
         result.change = self._take_change()
         self._check_reach(expected)
         return result

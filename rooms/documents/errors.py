@@ -1,14 +1,14 @@
 """What can go wrong with a document.
 
-    DocumentError
-    ├── MalformedMessage      bytes that are not what the protocol says
-    ├── UpdateRefused         an update that is well formed and still cannot be taken
-    ├── DocumentBroken        the engine can no longer read this copy: drop it and load it again
-    ├── ProtocolViolation     this connection must be closed, with `code`
-    └── CannotOpen            with `code`, the close code that says the same
-        ├── DocumentForbidden
-        ├── DocumentUnavailable
-        └── TooManyReaders
+DocumentError
+├── MalformedMessage      bytes that are not what the protocol says
+├── UpdateRefused         an update that is well formed and still cannot be taken
+├── DocumentBroken        the engine can no longer read this copy: drop it and load it again
+├── ProtocolViolation     this connection must be closed, with `code`
+└── CannotOpen            with `code`, the close code that says the same
+    ├── DocumentForbidden
+    ├── DocumentUnavailable
+    └── TooManyReaders
 """
 
 from rooms.documents import close_codes

@@ -1,56 +1,330 @@
-"""Public interface (being filled in): see the docstrings."""
+"""The documents of this process: who has which one open, and the one loop that flushes them all.
 
+A flush takes what came in since the last one, gives it to the copies in memory, appends it to the store
+for all documents in one transaction, and only then shows it to anyone: one message a document, sent to all
+its readers, awareness beside it, and the acknowledgements to the authors. What arrives meanwhile is the next
+flush. When the store fails the order is turned round, and said so: readers are told `unsaved`, writing goes
+on in bounded memory, and `saved` follows when the store has returned.
+
+While a document is being flushed (`LiveDocument.flushing`) its copy is ahead of the store, so nobody is
+shown it; only the flush loop and a load change a copy.
+"""
+
+import asyncio
+import logging
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
+from rooms.documents import close_codes
+from rooms.documents.compaction import build_state
+from rooms.documents.errors import DocumentBroken, DocumentForbidden, DocumentUnavailable, TooManyReaders
+from rooms.documents.flush import FlushedDocument, show, take
+from rooms.documents.library import DocumentLibrary
 from rooms.documents.limits import HubLimits
+from rooms.documents.live import LiveDocument
+from rooms.documents.open_document import OpenDocument
 from rooms.documents.reader import DocumentAccess, Reader
-from rooms.ports import Bus, DocumentKey, DocumentStore
+from rooms.documents.saving import DocumentSaver
+from rooms.documents.scan import Scan, scan_update
+from rooms.ports import DocumentKey, DocumentStore, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+SLICE_S = 0.005
+"""A flush of many documents lets others run this often."""
 
 
-class OpenDocument(Protocol):
-    """One reader's way into an open document."""
+@dataclass(frozen=True, slots=True)
+class HubStatistics:
+    """Figures for the metrics; counts are since the start."""
 
-    def start(self) -> None:
-        """Send the server's sync step 1 and the awareness of the others. To be called once the
-        transport has answered the opening; the first `receive` does it otherwise."""
-
-    def receive(self, message: bytes) -> None:
-        """One y-protocols message of the client. Never blocks.
-        Raises: ProtocolViolation: close the transport with its `code` and `reason` (the hub has
-        forgotten the reader already)."""
-
-    def close(self) -> None:
-        """The connection is gone. Its awareness ends for the others. Idempotent."""
+    documents: int
+    readers: int
+    unsaved_bytes: int
+    """Text in memory that the store has not taken; above 0 the store fails."""
+    flushes: int
+    updates_taken: int
+    messages_sent: int
+    bytes_appended: int
+    store_failures: int
+    broken_copies: int
+    compactions: int
 
 
 class DocumentHub:
+    """Call `start` in the event loop that will use it, and `stop` before that ends."""
+
     def __init__(
         self,
         store: DocumentStore,
-        bus: Bus | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         limits: HubLimits | None = None,
-    ) -> None: ...
+    ) -> None:
+        self.limits = limits or HubLimits()
+        self._clock = clock
+        self._store = store
+        self._saver = DocumentSaver(store, self.limits, self._saved_again)
+        self._library = DocumentLibrary(store, self.limits, clock)
+        self._dirty: dict[LiveDocument, None] = {}
+        self._lagging: set[OpenDocument] = set()
+        self._incoming_bytes = 0
+        self._wake = asyncio.Event()
+        self._flushed = asyncio.Event()
+        self._flushed.set()
+        self._stopping = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._scanner: ThreadPoolExecutor | None = None
+        self._flushes = self._updates_taken = self._messages_sent = 0
+
+    # --- for the server --------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Start flushing."""
+        self._scanner = ThreadPoolExecutor(1, thread_name_prefix="scan")
+        self._loops = [asyncio.create_task(self._flush_for_ever()), asyncio.create_task(self._keep_house())]
 
     async def stop(self, timeout_s: float = 5.0) -> None:
-        """Flush everything within the deadline, tell readers (`DRAINING`), stop."""
+        """Flush everything within the deadline, close all readers (`DRAINING`), stop."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._until_flushed()
+                self.close_readers(code=close_codes.DRAINING)
+                await self._until_flushed()
+                await self._saver.until_saved()
+        except TimeoutError:
+            logger.error("stopped with unsaved text", extra={"bytes": self._saver.unsaved_bytes + self._incoming_bytes})
+        self.close_readers(code=close_codes.DRAINING)
+        tasks = [*self._loops, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._saver.stop()
+        await self._library.stop()
+        if self._scanner is not None:
+            self._scanner.shutdown(wait=False)
 
     async def open(self, key: DocumentKey, reader: Reader, access: DocumentAccess) -> OpenDocument:
-        """Raises: DocumentForbidden, DocumentUnavailable, TooManyReaders (all CannotOpen, with `code`, `reason`)."""
-        raise NotImplementedError
+        """Make the connection a reader of the document.
+        Raises: DocumentForbidden, DocumentUnavailable, TooManyReaders (all CannotOpen: `code`, `reason`)."""
+        if self._stopping:
+            raise DocumentUnavailable(key.document)
+        if not access.can_read():
+            raise DocumentForbidden(key.document)
+        live = await self._library.fetch(key)
+        if self._stopping or live.copy is None:  # it broke, or was let go of, in this very moment
+            raise DocumentUnavailable(key.document)
+        if not access.can_read():  # the load took a while
+            raise DocumentForbidden(key.document)
+        if len(live.readers) >= self.limits.readers_per_document:
+            raise TooManyReaders(key.document)
+        opened = OpenDocument(live, reader, access, self)
+        live.readers[opened] = None
+        self._library.note_readers(live)
+        return opened
 
-    def close_readers(
-        self, *, participant_id: str | None = None, room_id: str | None = None, code: int
-    ) -> int:
+    def close_readers(self, *, participant_id: str | None = None, room_id: str | None = None, code: int) -> int:
         """Close, at once, every reader that matches all that is given; how many they were."""
-        raise NotImplementedError
+        matching = self._matching(participant_id, room_id)
+        for opened in matching:
+            opened.expel(code)
+        return len(matching)
+
+    def rights_changed(self, *, participant_id: str | None = None, room_id: str | None = None) -> None:
+        """Look again at the rights of every reader that matches: those who may not read any more are
+        closed, and those who may write again are asked for what was refused."""
+        for opened in self._matching(participant_id, room_id):
+            try:
+                opened.rights_changed()
+            except DocumentBroken:
+                self.give_up(opened.live)
 
     async def whole_state(self, key: DocumentKey) -> bytes:
         """The document as one Yjs update v1, saved content only. Raises: DocumentUnavailable."""
-        raise NotImplementedError
+        try:
+            stored = await self._store.load_document(key)
+            state, _waiting = await build_state(stored.snapshot, stored.updates, self.limits.inline_compaction_bytes)
+        except (StoreUnavailable, DocumentBroken) as error:
+            raise DocumentUnavailable(key.document) from error
+        return state
+
+    def statistics(self) -> HubStatistics:
+        documents = self._library.documents
+        return HubStatistics(
+            documents=len(documents),
+            readers=sum(len(live.readers) for live in documents),
+            unsaved_bytes=self._saver.unsaved_bytes,
+            flushes=self._flushes,
+            updates_taken=self._updates_taken,
+            messages_sent=self._messages_sent,
+            bytes_appended=self._saver.appended_bytes,
+            store_failures=self._saver.failures,
+            broken_copies=self._library.broken_copies,
+            compactions=self._library.compactions,
+        )
+
+    # --- for the readers (Home) ---------------------------------------------------------------------
+
+    def now(self) -> float:
+        return self._clock()
+
+    def reserve(self, size_bytes: int) -> bool:
+        """Room for an update until it is flushed; False when too much waits for the store already."""
+        if self._saver.unsaved_bytes + self._incoming_bytes + size_bytes > self.limits.unsaved_bytes:
+            return False
+        self._incoming_bytes += size_bytes
+        return True
+
+    def mark(self, live: LiveDocument) -> None:
+        self._dirty[live] = None
+        self._flushed.clear()
+        self._wake.set()
+
+    def note_lag(self, reader: OpenDocument) -> None:
+        self._lagging.add(reader)
+
+    def leave(self, reader: OpenDocument) -> None:
+        live, connection_id = reader.live, reader.reader.connection_id
+        live.readers.pop(reader, None)
+        self._lagging.discard(reader)
+        if not any(other.reader.connection_id == connection_id for other in live.readers):
+            for client in live.awareness.remove_connection(connection_id):
+                live.announced.pop(client, None)
+        if live.awareness.has_changes():
+            self.mark(live)
+        self._library.note_readers(live)
+
+    def give_up(self, live: LiveDocument) -> None:
+        logger.error("document broken in memory", extra={"room_id": live.key.room_id})
+        self._incoming_bytes -= sum(len(incoming.update) for incoming in live.incoming)
+        live.incoming, live.asking = [], []
+        live.flushing = False
+        self._library.drop(live)
+        for opened in list(live.readers):
+            opened.expel(close_codes.UNAVAILABLE)
+
+    def run_apart(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def scan_apart(self, update: bytes) -> Scan:
+        return await asyncio.get_running_loop().run_in_executor(self._scanner, scan_update, update)
+
+    # --- the flush ------------------------------------------------------------------------------------
+
+    async def _flush_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            dirty, self._dirty = self._dirty, {}
+            started_at = loop.time()
+            sent = 0
+            try:
+                sent = await self._flush(list(dirty))
+            except Exception:
+                # Nothing is known of these documents any more; their readers have their text.
+                logger.exception("flush failed")
+                for live in dirty:
+                    self.give_up(live)
+            if not self._dirty:
+                self._flushed.set()
+            gather_s = min(sent * self.limits.gather_per_send_s, self.limits.gather_max_s)
+            await asyncio.sleep(max(0.0, started_at + gather_s - loop.time()))
+
+    async def _flush(self, dirty: Sequence[LiveDocument]) -> int:
+        """How many messages it sent."""
+        self._flushes += 1
+        flushed = await self._take_all(dirty)
+        # Of a document that fails already, all goes behind what is kept: the log stays in order.
+        direct = [one for one in flushed if one.appends and not one.live.is_failing]
+        behind = [one for one in flushed if one.appends and one.live.is_failing]
+        is_stored = not direct or await self._saver.append([append for one in direct for append in one.appends])
+        for one in direct:
+            if is_stored:
+                one.live.note_appended(one.appends)
+            else:
+                self._saver.keep(one.live, one.appends)
+        for one in behind:
+            self._saver.keep(one.live, one.appends)
+        newly_failing = set() if is_stored else {one.live for one in direct}
+        sent = await self._show_all(flushed, newly_failing)
+        self._messages_sent += sent
+        return sent
+
+    async def _take_all(self, dirty: Sequence[LiveDocument]) -> list[FlushedDocument]:
+        flushed = []
+        since = time.monotonic()
+        for live in dirty:
+            self._incoming_bytes -= sum(len(incoming.update) for incoming in live.incoming)
+            self._updates_taken += len(live.incoming)
+            try:
+                flushed.append(await take(live, self._library.reload))
+            except (DocumentBroken, DocumentUnavailable):
+                live.flushing = False
+                self.give_up(live)
+            since = await _let_others_run(since)
+        return flushed
+
+    async def _show_all(self, flushed: Sequence[FlushedDocument], newly_failing: set[LiveDocument]) -> int:
+        sent, since = 0, time.monotonic()
+        for one in flushed:
+            one.live.flushing = False
+            try:
+                sent += show(one, tell_everyone=one.live in newly_failing)
+            except DocumentBroken:
+                self.give_up(one.live)
+            self._library.compact_if_long(one.live)
+            since = await _let_others_run(since)
+        return sent
+
+    def _saved_again(self, live: LiveDocument) -> None:
+        for opened in list(live.readers):
+            opened.acknowledgements.store()
+            opened.acknowledge()
+        self._library.note_readers(live)
+
+    async def _until_flushed(self) -> None:
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        if self._loops:
+            await self._flushed.wait()
+
+    # --- the slow and the idle ------------------------------------------------------------------------
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(self.limits.housekeeping_s)
+            for opened in list(self._lagging):
+                self._look_after(opened)
+            self._library.forget_idle()
+
+    def _look_after(self, opened: OpenDocument) -> None:
+        try:
+            if opened.catch_up():
+                self._lagging.discard(opened)
+        except DocumentBroken:
+            self.give_up(opened.live)
+
+    def _matching(self, participant_id: str | None, room_id: str | None) -> list[OpenDocument]:
+        return [
+            opened
+            for live in self._library.documents
+            if room_id is None or live.key.room_id == room_id
+            for opened in live.readers
+            if participant_id is None or opened.reader.participant_id == participant_id
+        ]
+
+
+async def _let_others_run(since: float) -> float:
+    """Yield to the event loop when a slice of time is used up; when the present slice began."""
+    if time.monotonic() - since < SLICE_S:
+        return since
+    await asyncio.sleep(0)
+    return time.monotonic()

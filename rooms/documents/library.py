@@ -1,0 +1,176 @@
+"""Which documents are in memory: loaded once however many ask, compacted when their log is long, forgotten
+when nobody reads them any more."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+
+from rooms.documents.compaction import compact_stored
+from rooms.documents.document import YjsDocument
+from rooms.documents.errors import DocumentBroken, DocumentUnavailable, TooManyReaders
+from rooms.documents.limits import HubLimits
+from rooms.documents.live import LiveDocument
+from rooms.ports import DocumentKey, DocumentStore, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+
+class DocumentLibrary:
+    def __init__(self, store: DocumentStore, limits: HubLimits, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._limits = limits
+        self._clock = clock
+        self._documents: dict[DocumentKey, LiveDocument] = {}
+        self._idle: dict[LiveDocument, float] = {}
+        """Those without readers, and since when; the longest first."""
+        self._loading: dict[DocumentKey, asyncio.Task[LiveDocument]] = {}
+        self._compacting: dict[DocumentKey, asyncio.Task[None]] = {}
+        self._one_compaction = asyncio.Semaphore(1)
+        self.broken_copies = 0
+        self.compactions = 0
+
+    @property
+    def documents(self) -> Collection[LiveDocument]:
+        return self._documents.values()
+
+    async def fetch(self, key: DocumentKey) -> LiveDocument:
+        """The document with a copy in memory. Raises: DocumentUnavailable, TooManyReaders."""
+        live = self._documents.get(key)
+        if live is not None and live.copy is not None:
+            return live
+        task = self._loading.get(key)
+        if task is None:
+            if live is None:
+                self._make_room(key)
+            task = self._loading[key] = asyncio.create_task(self._load(key))
+            task.add_done_callback(lambda done: self._end_load(key, done))
+        return await asyncio.shield(task)  # one who goes away does not spoil it for the others
+
+    async def reload(self, live: LiveDocument) -> YjsDocument:
+        """A copy broke: begin again from the store. Raises: DocumentUnavailable."""
+        self.broken_copies += 1
+        async with live.loading:
+            self._drop_copy(live)
+            return await self._load_copy(live)
+
+    def drop(self, live: LiveDocument) -> None:
+        """Its copy is broken, and nothing of it is wanted but what is not saved yet."""
+        self.broken_copies += 1
+        self._drop_copy(live)
+        if not live.unsaved and self._documents.get(live.key) is live:
+            self._remove(live)
+
+    def note_readers(self, live: LiveDocument) -> None:
+        """Its readers have come or gone."""
+        if self._documents.get(live.key) is not live or live.readers:
+            self._idle.pop(live, None)
+        else:
+            self._idle.setdefault(live, self._clock())
+
+    def forget_idle(self) -> None:
+        """Let go of documents that nobody has read for a while. Their logs are compacted afterwards:
+        that needs the store alone."""
+        before = self._clock() - self._limits.idle_document_s
+        for live, since in list(self._idle.items()):
+            if since > before:
+                break
+            if live.is_quiet:
+                self._remove(live)
+                if live.log_entries > 1:
+                    self._start_compaction(live)
+
+    def compact_if_long(self, live: LiveDocument) -> None:
+        most_bytes = max(self._limits.log_bytes, live.snapshot_bytes // 2)
+        is_long = live.log_entries > self._limits.log_entries or live.log_bytes > most_bytes
+        if is_long and not live.unsaved and live.log_entries >= live.compact_from:
+            self._start_compaction(live)
+
+    async def stop(self) -> None:
+        tasks = [*self._loading.values(), *self._compacting.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for live in list(self._documents.values()):
+            self._remove(live)
+
+    # --- loading -------------------------------------------------------------------------------------
+
+    async def _load(self, key: DocumentKey) -> LiveDocument:
+        live = self._documents.get(key) or LiveDocument(key, self._limits)
+        async with live.loading:  # the flush may be loading it again
+            if live.copy is None:
+                await self._load_copy(live)
+        self._documents[key] = live
+        self.note_readers(live)
+        return live
+
+    def _end_load(self, key: DocumentKey, task: asyncio.Task[LiveDocument]) -> None:
+        self._loading.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # those who waited have it; there may be none left to fetch it
+
+    async def _load_copy(self, live: LiveDocument) -> YjsDocument:
+        """Fill `live.copy` from the store and from what the store has not taken yet.
+        Raises: DocumentUnavailable: never an empty document over a full one."""
+        try:
+            async with asyncio.timeout(self._limits.store_timeout_s):
+                stored = await self._store.load_document(live.key)
+            updates = [*stored.updates, *(append.update for append in live.unsaved)]
+            growing = YjsDocument.load(stored.snapshot, updates, self._limits.waiting_bytes)
+            copy = next(growing)
+            for copy in growing:  # noqa: B007 (the last one is the complete one)
+                await asyncio.sleep(0)
+        except Exception as error:
+            # Not only StoreUnavailable: whatever a store raises, the document stays shut.
+            logger.error("document cannot be loaded", extra={"room_id": live.key.room_id, "kind": type(error).__name__})
+            raise DocumentUnavailable(live.key.document) from error
+        live.copy = copy
+        live.owners = {**live.owners, **stored.bindings}
+        live.snapshot_bytes = len(stored.snapshot or b"")
+        live.log_entries = len(stored.updates)
+        live.log_bytes = sum(map(len, stored.updates))
+        return copy
+
+    def _make_room(self, key: DocumentKey) -> None:
+        if len(self._documents) + len(self._loading) < self._limits.documents:
+            return
+        idle = next((live for live in self._idle if live.is_quiet), None)
+        if idle is None:
+            raise TooManyReaders(key.document)
+        self._remove(idle)
+
+    def _remove(self, live: LiveDocument) -> None:
+        self._drop_copy(live)
+        self._idle.pop(live, None)
+        self._documents.pop(live.key, None)
+
+    def _drop_copy(self, live: LiveDocument) -> None:
+        if live.copy is not None:
+            live.copy.close()
+            live.copy = None
+
+    # --- compaction ------------------------------------------------------------------------------------
+
+    def _start_compaction(self, live: LiveDocument) -> None:
+        if live.key in self._compacting:
+            return
+        task = self._compacting[live.key] = asyncio.create_task(self._compact(live))
+        task.add_done_callback(lambda _done: self._compacting.pop(live.key, None))
+
+    async def _compact(self, live: LiveDocument) -> None:
+        async with self._one_compaction:
+            entries, size_bytes = live.log_entries, live.log_bytes
+            try:
+                state_bytes = await compact_stored(self._store, live.key, self._limits.inline_compaction_bytes)
+            except (StoreUnavailable, DocumentBroken) as error:
+                logger.warning(
+                    "document not compacted", extra={"room_id": live.key.room_id, "kind": type(error).__name__}
+                )
+                live.compact_from = 2 * live.log_entries  # not with every flush
+                return
+        self.compactions += 1
+        live.compact_from = 0
+        live.log_entries -= entries
+        live.log_bytes -= size_bytes
+        if state_bytes is not None:
+            live.snapshot_bytes = state_bytes

@@ -1,0 +1,97 @@
+"""A document in memory: its copy, its readers, and what waits for the next flush. Data and small
+questions only; `hub` decides when, `open_document` what a client may."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rooms.documents.awareness import DocumentAwareness
+from rooms.documents.document import YjsDocument
+from rooms.documents.limits import HubLimits
+from rooms.documents.scan import Scan
+from rooms.ports import ClientBinding, DocumentAppend, DocumentKey
+
+if TYPE_CHECKING:
+    from rooms.documents.open_document import OpenDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An update-carrying message that was let in and waits for the flush."""
+
+    reader: "OpenDocument"
+    number: int
+    """Its number for the acknowledgement."""
+    update: bytes
+    scan: Scan
+    is_answer: bool
+    """It answers our own sync step 1."""
+
+
+class LiveDocument:
+    def __init__(self, key: DocumentKey, limits: HubLimits) -> None:
+        self.key = key
+        self.copy: YjsDocument | None = None
+        """None while it is loaded (again)."""
+        self.loading = asyncio.Lock()
+        self.awareness = DocumentAwareness(limits.client_ids_per_connection)
+        self.readers: dict[OpenDocument, None] = {}
+        """In the order in which they came."""
+
+        self.incoming: list[Incoming] = []
+        self.asking: list[tuple[OpenDocument, bytes]] = []
+        """Sync step 1 of readers which came while a flush was under way: answered after it."""
+        self.flushing = False
+        """The copy holds, or will in a moment, text that the store does not have yet: show it to nobody."""
+        self.unsaved: list[DocumentAppend] = []
+        """Appends that the store did not take, in order; not empty: this document is failing."""
+
+        self.owners: dict[int, str] = {}
+        """Yjs client id → participant that first used it, as stored or to be stored."""
+        self.announced: dict[int, str] = {}
+        """The same for ids known from awareness only: kept while their connection lives."""
+        self._new_bindings: list[ClientBinding] = []
+
+        self.snapshot_bytes = 0
+        self.log_entries = 0
+        self.log_bytes = 0
+        self.compact_from = 0
+        """Log entries below which compaction is not tried again, after it failed."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About how large the whole state is; too high until the log is compacted."""
+        return self.snapshot_bytes + self.log_bytes
+
+    @property
+    def is_failing(self) -> bool:
+        return bool(self.unsaved)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing would be lost if it left memory."""
+        return not (self.readers or self.incoming or self.asking or self.flushing or self.unsaved)
+
+    def owner_of(self, client_id: int) -> str | None:
+        return self.owners.get(client_id) or self.announced.get(client_id)
+
+    def bind(self, client_id: int, participant_id: str) -> None:
+        """The participant wrote first under this client id; stored with the next append."""
+        self.owners[client_id] = participant_id
+        self.announced.pop(client_id, None)
+        self._new_bindings.append(ClientBinding(client_id, participant_id))
+
+    def appends_for(self, change: bytes | None, kept: Sequence[bytes]) -> list[DocumentAppend]:
+        """What the store gets of one flush, bindings included. What waits is stored beside the change,
+        not merged into it: a reload must find both as they were."""
+        updates = [change, *kept] if change is not None else list(kept)
+        appends = [DocumentAppend(self.key, update) for update in updates]
+        if appends and self._new_bindings:
+            appends[0] = DocumentAppend(self.key, updates[0], tuple(self._new_bindings))
+            self._new_bindings = []
+        return appends
+
+    def note_appended(self, appends: Sequence[DocumentAppend]) -> None:
+        self.log_entries += len(appends)
+        self.log_bytes += sum(len(append.update) for append in appends)

@@ -1,0 +1,356 @@
+"""One reader's way into a document: its rights, its limits, what it may still be sent.
+
+Each message is read, scanned and judged here, before it waits for the flush. A refused update is answered
+with permission denied and is as if it had never come; a connection that goes on past every limit is
+closed. Readers without the right to write may have a cursor: awareness says who looks where, writes
+nothing, and ends with them.
+"""
+
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, NoReturn, Protocol
+
+from rooms.documents import close_codes, sync
+from rooms.documents.acknowledgement import Acknowledgements
+from rooms.documents.errors import DocumentBroken, MalformedMessage, ProtocolViolation
+from rooms.documents.limits import KIB, HubLimits
+from rooms.documents.live import Incoming, LiveDocument
+from rooms.documents.reader import DocumentAccess, Reader
+from rooms.documents.scan import Scan, scan_update
+from rooms.documents.sync import ClientMessage, Denial, Kind
+
+EMPTY_UPDATE = b"\x00\x00"
+INLINE_SCAN_BYTES = 16 * KIB
+"""Up to this much a scan takes at most 5 ms; a longer one goes to a thread, and what the same
+connection sends meanwhile waits behind it."""
+
+
+class Home(Protocol):
+    """What a reader asks of the hub."""
+
+    limits: HubLimits
+
+    def now(self) -> float: ...
+    def reserve(self, size_bytes: int) -> bool:
+        """Room for an update until it is flushed; False when too much waits for the store already."""
+
+    def mark(self, live: LiveDocument) -> None:
+        """Something waits for the flush."""
+
+    def note_lag(self, reader: "OpenDocument") -> None: ...
+    def leave(self, reader: "OpenDocument") -> None: ...
+    def give_up(self, live: LiveDocument) -> None:
+        """The copy is broken: its readers must open it again."""
+
+    def run_apart(self, work: Coroutine[Any, Any, None]) -> None: ...
+    async def scan_apart(self, update: bytes) -> Scan: ...
+
+
+class OpenDocument:
+    """Made by `DocumentHub.open`. The transport calls `start`, `receive` and `close`."""
+
+    def __init__(self, live: LiveDocument, reader: Reader, access: DocumentAccess, home: Home) -> None:
+        self.live = live
+        self.reader = reader
+        self.acknowledgements = Acknowledgements()
+        self.is_closed = False
+        self.is_expelled = False
+        """Closed by us."""
+        self.is_started = False
+        self.is_synced = False
+        """It has asked for the document and been answered: it may be sent what is new."""
+        self.queued_bytes = 0
+        """Its share of `live.incoming`."""
+        self._access = access
+        self._home = home
+        self._asked = 0
+        """Our own sync step 1 messages that it has not answered."""
+        self._malformed = 0
+        self._new_client_ids = 0
+        self._later: deque[bytes] = deque()
+        self._later_bytes = 0
+        self._scanning = False
+        self._lag_state: bytes | None = None
+        self._lag_least_bytes = 0
+        self._lag_since = 0.0
+
+    # --- for the transport ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Send the server's sync step 1 and the awareness of the others. To be called once the
+        transport has answered the opening; the first `receive` does it otherwise."""
+        if self.is_started or self.is_closed:
+            return
+        self.is_started = True
+        try:
+            self.ask()
+        except DocumentBroken:
+            self._home.give_up(self.live)
+            return
+        self._send_awareness()
+        if self.live.is_failing and self.reader.wants_acknowledgement:
+            self.reader.send(sync.unsaved(0))
+
+    def receive(self, message: bytes) -> None:
+        """One y-protocols message of the client. Never blocks.
+        Raises: ProtocolViolation: close the transport with its `code` and `reason` (the hub has
+        forgotten the reader already)."""
+        if self.is_closed:
+            return
+        self.start()
+        if len(message) > self._home.limits.message_bytes:
+            self._violate(close_codes.TOO_LARGE)
+        if self._scanning:
+            self._queue(message)
+        elif len(message) > INLINE_SCAN_BYTES:
+            self._scanning = True
+            self._queue(message)
+            self._home.run_apart(self._work_off())
+        else:
+            self._receive(message, None)
+
+    def close(self) -> None:
+        """The connection is gone. Its awareness ends for the others. Idempotent."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self._later.clear()
+        self._home.leave(self)
+
+    # --- for the hub ------------------------------------------------------------------------------
+
+    def expel(self, code: int) -> None:
+        """Close it from here."""
+        if not self.is_closed:
+            self.is_expelled = True
+            self.close()
+            self.reader.close(code, close_codes.REASONS[code])
+
+    def ask(self) -> None:
+        """Send our sync step 1, unless an answer is under way. Raises: DocumentBroken."""
+        if self._asked == 0 and self.live.copy is not None:
+            self._asked += 1
+            self.reader.send(sync.sync_step_1(self.live.copy.state_vector()))
+
+    def answer(self, state_vector: bytes) -> None:
+        """Send all that a reader with this state lacks. Raises: DocumentBroken."""
+        if self.is_closed or self.live.copy is None:
+            return
+        if self.is_backed_up():
+            self.begin_lag(state_vector)
+            return
+        self._lag_state = None
+        self.is_synced = True
+        self.reader.send(sync.sync_step_2(self.live.copy.difference(state_vector)))
+
+    def refuse(self, number: int, reason: Denial) -> None:
+        """Tell that the update was not taken, and hold the acknowledgement back."""
+        self.acknowledgements.refuse(number)
+        self.reader.send(sync.permission_denied(reason))
+
+    def acknowledge(self) -> None:
+        """Tell how far its writing is saved, or that it is not."""
+        if self.is_closed or not self.reader.wants_acknowledgement or self.is_lagging:
+            return
+        if self.live.is_failing:
+            self.reader.send(sync.unsaved(self.acknowledgements.unsaved))
+        else:
+            self.reader.send(sync.saved(self.acknowledgements.saved))
+
+    def rights_changed(self) -> None:
+        """Ask for what was refused, if it may be taken now; close if it may not even be read."""
+        if not self._access.can_read():
+            self.expel(close_codes.FORBIDDEN)
+        elif self.acknowledgements.has_refused and self._access.can_write():
+            self.ask()
+
+    # --- a reader that does not keep up -------------------------------------------------------------
+
+    @property
+    def is_lagging(self) -> bool:
+        return self._lag_state is not None
+
+    def is_backed_up(self) -> bool:
+        return self.reader.buffered_bytes() > self._home.limits.reader_buffer_bytes
+
+    def begin_lag(self, state_vector: bytes) -> None:
+        """Send nothing more, until it has drained; it knows the document up to this state."""
+        self._lag_state = state_vector
+        self._lag_least_bytes = self.reader.buffered_bytes()
+        self._lag_since = self._home.now()
+        self._home.note_lag(self)
+
+    def catch_up(self) -> bool:
+        """Look at a lagging reader: bring it up to date if it has drained, close it if it does not
+        drain at all. True when there is nothing more to look after. Raises: DocumentBroken."""
+        state_vector = self._lag_state
+        if self.is_closed or state_vector is None:
+            return True
+        buffered, now = self.reader.buffered_bytes(), self._home.now()
+        if buffered < self._lag_least_bytes:
+            self._lag_least_bytes, self._lag_since = buffered, now
+        if buffered <= self._home.limits.reader_buffer_bytes // 4:
+            return self._resynchronise(state_vector)
+        if now - self._lag_since >= self._home.limits.reader_drain_s:
+            self.expel(close_codes.SLOW_READER)
+            return True
+        return False
+
+    def _resynchronise(self, state_vector: bytes) -> bool:
+        if self.live.flushing or self.live.copy is None:
+            return False
+        missing = self.live.copy.difference(state_vector)
+        self._lag_state = None
+        # A reader that still waits for the answer to its own sync step 1 gets it as such.
+        self.reader.send(sync.sync_update(missing) if self.is_synced else sync.sync_step_2(missing))
+        self.is_synced = True
+        self._send_awareness()
+        self.acknowledge()
+        return True
+
+    # --- what comes in --------------------------------------------------------------------------------
+
+    def _queue(self, message: bytes) -> None:
+        self._later.append(message)
+        self._later_bytes += len(message)
+        if self._later_bytes > self._home.limits.connection_queue_bytes:
+            self._violate(close_codes.LIMIT)
+
+    async def _work_off(self) -> None:
+        """Handle the long message at the head of the queue, and what came behind it."""
+        try:
+            while self._later and not self.is_closed:
+                message = self._later[0]
+                scan = await self._scan_apart(message) if len(message) > INLINE_SCAN_BYTES else None
+                if self.is_closed:
+                    return
+                self._later.popleft()
+                self._later_bytes -= len(message)
+                self._receive(message, scan)
+        except ProtocolViolation as violation:
+            self.reader.close(violation.code, violation.reason)
+        finally:
+            self._scanning = False
+
+    async def _scan_apart(self, message: bytes) -> Scan | None:
+        """The scan of the update in it; None when it has none, or is malformed (found again later)."""
+        try:
+            read = sync.read_message(message)
+            if read.kind in (Kind.STEP_2, Kind.UPDATE):
+                return await self._home.scan_apart(read.body)
+        except MalformedMessage:
+            pass
+        return None
+
+    def _receive(self, message: bytes, scan: Scan | None) -> None:
+        if not self._access.can_read():
+            self._violate(close_codes.FORBIDDEN)
+        try:
+            read = sync.read_message(message)
+            if read.kind is Kind.STEP_1:
+                self._receive_step_1(read.body)
+            elif read.kind is Kind.AWARENESS:
+                self._receive_awareness(read.body)
+            elif read.kind is Kind.QUERY_AWARENESS:
+                self._send_awareness()
+            else:
+                self._receive_update(read, scan)
+        except MalformedMessage:
+            self._note_malformed()
+        except DocumentBroken:
+            self._home.give_up(self.live)
+
+    def _receive_step_1(self, state_vector: bytes) -> None:
+        sync.read_state_vector(state_vector)
+        if self.live.flushing or self.live.copy is None:
+            # One answer, to the newest question, is enough.
+            self.live.asking = [asked for asked in self.live.asking if asked[0] is not self]
+            self.live.asking.append((self, state_vector))
+        else:
+            self.answer(state_vector)
+
+    def _receive_awareness(self, update: bytes) -> None:
+        own = self.live.awareness.receive(self.reader.connection_id, update, self._may_speak_for)
+        for client in own:
+            if client not in self.live.owners:
+                self.live.announced[client] = self.reader.participant_id
+        if own:
+            self._home.mark(self.live)
+
+    def _may_speak_for(self, client_id: int) -> bool:
+        return self.live.owner_of(client_id) in (None, self.reader.participant_id)
+
+    def _receive_update(self, message: ClientMessage, scan: Scan | None) -> None:
+        number = self.acknowledgements.receive()
+        is_answer = message.kind is Kind.STEP_2 and self._asked > 0
+        if is_answer:
+            self._asked -= 1
+        try:
+            scan = scan or scan_update(message.body)
+        except MalformedMessage:
+            self.acknowledgements.refuse(number)
+            raise
+        denial = self._judge(message.kind, scan, is_answer)
+        if denial is not None:
+            self.refuse(number, denial)
+            return
+        body = message.body
+        if not self._access.can_write():
+            # It was found to hold nothing new; whatever it is, the engine never sees it.
+            body, scan = EMPTY_UPDATE, Scan()
+        if self.queued_bytes + len(body) > self._home.limits.connection_queue_bytes:
+            self._violate(close_codes.LIMIT)
+        if not self._home.reserve(len(body)):
+            self._violate(close_codes.UNAVAILABLE)
+        self.queued_bytes += len(body)
+        self.live.incoming.append(Incoming(self, number, body, scan, is_answer))
+        self._home.mark(self.live)
+        if self.acknowledgements.has_refused and not is_answer:
+            self.ask()  # it may write again: what was refused meanwhile can come now
+
+    def _judge(self, kind: Kind, scan: Scan, is_answer: bool) -> Denial | None:
+        """Why this update is not taken, or None."""
+        copy = self.live.copy
+        if not self._access.can_write():
+            # Every client answers our sync step 1; one that has nothing new asks for nothing.
+            is_empty = not scan.writes and not scan.deletes
+            known = is_empty or (copy is not None and copy.has_all_of(scan))
+            return None if kind is Kind.STEP_2 and known else "read-only"
+        if scan.writes and self.live.size_bytes > self._home.limits.document_bytes:
+            return "too-large"
+        return self._bind(scan, is_answer)
+
+    def _bind(self, scan: Scan, is_answer: bool) -> Denial | None:
+        """Client ids belong to the participant that first used them. What others wrote is taken in
+        answer to our sync step 1 only, so that a loss of ours can be mended by anyone who has the text."""
+        clocks = self.live.copy.clocks if self.live.copy is not None else {}
+        new = scan.writes_beyond(clocks)
+        owners = {client: self.live.owner_of(client) for client in new}
+        me = self.reader.participant_id
+        if not is_answer and any(owner not in (None, me) for owner in owners.values()):
+            return "client-id"
+        unbound = [client for client in owners if client not in self.live.owners]
+        self._new_client_ids += len(unbound)
+        if self._new_client_ids > self._home.limits.new_client_ids_per_connection:
+            self._violate(close_codes.LIMIT)
+        for client in unbound:
+            self.live.bind(client, owners[client] or me)
+        return None
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    def _send_awareness(self) -> None:
+        states = self.live.awareness.whole_state()
+        if states is not None and not self.is_backed_up():
+            self.reader.send(sync.awareness_message(states))
+
+    def _note_malformed(self) -> None:
+        self._malformed += 1
+        if self._malformed >= self._home.limits.malformed_messages:
+            self._violate(close_codes.MALFORMED)
+        self.reader.send(sync.permission_denied("malformed"))
+
+    def _violate(self, code: int) -> NoReturn:
+        """Forget the reader. Raises: ProtocolViolation, always."""
+        self.close()
+        raise ProtocolViolation(code)
