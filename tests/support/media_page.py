@@ -49,7 +49,7 @@ class Relay:
 
     async def start(self) -> None:
         app = web.Application()
-        app.router.add_get("/", lambda _: asyncio.sleep(0, web.FileResponse(PAGE)))
+        app.router.add_get("/", self._page)
         app.router.add_get("/signaling", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=1)
         await self._runner.setup()
@@ -66,6 +66,9 @@ class Relay:
         for socket in list(self._sockets.values()):
             await socket.close()
         await self._runner.cleanup()
+
+    async def _page(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(PAGE)
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

@@ -1,0 +1,188 @@
+"""Session descriptions read and written, codecs and extensions mapped by name."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+from aiortc.sdp import SessionDescription as AiortcDescription
+
+from signaling.engines.sfu.codecs import (
+    AUDIO_LEVEL,
+    MID,
+    NegotiatedCodec,
+    codec_for,
+    negotiated_codecs,
+    negotiated_extensions,
+    offered_codecs,
+    offered_extensions,
+    written_answer_codecs,
+)
+from signaling.engines.sfu.sdp import (
+    MAX_SECTIONS,
+    SdpError,
+    SentStream,
+    TransportDescription,
+    WrittenSection,
+    parse_description,
+    write_description,
+)
+
+CHROMIUM = (Path(__file__).parent / "descriptions" / "chromium_156_offer.sdp").read_text("ascii")
+TRANSPORT = TransportDescription(
+    "ufrag", "p" * 24, "AB:" * 31 + "CD", "passive", [("127.0.0.1", 9_000), ("2001:db8::1", 9_000)]
+)
+
+
+def test_an_offer_of_chromium_is_understood() -> None:
+    audio, video = parse_description(CHROMIUM).sections
+    assert (audio.kind, audio.mid, audio.direction, audio.setup, audio.rtcp_mux) == (
+        "audio",
+        "0",
+        "sendonly",
+        "actpass",
+        True,
+    )
+    assert len(audio.ufrag) == 4
+    assert audio.fingerprints[0][0] == "sha-256"
+    assert negotiated_codecs(audio) == [NegotiatedCodec("opus", 111, None)]
+    assert negotiated_codecs(video) == [
+        NegotiatedCodec("VP8", 96, 97),
+        NegotiatedCodec("H264/baseline", 102, 103),
+        NegotiatedCodec("H264/constrained-baseline", 108, 109),
+    ]
+    assert negotiated_extensions(audio)[AUDIO_LEVEL] == 1
+    assert negotiated_extensions(video)[MID] == 4
+    ((repair, repaired),) = video.repairs.items()
+    assert [repaired, repair] == video.ssrcs
+
+
+def test_h264_without_packetization_mode_1_does_not_pass() -> None:
+    video = parse_description(CHROMIUM).sections[1]
+    assert 104 not in {codec.payload_type for codec in negotiated_codecs(video)}
+
+
+def test_an_answer_asks_for_fec_dtx_and_feedback_that_was_offered() -> None:
+    audio, video = parse_description(CHROMIUM).sections
+    (opus,) = written_answer_codecs(audio, negotiated_codecs(audio))
+    assert "useinbandfec=1" in opus.fmtp
+    assert "usedtx=1" in opus.fmtp
+    vp8, rtx, *_ = written_answer_codecs(video, negotiated_codecs(video))
+    assert set(vp8.feedback) == {"nack", "nack pli", "ccm fir", "goog-remb"}
+    assert (rtx.rtpmap, rtx.fmtp) == ("rtx/90000", "apt=96")
+
+
+def _offer() -> str:
+    sections = [
+        WrittenSection(
+            kind,
+            mid,
+            "sendonly",
+            offered_codecs(kind),
+            offered_extensions(kind),
+            ssrc=10 + index,
+            rtx_ssrc=20 + index if kind == "video" else None,
+            stream=SentStream("stream", f"track-{mid}", "cname"),
+        )
+        for index, (kind, mid) in enumerate([("audio", "0"), ("video", "1")])
+    ]
+    return write_description(1, 2, TRANSPORT, sections)
+
+
+def test_our_offer_is_understood_by_ourselves_and_by_aiortc() -> None:
+    ours = parse_description(_offer())
+    assert ours.bundled == ["0", "1"]
+    assert [codec.key for codec in negotiated_codecs(ours.sections[1])] == [
+        "VP8",
+        "H264/constrained-baseline",
+        "H264/baseline",
+    ]
+    theirs = AiortcDescription.parse(_offer())
+    assert [media.rtp.muxId for media in theirs.media] == ["0", "1"]
+    assert theirs.media[1].ice.iceLite
+    assert [(each.ip, each.port) for each in theirs.media[1].ice_candidates] == [
+        ("127.0.0.1", 9_000),
+        ("2001:db8::1", 9_000),
+    ]
+    assert [each.ssrc for each in theirs.media[1].ssrc] == [11, 21]
+
+
+def test_a_refused_m_line_is_outside_the_bundle() -> None:
+    text = write_description(
+        1,
+        1,
+        TRANSPORT,
+        [
+            WrittenSection(
+                "application", "0", "inactive", (), {}, "UDP/DTLS/SCTP", rejected_formats=["webrtc-datachannel"]
+            ),
+            WrittenSection("audio", "1", "recvonly", offered_codecs("audio"), {}),
+        ],
+    )
+    assert "m=application 0 UDP/DTLS/SCTP webrtc-datachannel" in text
+    assert "a=group:BUNDLE 1\r\n" in text
+
+
+def test_a_subscriber_that_knows_one_h264_profile_gets_the_other() -> None:
+    known = {"H264/constrained-baseline": NegotiatedCodec("H264/constrained-baseline", 99, None)}
+    found = codec_for("H264/baseline", known)
+    assert found is not None
+    assert found.payload_type == 99
+    assert codec_for("VP8", known) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "v=0",
+        "m=audio",
+        "m=audio x UDP/TLS/RTP/SAVPF 111",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:x opus/48000/2",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 opus/",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 999",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ssrc-group:",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:" + "a" * 17,
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:é",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n" * (MAX_SECTIONS + 1),
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n" + "a=x\r\n" * 500,
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0",
+        CHROMIUM.replace("a=extmap:1 ", "a=extmap:one "),
+    ],
+)
+def test_what_no_browser_writes_is_refused(text: str) -> None:
+    with pytest.raises(SdpError):
+        parse_description(text)
+
+
+def test_a_refusal_repeats_nothing_of_the_text() -> None:
+    with pytest.raises(SdpError) as refused:
+        parse_description("m=audio Amélie UDP/TLS/RTP/SAVPF 111")
+    assert "Am" not in str(refused.value)
+
+
+def test_mangled_offers_are_read_or_refused() -> None:
+    """Lines dropped, doubled, cut and their numbers changed: never anything but SdpError."""
+    source = random.Random(4)
+    lines = CHROMIUM.splitlines()
+    for _ in range(400):
+        mangled = list(lines)
+        for _ in range(source.randrange(1, 6)):
+            place = source.randrange(len(mangled))
+            line = mangled[place]
+            mangled[place] = source.choice(
+                [
+                    "",
+                    line[: source.randrange(len(line) + 1)],
+                    re.sub(r"\d+", lambda _: str(source.randrange(-3, 2**33)), line),
+                    line + "\r\n" + line,
+                    line.replace(":", " "),
+                ]
+            )
+        try:
+            for section in parse_description("\r\n".join(mangled)).sections:
+                if section.is_media:
+                    written_answer_codecs(section, negotiated_codecs(section))
+                    negotiated_extensions(section)
+        except SdpError:
+            pass
