@@ -10,20 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+
+from server import setting_values as values
+from server.setting_values import Network
 
 Durability = Literal["process", "power"]
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-MAX_PORT = 65_535
 MAX_SECRET_BYTES = 4_096
 """Longest content of a `…_FILE`: a key, never a whole disk given by mistake."""
-MAX_LIST_ENTRIES = 64
-"""Longest list in a variable: addresses, origins, servers of one installation."""
-MIN_API_KEY_CHARACTERS = 16
-"""A shorter key could be guessed over the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,113 +91,6 @@ def is_loopback(host: str) -> bool:
     return bool((mapped or address).is_loopback)
 
 
-# --- reading one value: each raises ValueError with the end of a sentence -------------------------
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _api_key(value: str) -> str:
-    if len(value) < MIN_API_KEY_CHARACTERS:
-        raise ValueError(f"au moins {MIN_API_KEY_CHARACTERS} caractères / at least {MIN_API_KEY_CHARACTERS} characters")
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError("lettres, chiffres et signes ASCII sans espace / ASCII letters, digits and signs, no space")
-    return value
-
-
-def _host(value: str) -> str:
-    if value.lower() == "localhost":
-        return value.lower()
-    try:
-        return str(ipaddress.ip_address(value.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        raise ValueError("une adresse IP ou localhost / an IP address or localhost") from None
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        if not value.isascii() or not value.isdigit() or len(value) > 9 or not low <= int(value) <= high:
-            raise ValueError(f"un entier de {low} à {high} / an integer from {low} to {high}")
-        return int(value)
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1.0
-        if not low <= number <= high:
-            raise ValueError(f"des secondes, de {low:g} à {high:g} / seconds, from {low:g} to {high:g}")
-        return number
-
-    return parse
-
-
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value.lower() not in allowed:
-            raise ValueError(f"une valeur parmi {', '.join(allowed)} / one of {', '.join(allowed)}")
-        return value.lower()
-
-    return parse
-
-
-def _list_of(parse_entry: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    def parse(value: str) -> tuple[Any, ...]:
-        entries = [entry.strip() for entry in value.split(",") if entry.strip()]
-        if len(entries) > MAX_LIST_ENTRIES:
-            raise ValueError(f"au plus {MAX_LIST_ENTRIES} valeurs / at most {MAX_LIST_ENTRIES} values")
-        return tuple(parse_entry(entry) for entry in entries)
-
-    return parse
-
-
-def _address(value: str) -> str:
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        raise ValueError("des adresses IP séparées par des virgules / IP addresses separated by commas") from None
-    if address.is_unspecified or address.is_multicast:
-        raise ValueError(f"{address}: personne ne peut y envoyer / nobody can send to it")
-    return str(address)
-
-
-def _network(value: str) -> Network:
-    try:
-        return ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        raise ValueError("des réseaux comme 10.0.0.0/8 / networks such as 10.0.0.0/8") from None
-
-
-def _url(schemes: tuple[str, ...], example: str, *, origin_only: bool = False) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        wrong = ValueError(f"une adresse comme {example} / an address such as {example}")
-        try:
-            parts = urlsplit(value)
-            parts.port  # noqa: B018 - raises ValueError when it is not a number
-        except ValueError:
-            raise wrong from None
-        if parts.scheme not in schemes or not parts.hostname or parts.query or parts.fragment or parts.username:
-            raise wrong
-        if origin_only and parts.path not in ("", "/"):
-            raise wrong
-        return value.rstrip("/")
-
-    return parse
-
-
-def _turn_url(value: str) -> str:
-    """RFC 7065: `turn:host:port?transport=udp`."""
-    scheme, _, rest = value.partition(":")
-    if scheme not in ("stun", "stuns", "turn", "turns") or not rest or any(c.isspace() for c in value):
-        raise ValueError("comme turn:turn.example.org:3478?transport=udp / such as the same")
-    return value
-
-
 # --- the table -------------------------------------------------------------------------------------
 
 
@@ -228,12 +117,12 @@ _WHOLE_MACHINE_EN = "all of the machine's"
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
-        "PASSERELLE_HOST", "host", _host, "adresse", "address",
+        "PASSERELLE_HOST", "host", values.host, "adresse", "address",
         "Adresse où le serveur écoute. Ailleurs que sur cette machine, créer une salle exige `PASSERELLE_API_KEY`.",
         "Address to listen on. Other than this machine's own, making a room needs `PASSERELLE_API_KEY`.",
     ),
     Setting(
-        "PASSERELLE_PORT", "port", _integer(0, MAX_PORT), "entier", "integer",
+        "PASSERELLE_PORT", "port", values.integer(0, values.MAX_PORT), "entier", "integer",
         "Port HTTP ; 0 en prend un libre.", "HTTP port; 0 takes a free one.",
     ),
     Setting(
@@ -243,90 +132,91 @@ SETTINGS: tuple[Setting, ...] = (
         default_fr="./data", default_en="./data",
     ),
     Setting(
-        "PASSERELLE_API_KEY", "api_key", _api_key, "secret", "secret",
+        "PASSERELLE_API_KEY", "api_key", values.api_key, "secret", "secret",
         "Clé demandée pour créer une salle (`Authorization: Bearer …`). Sans elle : depuis cette machine seulement.",
         "Key asked for to make a room (`Authorization: Bearer …`). Without it, only this machine may make one.",
         secret=True,
     ),
     Setting(
         "PASSERELLE_PUBLIC_URL", "public_url",
-        _url(("http", "https"), "https://passerelle.example.org"), "adresse web", "web address",
+        values.url(("http", "https"), "https://passerelle.example.org"), "adresse web", "web address",
         "Adresse publique, celle des liens d'invitation, quand un mandataire est devant le serveur.",
         "Public address, the one of invitation links, when a proxy stands before the server.",
         default_fr="celle de la requête", default_en="that of the request",
     ),
     Setting(
         "PASSERELLE_ALLOWED_ORIGINS", "allowed_origins",
-        _list_of(_url(("http", "https"), "https://ecole.example.org", origin_only=True)), "liste", "list",
+        values.list_of(values.url(("http", "https"), "https://ecole.example.org", origin_only=True)), "liste", "list",
         "Autres sites dont les pages peuvent se connecter ; le sien l'est toujours.",
         "Other sites whose pages may connect; its own always may.",
     ),
     Setting(
-        "PASSERELLE_TRUSTED_PROXIES", "trusted_proxies", _list_of(_network), "liste", "list",
+        "PASSERELLE_TRUSTED_PROXIES", "trusted_proxies", values.list_of(values.network), "liste", "list",
         "Réseaux des mandataires dont on croit `X-Forwarded-For`. Tout autre en-tête de ce nom est ignoré.",
         "Networks of the proxies whose `X-Forwarded-For` is believed. From anyone else it is ignored.",
     ),
     Setting(
-        "PASSERELLE_DURABILITY", "durability", _choice("process", "power"), "`process`, `power`", "`process`, `power`",
+        "PASSERELLE_DURABILITY", "durability", values.choice("process", "power"),
+        "`process`, `power`", "`process`, `power`",
         "Ce que « enregistré » promet : survivre à l'arrêt brutal du serveur, ou aussi à une panne de courant (lent).",
         "What “saved” promises: to outlive a crash of the server, or a power cut as well (slower).",
     ),
     Setting(
-        "PASSERELLE_MEDIA_WORKERS", "media_workers", _integer(1, 64), "entier", "integer",
+        "PASSERELLE_MEDIA_WORKERS", "media_workers", values.integer(1, 64), "entier", "integer",
         "Processus qui relaient son et image.", "Processes that forward sound and picture.",
     ),
     Setting(
-        "PASSERELLE_MEDIA_ADDRESSES", "media_addresses", _list_of(_address), "liste", "list",
+        "PASSERELLE_MEDIA_ADDRESSES", "media_addresses", values.list_of(values.address), "liste", "list",
         "Adresses IP où passent son et image, proposées aux navigateurs. `127.0.0.1` seul suffit pour essayer.",
         "IP addresses that carry sound and picture, offered to browsers. `127.0.0.1` alone will do for a trial.",
         default_fr=_WHOLE_MACHINE_FR, default_en=_WHOLE_MACHINE_EN,
     ),
     Setting(
-        "PASSERELLE_MEDIA_PORT", "media_port", _integer(0, MAX_PORT), "entier", "integer",
-        "Port UDP du premier de ces processus, les autres prennent les suivants : à ouvrir dans le pare-feu. 0 : libre.",
+        "PASSERELLE_MEDIA_PORT", "media_port", values.integer(0, values.MAX_PORT), "entier", "integer",
+        "Port UDP du premier de ces processus, les autres prennent les suivants : à ouvrir au pare-feu. 0 : libre.",
         "UDP port of the first of these processes, the others take the next ones: open them in the firewall. 0: any.",
     ),
     Setting(
-        "TURN_URLS", "turn_urls", _list_of(_turn_url), "liste", "list",
+        "TURN_URLS", "turn_urls", values.list_of(values.turn_url), "liste", "list",
         "Relais TURN (et STUN) pour les réseaux qui bloquent l'UDP.",
         "TURN relays (and STUN) for networks that block UDP.",
     ),
     Setting(
-        "TURN_SECRET", "turn_secret", _text, "secret", "secret",
+        "TURN_SECRET", "turn_secret", values.text, "secret", "secret",
         "Secret partagé avec le relais TURN (`static-auth-secret` de coturn) : il signe des identifiants brefs.",
         "Secret shared with the TURN relay (coturn's `static-auth-secret`): it signs short-lived credentials.",
         secret=True,
     ),
     Setting(
-        "PASSERELLE_SHUTDOWN_S", "shutdown_s", _seconds(0.5, 300), "secondes", "seconds",
+        "PASSERELLE_SHUTDOWN_S", "shutdown_s", values.seconds(0.5, 300), "secondes", "seconds",
         "Temps laissé à l'arrêt pour enregistrer et prévenir les pages.",
         "Time left at the end to save and to tell the pages.",
     ),
     Setting(
-        "PASSERELLE_LOG_LEVEL", "log_level", _choice("debug", "info", "warning", "error"),
+        "PASSERELLE_LOG_LEVEL", "log_level", values.choice("debug", "info", "warning", "error"),
         "`debug`, `info`, `warning`, `error`", "`debug`, `info`, `warning`, `error`",
         "À partir de quelle gravité le journal écrit.", "From which severity the log writes.",
     ),
     Setting(
-        "PASSERELLE_LOG_FORMAT", "log_format", _choice("auto", "json", "console"),
+        "PASSERELLE_LOG_FORMAT", "log_format", values.choice("auto", "json", "console"),
         "`auto`, `json`, `console`", "`auto`, `json`, `console`",
         "Une ligne JSON par événement, ou une forme lisible ; `auto` : lisible dans un terminal.",
         "A JSON line for each event, or one for the eye; `auto`: for the eye in a terminal.",
     ),
     Setting(
-        "REDIS_URL", "redis_url", _text, "secret", "secret",
+        "REDIS_URL", "redis_url", values.text, "secret", "secret",
         "Pour plusieurs instances. **Pas encore dans cette version : refusé au démarrage.**",
         "For several instances. **Not in this version yet: refused at start.**",
         secret=True,
     ),
     Setting(
-        "DATABASE_URL", "database_url", _text, "secret", "secret",
+        "DATABASE_URL", "database_url", values.text, "secret", "secret",
         "PostgreSQL, pour plusieurs instances. **Pas encore dans cette version : refusé au démarrage.**",
         "PostgreSQL, for several instances. **Not in this version yet: refused at start.**",
         secret=True,
     ),
     Setting(
-        "JANUS_URLS", "janus_urls", _list_of(_text), "liste", "list",
+        "JANUS_URLS", "janus_urls", values.list_of(values.text), "liste", "list",
         "Passerelles Janus. **Pas encore dans cette version : refusé au démarrage.**",
         "Janus gateways. **Not in this version yet: refused at start.**",
     ),
@@ -352,22 +242,22 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
     Raises: ConfigurationError, naming every variable that is wrong.
     """
-    values: dict[str, Any] = {}
+    read: dict[str, Any] = {}
     problems: list[Problem] = []
     for setting in SETTINGS:
         try:
             given = _given(setting, environ)
             if given is not None:
-                values[setting.attribute] = setting.parse(given)
+                read[setting.attribute] = setting.parse(given)
         except ValueError as error:
             problems.append(Problem(setting.name, str(error)))
             continue
         if given is not None and setting.name in _NOT_YET:
             problems.append(Problem(setting.name, _NOT_YET[setting.name]))
-    problems.extend(_contradictions(values))
+    problems.extend(_contradictions(read))
     if problems:
         raise ConfigurationError(tuple(problems))
-    return Settings(**values)
+    return Settings(**read)
 
 
 def _given(setting: Setting, environ: Mapping[str, str]) -> str | None:
@@ -399,13 +289,15 @@ def _read_secret(path: str) -> str:
     return secret
 
 
-def _contradictions(values: Mapping[str, Any]) -> list[Problem]:
-    relays = [url for url in values.get("turn_urls", ()) if url.startswith("turn")]
-    if relays and not values.get("turn_secret"):
+def _contradictions(read: Mapping[str, Any]) -> list[Problem]:
+    relays = [url for url in read.get("turn_urls", ()) if url.startswith("turn")]
+    if relays and not read.get("turn_secret"):
         return [Problem("TURN_SECRET", "demandé par TURN_URLS / asked for by TURN_URLS")]
-    last_port = values.get("media_port", 0) + values.get("media_workers", 1) - 1
-    if last_port > MAX_PORT:
-        sentence = f"chaque processus prend le port suivant, au plus {MAX_PORT} / each process takes the next port"
+    last_port = read.get("media_port", 0) + read.get("media_workers", 1) - 1
+    if last_port > values.MAX_PORT:
+        sentence = (
+            f"chaque processus prend le port suivant, au plus {values.MAX_PORT} / each process takes the next port"
+        )
         return [Problem("PASSERELLE_MEDIA_PORT", sentence)]
     return []
 

@@ -172,7 +172,7 @@ def explain_failure(error: BaseException, settings: Settings) -> str:
         return str(error)
     if isinstance(error, EngineUnavailable):
         return (
-            "Son et image ne peuvent démarrer ; voyez PASSERELLE_MEDIA_ADDRESSES, PASSERELLE_MEDIA_PORT et le journal.\n"
+            "Son et image ne démarrent pas ; voyez PASSERELLE_MEDIA_ADDRESSES, PASSERELLE_MEDIA_PORT et le journal.\n"
             "Media cannot start; see PASSERELLE_MEDIA_ADDRESSES, PASSERELLE_MEDIA_PORT and the log."
         )
     number = getattr(error, "errno", None)
