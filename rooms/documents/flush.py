@@ -91,7 +91,7 @@ def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:
 
 
 def _show_change(flushed: FlushedDocument, result: Integrated, change: bytes) -> int:
-    authors = {incoming.reader for incoming in flushed.batch}
+    authors = {incoming.reader for incoming in flushed.batch if not incoming.scan.is_empty}
     # One author has it already, unless something of another's that had waited came free.
     sole_author = next(iter(authors)) if len(authors) == 1 and not result.released else None
     targets = []

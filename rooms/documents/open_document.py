@@ -313,8 +313,7 @@ class OpenDocument:
         copy = self.live.copy
         if not self._access.can_write():
             # Every client answers our sync step 1; one that has nothing new asks for nothing.
-            is_empty = not scan.writes and not scan.deletes
-            known = is_empty or (copy is not None and copy.has_all_of(scan))
+            known = scan.is_empty or (copy is not None and copy.has_all_of(scan))
             return None if kind is Kind.STEP_2 and known else "read-only"
         if scan.writes and self.live.size_bytes > self._home.limits.document_bytes:
             return "too-large"

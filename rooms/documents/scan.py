@@ -45,6 +45,11 @@ class Scan:
         self.structs = 0
         self.nested_types = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """It says nothing."""
+        return not self.writes and not self.deletes
+
     def is_covered_by(self, clocks: Mapping[int, int]) -> bool:
         """True when a document that has these clocks can place all of it at once."""
         reach: dict[int, int] = {}
