@@ -60,6 +60,12 @@ def check_seams() -> None:
 check_seams()
 
 
+def is_usable_fingerprint(algorithm: str, value: str) -> bool:
+    """Whether the handshake can check a certificate against it."""
+    known = aiortc_dtls.X509_DIGEST_ALGORITHMS.get(algorithm)
+    return known is not None and len(value) == known.digest_size * 3 - 1
+
+
 class Certificate:
     """A worker's DTLS certificate, shared by its peer connections (30 days, as aiortc makes it)."""
 
@@ -122,7 +128,7 @@ class SecureTransport:
         known = [
             RTCDtlsFingerprint(algorithm, value)
             for algorithm, value in fingerprints
-            if algorithm in aiortc_dtls.X509_DIGEST_ALGORITHMS
+            if is_usable_fingerprint(algorithm, value)
         ]
         self._dtls._set_role(role)
         self._dtls.on("statechange", self._state_changed)

@@ -7,7 +7,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from signaling.engines.sfu.aiortc_seams import Certificate, PacketBuffer, SecureTransport, SrtpError
+from signaling.engines.sfu.aiortc_seams import (
+    Certificate,
+    PacketBuffer,
+    SecureTransport,
+    SrtpError,
+    is_usable_fingerprint,
+)
 from signaling.engines.sfu.ice import IceLite
 from signaling.engines.sfu.rtcp import is_rtcp
 from signaling.engines.sfu.sdp import MediaSection, ParsedDescription, SdpError, TransportDescription
@@ -202,5 +208,7 @@ def transport_section(description: ParsedDescription) -> MediaSection:
         if section.mid in description.bundled and section.ufrag and section.fingerprints and section.port != 0:
             if section.is_media and not section.rtcp_mux:
                 raise SdpError("rtcp-mux is needed")
+            if not any(is_usable_fingerprint(*fingerprint) for fingerprint in section.fingerprints):
+                raise SdpError("no usable DTLS fingerprint")
             return section
     raise SdpError("no m-line with ICE user name fragment and DTLS fingerprint")
