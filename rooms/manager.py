@@ -237,6 +237,11 @@ class RoomManager:
         live = self._rooms.get(room_id)
         return live is not None and has_permission(live.state, participant_id, permission)
 
+    def kind_of(self, room_id: str) -> RoomKind | None:
+        """From memory; None for a room that is not loaded."""
+        live = self._rooms.get(room_id)
+        return live.state.kind if live is not None else None
+
     async def connect(self, room_id: str, participant_id: str, connection_id: str) -> RoomState:
         """One more connection of a participant, waiting or inside. Raises: RoomError."""
         live = await self._live(room_id)

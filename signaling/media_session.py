@@ -151,9 +151,9 @@ class MediaService:
             return resumed
         if (old := self._by_connection.get(connection_id)) is not None:
             await self._close(old)
-        if request.session_id is not None and (stale := self._sessions.get(request.session_id)) is not None:
-            if stale.participant_id == participant_id and stale.room_id == room_id:
-                await self._close(stale.id)
+        stale = self._sessions.get(request.session_id) if request.session_id is not None else None
+        if stale is not None and (stale.room_id, stale.participant_id) == (room_id, participant_id):
+            await self._close(stale.id)
         session = await self._open(room_id, participant_id, connection_id)
         peers, session.peers = session.peers or [], None
         return self._started(session, resumed=False, peers=peers)

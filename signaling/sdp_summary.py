@@ -32,7 +32,7 @@ def media_lines(sdp: str) -> Sequence[MediaLine]:
         if line.startswith("m="):
             if len(lines) >= MAX_MEDIA_LINES:
                 raise ValueError("too many media lines")
-            kind, port = (line[2:].split(" ") + [""])[:2]
+            kind, port = [*line[2:].split(" "), ""][:2]
             # Port 0 is a rejected or stopped line, but for bundle-only ones (RFC 8843 section 6).
             lines.append(MediaLine(kind, "inactive" if port == "0" else session_direction, ""))
         elif line.startswith("a=mid:") and lines:

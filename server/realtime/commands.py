@@ -1,5 +1,6 @@
 """What a client may ask over Socket.IO: decoded by the registry, carried out, answered."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -157,6 +158,8 @@ class Commands:
             opened.close()
             raise Refusal("removed", "The connection is closed.")
         connection.documents[request.document] = opened
+        # After the acknowledgement, which this handler's return sends.
+        asyncio.get_running_loop().call_soon(opened.start)
         return wire_document.DocumentOpened(document=request.document, can_write=access.can_write())
 
     async def _close_document(self, connection: SocketConnection, request: wire_document.CloseDocument) -> None:

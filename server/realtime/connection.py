@@ -1,7 +1,7 @@
 """One Socket.IO connection: what is sent to it, how much waits, how it is closed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,7 @@ import socketio
 from engineio import packet as engineio_packet
 from socketio import packet as socketio_packet
 
-from rooms.documents.hub import OpenDocument
+from rooms.documents.open_document import OpenDocument
 from server.auth import TokenClaims
 from server.wire.document import DocumentClosed
 from server.wire.room import Draining, Removed
@@ -47,6 +47,8 @@ class SocketConnection:
         self.sees_room = False
         """Whether it was sent a view: before, and in the lobby, room events are not for it."""
         self.ended = False
+        self.opened_over = "polling"
+        """The transport at the beginning, for the metrics."""
         self._server = server
         self._socket = engine_socket
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,7 +85,7 @@ class SocketConnection:
             self.emit("removed", Removed(reason=reason))  # type: ignore[arg-type]
         self.ended = True
         self.close_documents()
-        self._spawn_close()
+        self.spawn(self._close())
 
     def drain(self, reconnect_after_ms: int) -> None:
         self.emit("draining", Draining(reconnect_after_ms=reconnect_after_ms))
@@ -93,8 +95,12 @@ class SocketConnection:
             document.close()
         self.documents.clear()
 
-    def _spawn_close(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._close())
+    def tell_document_closed(self, document: str, code: int, reason: str) -> None:
+        self.emit("document_closed", DocumentClosed(document=document, code=code, reason=reason))  # type: ignore[arg-type]
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something for this connection, in the background."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -131,10 +137,7 @@ class DocumentReader:
 
     def close(self, code: int, reason: str) -> None:
         self._connection.documents.pop(self.document, None)
-        self._connection.emit(
-            "document_closed",
-            DocumentClosed(document=self.document, code=code, reason=reason),  # type: ignore[arg-type]
-        )
+        self._connection.tell_document_closed(self.document, code, reason)
 
 
 class SocketFanOut:

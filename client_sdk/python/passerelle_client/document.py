@@ -78,12 +78,18 @@ class SharedDocument(Emitter):
 
     # --- for the room -----------------------------------------------------------------------
 
-    def connection_opened(self, can_write: bool, *, polling: bool) -> None:
-        """The server opened the document for this connection; a new exchange begins."""
-        self._pending.clear()  # the answer to the server's sync step 1 will contain them
+    def opening(self, *, polling: bool) -> None:
+        """The server is being asked to open the document: a new exchange begins, for the server's
+        first messages may be read before its acknowledgement is awaited."""
+        self._cancel_timer()  # the answer to the server's sync step 1 will contain what was pending
         self._batch_s = POLLING_BATCH_S if polling else 0.0
         self._refused = None
         self._sync = DocumentSync(self.doc)
+
+    def opened(self, can_write: bool) -> None:
+        """The server opened it."""
+        if self._sync is None:
+            return  # lost again meanwhile
         if can_write != self.can_write:
             self.can_write = can_write
             self.emit("access", can_write)

@@ -190,16 +190,16 @@ class Room(Emitter):
         self._connection.send("document_message", name, message)
 
     async def _open_document(self, document: SharedDocument) -> None:
+        document.opening(polling=self._connection.transport == "polling")
         try:
             answer = await self.command("document_open", document=document.name)
         except Refused as error:
             document.refuse(error)
             return
         except (Disconnected, Removed):
+            document.connection_lost()
             return  # opened again at the next connection, or never
-        opened = msgspec.convert(answer, DocumentOpened)
-        polling = self._connection.transport == "polling"
-        document.connection_opened(opened.can_write, polling=polling)
+        document.opened(msgspec.convert(answer, DocumentOpened).can_write)
 
     # --- what arrives -----------------------------------------------------------------------
 

@@ -1,0 +1,321 @@
+"""The composition root: the only file that knows every part of the house."""
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from rooms.documents.hub import DocumentHub
+from rooms.errors import RoomError
+from rooms.events import RoomConfigured
+from rooms.manager import RoomChange, RoomManager
+from rooms.models import ParticipantStatus, RoomKind
+from rooms.ports import Bus, Store, StoreUnavailable
+from rooms.roles import Permission
+from server.auth import TokenIssuer, load_token_keys
+from server.bus.memory import MemoryBus
+from server.config import Settings
+from server.connections import Connections
+from server.engineio_fixes import apply_fixes
+from server.http_api import MAX_BODY_BYTES, HttpApi
+from server.limits import FailureBrake
+from server.metrics import Metrics, watch_loop_lag
+from server.middleware import make_middleware, set_asset_caching
+from server.openapi import describe_api
+from server.realtime.adapter import RealtimeServer
+from server.realtime.commands import Commands
+from server.static_files import add_page
+from server.storage.sqlite import SqliteStore
+from server.yjs_websocket import YjsEndpoint
+from signaling.engines import EngineUnavailable, MediaEngine, MediaGrants
+from signaling.engines.p2p import P2pEngine
+from signaling.engines.sfu import SfuEngine
+from signaling.media_session import MediaService
+from signaling.messages import EngineName
+
+logger = structlog.get_logger(__name__)
+
+HOUSEKEEPING_S = 30.0
+"""How often idle rooms leave memory, tokens are renewed and gauges set."""
+RETENTION_S = 6 * 3_600.0
+"""How often what its retention no longer covers is deleted."""
+DRAIN_RECONNECT_MS = 1_500
+"""When clients should come back after a restart, before their own spread."""
+DRAIN_TELL_S = 0.3
+"""How long the word that we stop may travel before sockets close: one long-polling answer."""
+
+
+class RoomMediaRights:
+    """`signaling.media_session.MediaRights`, from the permissions table."""
+
+    def __init__(self, rooms: RoomManager) -> None:
+        self._rooms = rooms
+
+    def engine_of(self, room_id: str) -> EngineName:
+        """A private room's media never touch a server; an unknown room is taken for one."""
+        kind = self._rooms.kind_of(room_id)
+        return "p2p" if kind is None or kind is RoomKind.CONSULTATION else "sfu"
+
+    def grants_of(self, room_id: str, participant_id: str) -> MediaGrants:
+        def can(permission: Permission) -> bool:
+            return self._rooms.can(room_id, participant_id, permission)
+
+        return MediaGrants(
+            publish_audio=can(Permission.PUBLISH_AUDIO),
+            publish_video=can(Permission.PUBLISH_VIDEO),
+            publish_screen=can(Permission.PUBLISH_SCREEN),
+            subscribe=can(Permission.SUBSCRIBE_MEDIA),
+        )
+
+
+@dataclass(slots=True)
+class House:
+    """Everything that runs, once it runs."""
+
+    settings: Settings
+    store: Store
+    bus: Bus
+    rooms: RoomManager
+    documents: DocumentHub
+    realtime: RealtimeServer
+    media: MediaService
+    engines: dict[EngineName, MediaEngine]
+    connections: Connections
+    metrics: Metrics
+    web: web.Application
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    draining: bool = False
+
+
+def build_house(settings: Settings, store: Store | None = None) -> House:
+    """All parts, wired; nothing is started."""
+    apply_fixes()
+    metrics = Metrics()
+    store = store or SqliteStore(settings.data, settings.durability)
+    bus = MemoryBus()
+    rooms = RoomManager(store, bus, time.time, lambda: secrets.token_urlsafe(12))
+    documents = DocumentHub(store)
+    tokens = TokenIssuer(load_token_keys(settings.data))
+    connections = Connections()
+    brake = FailureBrake()
+    realtime = RealtimeServer(settings, rooms, tokens, connections, brake, metrics)
+    engines: dict[EngineName, MediaEngine] = {}
+    media = MediaService(
+        engines,
+        RoomMediaRights(rooms),
+        realtime,
+        turn_urls=settings.turn_urls,
+        turn_secret=settings.turn_secret,
+    )
+    engines["p2p"] = P2pEngine(media.receive_engine_event)
+    engines["sfu"] = SfuEngine(media.receive_engine_event, settings.media_addresses, workers=settings.media_workers)
+    realtime.wire(Commands(rooms, documents, media), media)
+    app = web.Application(middlewares=make_middleware(settings, metrics), client_max_size=MAX_BODY_BYTES)
+    house = House(settings, store, bus, rooms, documents, realtime, media, engines, connections, metrics, app)
+    rooms.add_listener(_RightsFollow(house))
+    HttpApi(settings, rooms, tokens, media, brake).add_routes(app)
+    yjs = YjsEndpoint(rooms, documents, tokens, connections, metrics)
+    app.router.add_get("/yjs/{room}/{document:[A-Za-z0-9_.-]{1,64}}", yjs.handle)
+    _add_operations(house)
+    add_page(app)
+    app.on_response_prepare.append(set_asset_caching)
+    realtime.attach(app)
+    return house
+
+
+class _RightsFollow:
+    """What somebody may do changed, or they are out: documents and media follow at once."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, change: RoomChange) -> None:
+        house = self._house
+        if any(isinstance(event, RoomConfigured) for _before, _after, event in change.steps):
+            house.documents.rights_changed(room_id=change.room_id)
+            self._spawn(house.media.refresh_grants(change.room_id))
+        for person_id, person in change.after.participants.items():
+            old = change.before.participants.get(person_id)
+            if old is not None and old.status is ParticipantStatus.ADMITTED and person.status is not old.status:
+                house.documents.rights_changed(room_id=change.room_id, participant_id=person_id)
+                self._spawn(house.media.remove_participant(change.room_id, person_id))
+
+    def _spawn(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+# --- health, metrics, the API's description ---------------------------------------------------------
+
+
+def _add_operations(house: House) -> None:
+    openapi = msgspec.json.encode(describe_api(own_version()))
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        missing = await what_is_missing(house)
+        status = 503 if missing else 200
+        return web.json_response({"status": "ready" if not missing else "not-ready", "missing": missing}, status=status)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        set_gauges(house)
+        return web.Response(
+            body=house.metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def api(_request: web.Request) -> web.Response:
+        return web.Response(body=openapi, content_type="application/json")
+
+    house.web.router.add_get("/healthz", healthz)
+    house.web.router.add_get("/readyz", readyz)
+    house.web.router.add_get("/metrics", metrics)
+    house.web.router.add_get("/api/openapi.json", api)
+
+
+async def what_is_missing(house: House) -> Sequence[str]:
+    """Names of what keeps this process from serving; media missing does not, writing goes on."""
+    missing: list[str] = []
+    if house.draining:
+        missing.append("draining")
+    try:
+        await house.store.check()
+        house.metrics.set_store_up(True)
+    except StoreUnavailable:
+        house.metrics.set_store_up(False)
+        missing.append("store")
+    return missing
+
+
+def set_gauges(house: House) -> None:
+    house.metrics.set_rooms(house.rooms.room_count)
+    house.metrics.set_participants({role.value: n for role, n in house.rooms.participant_counts().items()})
+    documents = house.documents.statistics()
+    house.metrics.set_documents_open(documents.documents)
+    house.metrics.set_unsaved_updates(documents.unsaved_bytes)
+    for engine, count in house.media.session_counts().items():
+        house.metrics.set_media_sessions(engine, count)
+
+
+def own_version() -> str:
+    try:
+        return version("passerelle")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+# --- life ---------------------------------------------------------------------------------------------
+
+
+async def start_house(house: House) -> None:
+    """Raises: StoreUnavailable."""
+    await house.store.open()
+    await house.documents.start()
+    for name, engine in tuple(house.engines.items()):
+        try:
+            await engine.start()
+        except EngineUnavailable:
+            # Rooms and writing work without; who wants media is told "media-unavailable".
+            logger.error("engine_not_started", engine=name)
+            del house.engines[name]
+    house.tasks = [
+        asyncio.create_task(watch_loop_lag(house.metrics)),
+        asyncio.create_task(_keep_house(house)),
+        asyncio.create_task(_forget_old(house)),
+    ]
+
+
+async def stop_house(house: House) -> None:
+    """Everything is flushed and released; what does not end in time is left behind."""
+    for task in house.tasks:
+        task.cancel()
+    await asyncio.gather(*house.tasks, return_exceptions=True)
+    deadline_s = house.settings.shutdown_s
+    await house.documents.stop(timeout_s=deadline_s / 2)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(deadline_s / 4):
+            await house.realtime.stop()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(deadline_s / 4):
+            await house.media.stop()
+            for engine in house.engines.values():
+                await engine.stop()
+    await house.rooms.stop()
+    await house.bus.close()
+    await house.store.close()
+
+
+async def drain(house: House) -> None:
+    """Tell everyone, and give the word time to arrive."""
+    house.draining = True
+    house.realtime.drain(DRAIN_RECONNECT_MS)
+    if house.realtime.socket_count:
+        await asyncio.sleep(DRAIN_TELL_S)
+
+
+async def _keep_house(house: House) -> None:
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_S)
+        house.rooms.forget_idle()
+        house.realtime.renew_tokens()
+
+
+async def _forget_old(house: House) -> None:
+    while True:
+        try:
+            await house.store.forget_before(time.time())
+        except (StoreUnavailable, RoomError) as error:
+            logger.warning("retention_failed", exc_info=error)
+        await asyncio.sleep(RETENTION_S)
+
+
+async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    """Serve until `stop`, then drain. Raises: OSError when the port is taken, StoreUnavailable."""
+    listener = _listen(settings.host, settings.port)
+    house = build_house(settings)
+    runner = web.AppRunner(house.web, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    try:
+        await start_house(house)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        ready(_address(settings, listener))
+        await stop.wait()
+        await drain(house)
+        await stop_house(house)
+    finally:
+        await runner.cleanup()
+        listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Before anything else is made: a port that is taken ends the start at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _address(settings: Settings, listener: socket.socket) -> str:
+    if settings.public_url is not None:
+        return settings.public_url
+    port = listener.getsockname()[1]
+    host = "localhost" if settings.listens_on_loopback else settings.host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

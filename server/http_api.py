@@ -1,0 +1,245 @@
+"""The HTTP API: rooms, invitations, joining, WHIP and WHEP. A handler authenticates, parses, calls, answers."""
+
+import asyncio
+import time
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from rooms.errors import InvitationRefused
+from rooms.manager import ResumeClaim, RoomManager
+from rooms.models import Role, RoomKind
+from rooms.roles import Permission
+from rooms.visibility import see
+from server import presenter
+from server.auth import RequestOrigin, TokenClaims, TokenIssuer, TokenRefused, bearer_of, may_create_rooms
+from server.config import Settings
+from server.error_answers import Refusal
+from server.limits import (
+    CREATE_INVITATION,
+    CREATE_ROOM,
+    HTTP_MEDIA,
+    JOIN,
+    RESUME,
+    FailureBrake,
+    Limit,
+    Limiter,
+    caller_address,
+)
+from server.wire import http
+from signaling.media_session import MediaService
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+MAX_BODY_BYTES = 64 * 1024
+"""Every JSON body is below 6 kB, an offer below 64 kB."""
+GUESSES_RETRY_S = 30.0
+DEFAULT_HOST_NAME = "Animation"
+"""What a host is called who gives no name."""
+
+
+class HttpApi:
+    """The handlers of /api, /whip and /whep."""
+
+    def __init__(
+        self, settings: Settings, rooms: RoomManager, tokens: TokenIssuer, media: MediaService, brake: FailureBrake
+    ) -> None:
+        self._settings = settings
+        self._rooms = rooms
+        self._tokens = tokens
+        self._media = media
+        self._brake = brake
+        self._limiters = {
+            limit.name: Limiter(limit) for limit in (CREATE_ROOM, CREATE_INVITATION, JOIN, RESUME, HTTP_MEDIA)
+        }
+
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_post("/api/rooms", self.create_room)
+        app.router.add_get("/api/rooms/{room}", self.get_room)
+        app.router.add_post("/api/rooms/{room}/invitations", self.create_invitation)
+        app.router.add_get("/api/rooms/{room}/invitations", self.list_invitations)
+        app.router.add_delete("/api/rooms/{room}/invitations/{invitation}", self.revoke_invitation)
+        app.router.add_post("/api/join", self.join)
+        for kind in ("whip", "whep"):
+            app.router.add_post(f"/{kind}/{{room}}", self.start_http_media)
+            app.router.add_delete(f"/{kind}/{{room}}/{{session}}", self.end_http_media)
+            app.router.add_patch(f"/{kind}/{{room}}/{{session}}", self.refuse_trickle)
+
+    # --- rooms ------------------------------------------------------------------------------
+
+    async def create_room(self, request: web.Request) -> web.Response:
+        bearer = bearer_of(request.headers.get("Authorization"))
+        allowed = may_create_rooms(self._settings, self._origin(request), bearer)
+        if not allowed:
+            await self._hold_back(request)
+            raise Refusal(allowed.code or "permission-denied", allowed.message)
+        self._limit(CREATE_ROOM, "key" if bearer else "this-machine")
+        body = await _body(request, http.CreateRoom)
+        state, host = await self._rooms.create_room(
+            body.name, RoomKind(body.kind), body.host_name if body.host_name is not None else DEFAULT_HOST_NAME
+        )
+        token = self._tokens.issue(state.id, host.id, host.role, time.time())
+        created = http.RoomCreated(
+            room=presenter.summary(state),
+            token=token,
+            participant_id=host.id,
+            url=f"{self._base_url(request)}/salle/{state.id}#jeton={token}",
+        )
+        return _json(created, status=201)
+
+    async def get_room(self, request: web.Request) -> web.Response:
+        claims = await self._claims(request)
+        state = await self._rooms.get_state(claims.room_id)
+        seen = see(state, claims.participant_id)
+        if seen is None:
+            raise Refusal("not-admitted", "Only who was admitted may see the room.")
+        chat = await self._rooms.chat_history(claims.room_id, claims.participant_id)
+        return _json(presenter.room_view(seen, self._media.tracks(claims.room_id), chat))
+
+    async def create_invitation(self, request: web.Request) -> web.Response:
+        claims = await self._claims(request)
+        self._limit(CREATE_INVITATION, claims.participant_id)
+        body = await _body(request, http.CreateInvitation)
+        invitation = await self._rooms.create_invitation(
+            claims.room_id, claims.participant_id, Role(body.role), body.label, body.expires_in_s, body.uses, body.lobby
+        )
+        return _json(presenter.invitation(invitation, self._base_url(request)), status=201)
+
+    async def list_invitations(self, request: web.Request) -> web.Response:
+        claims = await self._claims(request)
+        invitations = await self._rooms.list_invitations(claims.room_id, claims.participant_id)
+        base_url = self._base_url(request)
+        return _json(http.InvitationList(invitations=[presenter.invitation(each, base_url) for each in invitations]))
+
+    async def revoke_invitation(self, request: web.Request) -> web.Response:
+        claims = await self._claims(request)
+        await self._rooms.revoke_invitation(claims.room_id, claims.participant_id, request.match_info["invitation"])
+        return web.Response(status=204)
+
+    async def join(self, request: web.Request) -> web.Response:
+        body = await _body(request, http.Join)
+        if (body.invitation is None) == (body.code is None):
+            raise Refusal("invalid", "Give either an invitation or a code.", "$.invitation")
+        resume = self._resume_claim(body.resume)
+        if body.code is not None:
+            await self._wait_before_guess(request)
+        self._limit(JOIN, body.invitation or body.code or "")
+        try:
+            state, participant = await self._rooms.join(
+                name=body.name, invitation_id=body.invitation, code=body.code, resume=resume
+            )
+        except InvitationRefused:
+            await self._hold_back(request)
+            raise
+        joined = http.Joined(
+            token=self._tokens.issue(state.id, participant.id, participant.role, time.time()),
+            room=presenter.summary(state),
+            participant_id=participant.id,
+            state="waiting" if participant.status.value == "waiting" else "admitted",
+        )
+        return _json(joined)
+
+    def _resume_claim(self, token: str | None) -> ResumeClaim | None:
+        """A token that proves nothing makes a newcomer, not an error: it may be years old."""
+        if token is None:
+            return None
+        try:
+            claims = self._tokens.verify_for_resume(token, time.time())
+        except TokenRefused:
+            return None
+        self._limit(RESUME, claims.participant_id)
+        return ResumeClaim(claims.room_id, claims.participant_id)
+
+    # --- WHIP (RFC 9725) and WHEP -----------------------------------------------------------
+
+    async def start_http_media(self, request: web.Request) -> web.Response:
+        claims = await self._claims(request)
+        kind = request.path.split("/")[1]
+        wanted = Permission.PUBLISH_VIDEO if kind == "whip" else Permission.SUBSCRIBE_MEDIA
+        await self._rooms.get_state(claims.room_id)
+        if not self._rooms.can(claims.room_id, claims.participant_id, wanted):
+            raise Refusal("permission-denied", f"This needs the permission {wanted}.")
+        if request.content_type != "application/sdp":
+            raise Refusal("content-type", "Send an offer as application/sdp.")
+        self._limit(HTTP_MEDIA, claims.participant_id)
+        offer = (await _read(request)).decode("utf-8", "strict")
+        accept = self._media.accept_whip if kind == "whip" else self._media.accept_whep
+        session_id, answer = await accept(claims.room_id, claims.participant_id, offer)
+        location = f"{self._base_url(request)}/{kind}/{claims.room_id}/{session_id}"
+        return web.Response(status=201, text=answer, content_type="application/sdp", headers={"Location": location})
+
+    async def end_http_media(self, request: web.Request) -> web.Response:
+        claims = await self._claims(request)
+        await self._media.end_http_session(claims.room_id, claims.participant_id, request.match_info["session"])
+        return web.Response(status=200)
+
+    async def refuse_trickle(self, request: web.Request) -> web.Response:
+        """RFC 9725 section 4.3.2: trickle and restart are optional; 405 says that they are not there.
+        All candidates are in the answer, and a client that must restart posts a new offer."""
+        await self._claims(request)
+        raise Refusal("method-not-allowed", "All candidates are in the offer and the answer; to restart, post again.")
+
+    # --- who asks -----------------------------------------------------------------------------
+
+    async def _claims(self, request: web.Request) -> TokenClaims:
+        token = bearer_of(request.headers.get("Authorization"))
+        if token is None:
+            raise Refusal("token-missing", "Authorization: Bearer <join token> is missing.")
+        try:
+            return self._tokens.verify_for_room(token, request.match_info["room"], time.time())
+        except TokenRefused:
+            await self._hold_back(request)
+            raise
+
+    def _origin(self, request: web.Request) -> RequestOrigin:
+        headers = request.headers
+        forwarded = any(name in headers for name in ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host"))
+        return RequestOrigin(
+            peer=request.remote or "", host=request.host, forwarded=forwarded, origin=headers.get("Origin")
+        )
+
+    def _base_url(self, request: web.Request) -> str:
+        return self._settings.public_url or f"{request.scheme}://{request.host}"
+
+    def _address(self, request: web.Request) -> str:
+        forwarded_for = request.headers.getall("X-Forwarded-For", [])
+        return caller_address(request.remote or "", forwarded_for, self._settings.trusted_proxies)
+
+    async def _hold_back(self, request: web.Request) -> None:
+        """Who fails is answered later and later; a right code from the same school is not held up."""
+        await asyncio.sleep(self._brake.record_failure(self._address(request), time.monotonic()))
+
+    async def _wait_before_guess(self, request: web.Request) -> None:
+        wait_s = self._brake.wait_before_guess(self._address(request), time.monotonic())
+        if wait_s is None:
+            raise Refusal("too-many-requests", "Too many wrong codes from here.", retry_after_s=GUESSES_RETRY_S)
+        await asyncio.sleep(wait_s)
+
+    def _limit(self, limit: Limit, key: str) -> None:
+        wait_s = self._limiters[limit.name].take(key, time.monotonic())
+        if wait_s > 0.0:
+            raise Refusal("too-many-requests", "Slower, please.", retry_after_s=wait_s)
+
+
+async def _body(request: web.Request, kind: type[T]) -> T:
+    """Raises: Refusal, msgspec.ValidationError."""
+    if request.content_type != "application/json":
+        # A form of a foreign page can send anything but this (CSRF).
+        raise Refusal("content-type", "Send the body as application/json.")
+    return msgspec.json.decode(await _read(request), type=kind)
+
+
+async def _read(request: web.Request) -> bytes:
+    if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
+        raise Refusal("too-large", f"A body has at most {MAX_BODY_BYTES} bytes.")
+    return await request.read()
+
+
+def _json(body: msgspec.Struct, status: int = 200) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(body),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
