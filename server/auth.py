@@ -132,7 +132,7 @@ def _make_key(data: Path) -> bytes:
 
 # --- tokens ----------------------------------------------------------------------------------------
 
-_Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]  # "$" would let a last newline pass
 
 
 @dataclass(frozen=True, slots=True)
