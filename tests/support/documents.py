@@ -199,7 +199,7 @@ class Editor(RecordingReader):
 
     @property
     def all_saved(self) -> bool:
-        return self.saved == self.sent and not self.is_unsaved
+        return self.saved == self.sent > 0 and not self.is_unsaved
 
     def close(self, code: int, reason: str) -> None:
         super().close(code, reason)

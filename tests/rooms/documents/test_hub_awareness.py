@@ -1,0 +1,111 @@
+"""Cursors: everyone sees the newest, nobody speaks for another, they end with their connection."""
+
+import asyncio
+import json
+
+from rooms.documents import sync
+from rooms.documents.encoding import var_bytes, var_uint
+from rooms.documents.hub import DocumentHub
+from tests.support.documents import KEY, Access, Editor, RecordingReader, until
+
+
+def entry(client_id: int, clock: int, state: object) -> bytes:
+    return var_uint(client_id) + var_uint(clock) + var_bytes(json.dumps(state).encode())
+
+
+def show(editor: Editor, state: dict[str, object]) -> None:
+    editor.awareness.set_local_state(state)
+    editor.tell(sync.awareness_message(editor.awareness.encode_awareness_update([editor.doc.client_id])))
+
+
+async def test_cursors_reach_the_others_and_those_who_come_later(hub: DocumentHub) -> None:
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    show(ada, {"user": {"name": "Ada 📊"}})
+    await until(lambda: ben.awareness.states.get(ada.doc.client_id) == {"user": {"name": "Ada 📊"}})
+    late = await Editor("late").join(hub)
+    await until(lambda: ada.doc.client_id in late.awareness.states)
+
+
+async def test_many_moves_leave_as_the_newest(hub: DocumentHub) -> None:
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    for n in range(50):
+        show(ada, {"cursor": n})
+    await until(lambda: ben.awareness.states.get(ada.doc.client_id) == {"cursor": 49})
+    assert len(ben.received(b"\x01")) == 1
+
+
+async def test_cursor_and_text_of_one_moment_leave_in_the_same_flush(hub: DocumentHub) -> None:
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    await until(lambda: hub._flushed.is_set())
+    before = hub.statistics().flushes
+    ada.type("a")
+    show(ada, {"cursor": 1})
+    await until(lambda: ben.text == "a" and ada.doc.client_id in ben.awareness.states)
+    assert hub.statistics().flushes == before + 1
+
+
+async def test_a_cursor_ends_with_its_connection_and_may_come_back(hub: DocumentHub) -> None:
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    show(ada, {"cursor": 1})
+    await until(lambda: ada.doc.client_id in ben.awareness.states)
+    ada.leave()
+    await until(lambda: ada.doc.client_id not in ben.awareness.states)
+    assert not hub._library._documents[KEY].announced
+    await ada.join(hub)
+    show(ada, {"cursor": 2})
+    await until(lambda: ben.awareness.states.get(ada.doc.client_id) == {"cursor": 2})
+
+
+async def test_a_tab_on_its_second_connection_does_not_end_with_the_first(hub: DocumentHub) -> None:
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    show(ada, {"cursor": 1})
+    await until(lambda: ada.doc.client_id in ben.awareness.states)
+    first = ada.opened
+    assert first is not None
+    ada.connection_id = "connection-2"
+    await ada.open(hub)
+    show(ada, {"cursor": 2})
+    await until(lambda: ben.awareness.states.get(ada.doc.client_id) == {"cursor": 2})
+    first.reader = RecordingReader(ada.participant_id, "connection-ada")
+    first.close()
+    show(ada, {"cursor": 3})
+    await until(lambda: ben.awareness.states.get(ada.doc.client_id) == {"cursor": 3})
+
+
+async def test_nobody_speaks_for_another(hub: DocumentHub) -> None:
+    """What a client says of others is passed over; y-websocket clients do it all the time."""
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    show(ada, {"user": "ada"})
+    await until(lambda: ada.doc.client_id in ben.awareness.states)
+    mallory = RecordingReader("participant-mallory", "c-m")
+    opened = await hub.open(KEY, mallory, Access())
+    forged = entry(ada.doc.client_id, 10_000, {"user": "forged"})
+    opened.receive(sync.awareness_message(var_uint(2) + forged + entry(77, 1, {"user": "mallory"})))
+    await until(lambda: 77 in ben.awareness.states)
+    opened.receive(sync.awareness_message(var_uint(1) + entry(ada.doc.client_id, 10_001, None)))
+    show(ada, {"user": "ada", "cursor": 5})
+    await until(lambda: ben.awareness.states[ada.doc.client_id] == {"user": "ada", "cursor": 5})
+    assert not mallory.denials()
+
+
+async def test_a_connection_has_few_cursors(hub: DocumentHub) -> None:
+    opened = await hub.open(KEY, RecordingReader(), Access())
+    entries = b"".join(entry(client, 1, {}) for client in range(100, 1_100))
+    opened.receive(sync.awareness_message(var_uint(1_000) + entries))
+    ben = await Editor("ben").join(hub)
+    await asyncio.sleep(0)
+    assert len(ben.awareness.states) == 1 + hub.limits.client_ids_per_connection
+
+
+async def test_query_is_answered_with_everyone(hub: DocumentHub) -> None:
+    ada = await Editor("ada").join(hub)
+    show(ada, {"cursor": 1})
+    await until(lambda: hub._flushed.is_set())
+    reader = RecordingReader("p", "c")
+    opened = await hub.open(KEY, reader, Access())
+    opened.start()
+    reader.inbox.clear()
+    opened.receive(b"\x03")
+    assert reader.inbox == reader.received(b"\x01")
+    assert str(ada.doc.client_id)
+    assert b'"cursor"' in reader.inbox[0]
