@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.config import Network
+from server.setting_values import Network
 
 MAX_TRACKED_KEYS = 20_000
 """Buckets kept a limit, least recently used out first (about 4 MB): far more than the people one
