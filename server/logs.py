@@ -46,7 +46,7 @@ FIELDS = frozenset(
         # of a request
         "method", "route", "status",
         # of a library's line and of an exception
-        "logger", "event", "level", "timestamp", "exception", "frames", "where",
+        "logger", "said", "event", "level", "timestamp", "exception", "frames", "where",
     }
 )  # fmt: skip
 """Every field that may be written. Before you add one: can it ever hold what a person typed? (The name
@@ -57,6 +57,7 @@ _EVENT = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _SAFE_TEXT = re.compile(r"[A-Za-z0-9_.:/{}<>@+ -]*", re.ASCII)
 """Ids, codes, route templates, type names, file names. No accents, quotes, '?', '=', '%' or '&':
 neither a sentence somebody wrote in French nor a query."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9]+", re.ASCII)
 _TOKEN = re.compile(
     r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*|(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{40,}", re.ASCII
 )
@@ -136,21 +137,40 @@ def _frames(where: TracebackType | None) -> list[str]:
 
 
 def _standard_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A record of the standard library's logging. Of our own packages (`rooms` knows no structlog):
-    the event and its `extra` fields. Of a library: its logger, and where in it the line was written;
-    the sentence is left out, for nobody can tell what a library puts into it (asyncio quotes
-    arguments of callbacks, engineio whole packets)."""
+    """A record of the standard library's logging: from our own packages (`rooms` knows no structlog)
+    with its `extra` fields, or from a library.
+
+    Its sentence is written only when it stands so in the source: nobody can tell what else goes into
+    one (asyncio quotes arguments of callbacks, engineio whole packets). What would be filled in is
+    left out in any case."""
     record: logging.LogRecord = event["_record"]
+    ours = record.name.split(".")[0] in _OURS
+    sentence = _constant_sentence(record)
+    event["event"] = "library_message"
     event["logger"] = record.name
-    if record.name.split(".")[0] in _OURS and isinstance(record.msg, str) and not record.args:
-        event["event"] = record.msg
+    if ours:
+        event["event"] = _UNSAFE.sub("_", sentence.lower()).strip("_")[:64]
         event.update({name: value for name, value in vars(record).items() if name in FIELDS})
-    else:
-        event["event"] = "library_message"
+    elif sentence:
+        event["said"] = _UNSAFE.sub(" ", sentence).strip()[:MAX_VALUE_CHARACTERS]
+    if not (ours and sentence):
         event["where"] = f"{record.filename}:{record.lineno} {record.funcName}"
     if record.exc_info:
         event["exc_info"] = record.exc_info
     return event
+
+
+def _constant_sentence(record: logging.LogRecord) -> str:
+    """The record's unfilled sentence if it is a constant of the function that wrote it, else "".
+    Lines are made where they are logged, so that function is still on the stack."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        code = frame.f_code
+        if code.co_filename == record.pathname and code.co_name == record.funcName:
+            is_constant = isinstance(record.msg, str) and record.msg in code.co_consts
+            return record.msg.split("\n")[0] if is_constant else ""
+    return ""
 
 
 # --- writing ----------------------------------------------------------------------------------------

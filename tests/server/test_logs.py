@@ -143,6 +143,32 @@ def test_a_librarys_line_says_where_it_came_from(lines: Lines) -> None:
     assert line["where"].startswith("test_logs.py:")
 
 
+def test_a_librarys_sentence_is_kept_only_as_it_stands_in_its_source(lines: Lines) -> None:
+    library = logging.getLogger("engineio.server")
+    name = chr(122) + "oe"  # not a constant of this function
+    library.error("post request handler error")
+    library.error("error handling request from %s", name)
+    library.error(f"packet of {name}")
+    library.error(name)
+    assert [line.get("said") for line in lines()] == [
+        "post request handler error",
+        "error handling request from s",
+        None,
+        None,
+    ]
+
+
+def test_a_sentence_of_the_domain_becomes_its_event(lines: Lines) -> None:
+    name = chr(122) + "oe"  # not a constant of this function
+    domain = logging.getLogger("rooms.documents.saving")
+    domain.error("store does not take updates", extra={"kind": "StoreUnavailable"})
+    domain.error(f"text of {name} is lost")
+    constant, filled = lines()
+    assert (constant["event"], constant["kind"]) == ("store_does_not_take_updates", "StoreUnavailable")
+    assert filled["event"] == "unnamed_event"
+    assert "zoe" not in str(filled)
+
+
 def test_a_line_of_the_domain_keeps_its_event_and_known_fields(lines: Lines) -> None:
     """`rooms` and `signaling` use the standard library's logging."""
     logging.getLogger("rooms.manager").warning("store_failed", extra={"room_id": "r1", "attempt": 2})
