@@ -2,37 +2,53 @@
 for what cannot be done to a worker process, such as losing every twentieth packet."""
 
 import random
+import socket
 from collections.abc import Sequence
+from typing import Any
 
 from signaling.engines import EngineSink, MediaGrants
 from signaling.engines.sfu.aiortc_seams import PacketBuffer
 from signaling.engines.sfu.hub import MediaHub
-from signaling.engines.sfu.udp import Peer, Source, UdpMux
+from signaling.engines.sfu.udp import Peer, UdpMux
 from signaling.messages import PeerConnectionName, PublishedMedia, SessionDescription
 
 
-class LossyMux(UdpMux):
-    """Loses a share of all media packets, in and out; checks and handshakes pass."""
-
-    def __init__(self, addresses: Sequence[str], port: int, share: float) -> None:
-        super().__init__(addresses, port)
+class _Loss:
+    def __init__(self, share: float) -> None:
         self.share = share
         self.lost = 0
         self._random = random.Random(20_261_123)
 
-    def _loses(self, first_byte: int) -> bool:
+    def takes(self, first_byte: int) -> bool:
+        """Media only; checks and handshakes pass."""
         if first_byte < 128 or self._random.random() >= self.share:
             return False
         self.lost += 1
         return True
 
-    def _give(self, peer: Peer, buffer: PacketBuffer, size: int) -> None:
-        if not self._loses(buffer.bytes[0]):
-            super()._give(peer, buffer, size)
 
-    def send(self, data: bytes | memoryview, source: Source) -> None:
-        if not self._loses(data[0]):
-            super().send(data, source)
+class _LossySocket(socket.socket):
+    loss: _Loss
+
+    def sendto(self, data: Any, address: Any) -> int:  # type: ignore[override]
+        return len(data) if self.loss.takes(data[0]) else super().sendto(data, address)
+
+
+class LossyMux(UdpMux):
+    """Loses a share of all media packets, in and out."""
+
+    def __init__(self, addresses: Sequence[str], port: int, share: float) -> None:
+        super().__init__(addresses, port)
+        self.loss = _Loss(share)
+
+    def _new_socket(self, family: socket.AddressFamily) -> socket.socket:
+        lossy = _LossySocket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        lossy.loss = self.loss
+        return lossy
+
+    def _give(self, peer: Peer, buffer: PacketBuffer, size: int) -> None:
+        if not self.loss.takes(buffer.bytes[0]):
+            super()._give(peer, buffer, size)
 
 
 class LocalSfu:

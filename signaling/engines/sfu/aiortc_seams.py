@@ -107,7 +107,7 @@ class SrtpError(Exception):
 class SecureTransport:
     """DTLS-SRTP of one peer connection.
 
-    `on_state` hears "connected" once, and "closed" or "failed" once. Until "connected" the four
+    `on_state` hears "connected" once, and "closed" or "failed" once. Until "connected" the
     SRTP methods raise SrtpError."""
 
     def __init__(
@@ -174,9 +174,25 @@ class SecureTransport:
             raise SrtpError("refused by libsrtp")
         return int(self._length[0])
 
-    def protect(self, place: Any, length: int) -> int:
-        """Encrypt the RTP packet at `place` where it is; its new length."""
-        return self._process(lib.srtp_protect, self._outgoing, place, length)
+    def protector(self, buffer: "PacketBuffer") -> Callable[[int], int]:
+        """A function that encrypts the RTP packet of so many bytes at the start of `buffer`, where it
+        is, and gives its new length; for one connection's life. It raises SrtpError.
+
+        A closure, because it runs for every packet of every subscriber."""
+        protect, handle, place, length = lib.srtp_protect, self._outgoing, buffer.place, ffi.new("int *")
+        if handle is None:
+            raise SrtpError("not connected")
+        session = self._dtls._tx_srtp
+
+        def protect_packet(size: int) -> int:
+            length[0] = size
+            if protect(handle, place, length):
+                raise SrtpError("refused by libsrtp")
+            return length[0]  # type: ignore[no-any-return]
+
+        # libsrtp's handle must not be freed while the function lives.
+        protect_packet.__dict__["session"] = session
+        return protect_packet
 
     def protect_rtcp(self, place: Any, length: int) -> int:
         return self._process(lib.srtp_protect_rtcp, self._outgoing, place, length)

@@ -306,6 +306,12 @@ class SfuEngine:
         """Of the workers that are ready, for the operator's firewall page and the start's message."""
         return [keeper.port for keeper in self._keepers if keeper.current is not None and keeper.port is not None]
 
+    @property
+    def worker_pids(self) -> list[int]:
+        """Of the workers that are ready."""
+        workers = [keeper.current for keeper in self._keepers]
+        return [worker.pid for worker in workers if worker is not None and worker.pid is not None]
+
     async def statistics(self) -> list[WorkerStatistics]:
         """Of every worker that answers, asked now."""
         workers = [keeper.current for keeper in self._keepers if keeper.current is not None]

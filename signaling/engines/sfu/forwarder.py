@@ -47,9 +47,15 @@ class PublishedTrack:
     """One published flow, forwarded to its lines. It outlives the publisher's peer connection."""
 
     def __init__(
-        self, track: Track, stream_id: str, *, forwarded: Callable[["PublishedTrack", int, float], None]
+        self,
+        track: Track,
+        stream_id: str,
+        *,
+        heard: Callable[["PublishedTrack", int, float], None],
+        hurry: Callable[[], None],
     ) -> None:
-        """`stream_id` is equal for flows to be played in step. `forwarded` hears each audio level."""
+        """`stream_id` is equal for flows to be played in step. `heard` gets each audio level that is
+        forwarded; `hurry` is called when the publisher is to be asked for something soon."""
         self.track = track
         self.stream_id = stream_id
         self.clock_rate = CLOCK_RATES[track.kind]
@@ -63,7 +69,8 @@ class PublishedTrack:
         self.packets_received = 0
         self.epoch = 0
         """Rises when the publisher's numbering begins anew: equal numbers are other packets then."""
-        self._heard = forwarded
+        self._heard = heard
+        self._hurry = hurry
         self._report: tuple[rtcp.SenderReport, float] | None = None
 
     # --- from the publisher ---------------------------------------------------------------------
@@ -71,6 +78,8 @@ class PublishedTrack:
     def bind(self, codecs: Iterable[NegotiatedCodec], *, fresh: bool) -> None:
         """The publisher's numbers. `fresh`: on another peer connection than before."""
         self.codec_keys = {codec.payload_type: codec.key for codec in codecs}
+        for line in self.lines:
+            line.codecs_changed()
         if fresh:
             self.log.restart()
             self._report = None
@@ -88,10 +97,13 @@ class PublishedTrack:
             self.epoch = self.log.epoch
             self.cache.clear()
         self.packets_received += 1
+        if self.log.has_missing and self.is_video:
+            self._hurry()
         if self.track.muted:
             return
         cached = CachedPacket(
             sequence,
+            self.epoch,
             packet.timestamp,
             packet.marker,
             packet.payload_type,
@@ -133,6 +145,11 @@ class PublishedTrack:
 
     # --- for the lines --------------------------------------------------------------------------
 
+    def want_keyframe(self) -> None:
+        if self.is_video:
+            self.keyframes.want()
+            self._hurry()
+
     def needs_keyframe(self) -> bool:
         return self.is_video and not self.track.muted and any(line.waits_for_keyframe for line in self.lines)
 
@@ -151,8 +168,8 @@ class PublishedTrack:
         self.cache.clear()
         for line in self.lines:
             line.pause()
-        if not muted and self.is_video:
-            self.keyframes.want()
+        if not muted:
+            self.want_keyframe()
 
 
 class OutgoingLine:
@@ -171,6 +188,8 @@ class OutgoingLine:
         self.counters = LineCounters()
         self._sink = sink
         self._codecs: dict[str, NegotiatedCodec] = {}
+        self._payload_types: dict[int, int] = {}
+        """The track's payload type → the subscriber's, found as they come."""
         self._extensions = ExtensionWriter(mid, None, None, None)
         self._described: object = None
         self._enabled = False
@@ -195,6 +214,7 @@ class OutgoingLine:
             # Other numbers for a packet sent before would be another packet under its number.
             self.pause()
             self._described, self._codecs = described, by_key
+            self.codecs_changed()
             self._extensions = ExtensionWriter(
                 self.mid, extensions.get(MID), extensions.get(ABS_SEND_TIME), extensions.get(AUDIO_LEVEL)
             )
@@ -211,6 +231,7 @@ class OutgoingLine:
             return
         self.detach()
         self.track = track
+        self.codecs_changed()
         track.lines.append(self)
         self._want_keyframe()
 
@@ -220,6 +241,9 @@ class OutgoingLine:
             self.track = None
         self.pause()
 
+    def codecs_changed(self) -> None:
+        self._payload_types = {}
+
     def pause(self) -> None:
         """The open segment ends: nothing of it is sent (again)."""
         self._open_epoch = _NONE
@@ -227,50 +251,55 @@ class OutgoingLine:
 
     def _want_keyframe(self) -> None:
         if self.track is not None and self.waits_for_keyframe:
-            self.track.keyframes.want()
+            self.track.want_keyframe()
 
     # --- packets --------------------------------------------------------------------------------
 
     def forward(self, packet: CachedPacket, now: float) -> None:
-        track = self.track
-        if track is None or not self._enabled or not self._sink.connected:
-            return
-        codec = codec_for(track.codec_keys[packet.payload_type], self._codecs)
-        if codec is None:
-            return
-        is_open = self._open_epoch == track.epoch and not self._rewriter.jumps(packet.sequence)
-        if not is_open and not self._begin(track, packet, now):
-            return
-        outgoing = self._rewriter.sequence(packet.sequence)
+        """The hot path: everything that is the same for many packets was decided before."""
+        payload_type = self._payload_types.get(packet.payload_type)
+        if payload_type is None or self._open_epoch != packet.epoch:
+            if not self._begin(packet, now):
+                return
+            payload_type = self._payload_types[packet.payload_type]
+        outgoing = self._rewriter.advance(packet.sequence, packet.timestamp, now)
         if outgoing is None:
             return
-        timestamp = self._rewriter.timestamp(packet.timestamp)
-        self._write(packet, codec.payload_type, outgoing, timestamp)
-        self._rewriter.sent(outgoing, timestamp, now)
-        self.counters.packets += 1
-        self.counters.octets += len(packet.payload)
+        self._write(packet, payload_type, outgoing)
+        counters = self.counters
+        counters.packets += 1
+        counters.octets += len(packet.payload)
 
-    def _begin(self, track: PublishedTrack, packet: CachedPacket, now: float) -> bool:
-        """Open a segment with this packet, if a decoder can begin there."""
+    def _begin(self, packet: CachedPacket, now: float) -> bool:
+        """Open a segment with this packet, if the subscriber knows its codec and can begin there."""
+        track = self.track
+        if track is None or not self._enabled or not self._sink.connected:
+            return False
+        codec = codec_for(track.codec_keys[packet.payload_type], self._codecs)
+        if codec is None:
+            return False
+        self._payload_types[packet.payload_type] = codec.payload_type
+        if self._open_epoch == packet.epoch:
+            return True
         if track.is_video and not packet.starts_keyframe:
             if self._open_epoch != _NONE:
                 self.pause()
                 self._want_keyframe()
             return False
-        source = (track, track.epoch)
+        source = (track, packet.epoch)
         self._rewriter.begin(packet.sequence, packet.timestamp, now, same_clock=source == self._last_source)
         self._last_source = source
-        self._open_epoch = track.epoch
+        self._open_epoch = packet.epoch
         return True
 
-    def _write(self, packet: CachedPacket, payload_type: int, outgoing: int, timestamp: int) -> None:
+    def _write(self, packet: CachedPacket, payload_type: int, outgoing: int) -> None:
         sink = self._sink
         sink.send_rtp(
             write_rtp(
                 sink.out_bytes,
                 packet.marker << 7 | payload_type,
                 outgoing,
-                timestamp,
+                packet.timestamp + self._rewriter.timestamp_shift,
                 self.ssrc,
                 self._extensions.block(packet.abs_send_time, packet.audio_level),
                 packet.payload,
@@ -300,9 +329,8 @@ class OutgoingLine:
         if codec is None:
             return
         self.counters.resent += 1
-        timestamp = self._rewriter.timestamp(packet.timestamp)
         if codec.rtx_payload_type is None or self.rtx_ssrc is None:
-            self._write(packet, codec.payload_type, outgoing, timestamp)
+            self._write(packet, codec.payload_type, outgoing)
             return
         self._rtx_sequence += 1
         self._sink.send_rtp(
@@ -310,7 +338,7 @@ class OutgoingLine:
                 self._sink.out_bytes,
                 packet.marker << 7 | codec.rtx_payload_type,
                 self._rtx_sequence,
-                timestamp,
+                packet.timestamp + self._rewriter.timestamp_shift,
                 self.rtx_ssrc,
                 self._extensions.block(packet.abs_send_time, None),
                 (outgoing & 0xFFFF).to_bytes(2, "big") + packet.payload,
@@ -318,8 +346,8 @@ class OutgoingLine:
         )
 
     def picture_lost(self) -> None:
-        if self.track is not None and self.track.is_video and self._enabled:
-            self.track.keyframes.want()
+        if self.track is not None and self._enabled:
+            self.track.want_keyframe()
 
     def sender_report(self, now: float) -> bytes | None:
         """SR of this line on the publisher's clock; None while nothing flows or nothing is known."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 MAX_GAP = 512
 """A larger hole is not asked for: it is a pause or a dead line, and a key frame heals it better."""
+MAX_JUMP = 4_096
+"""A publisher that skips further is taken to number anew: SRTP's receivers guess the upper bits of a
+number from the last one they saw, and guess wrong beyond 2^15."""
 MAX_MISSING = 1_024
 REORDER_S = 0.012
 """Packets overtake each other by this much on ordinary Wi-Fi; asking sooner doubles traffic."""
@@ -66,6 +69,9 @@ class ReceiveLog:
             self._highest += 1
             self._received += 1
             return self._highest
+        if MAX_JUMP < ahead < _HALF:
+            self.epoch += 1
+            return self._begin(sequence_number)
         if 0 < ahead < _HALF:
             return self._advance(ahead, now)
         return self._accept_late(self._highest - (-ahead & 0xFFFF), sequence_number)

@@ -19,6 +19,7 @@ class CachedPacket:
 
     sequence: int
     """Extended: rises beyond 2^16, unique within the track's epoch."""
+    epoch: int
     timestamp: int
     """The publisher's 32 bits."""
     marker: int
@@ -26,7 +27,7 @@ class CachedPacket:
     """The publisher's."""
     payload: bytes
     audio_level: int | None
-    abs_send_time: int
+    abs_send_time: bytes
     """Of the moment it arrived here; sent again with the same value (see ExtensionWriter)."""
     received_at: float
     starts_keyframe: bool

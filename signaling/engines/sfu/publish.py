@@ -205,8 +205,9 @@ class PublishConnection:
                 if line is not None and line.track is not None and line.ssrc == item.ssrc:
                     line.track.receive_report(item, now)
 
-    def handle_tick(self, now: float) -> None:
-        """Every 20 ms: ask for what is missing, and for key frames that are due."""
+    def handle_tick(self, now: float) -> bool:
+        """Ask for what is missing, and for key frames that are due; whether to be called again soon."""
+        again = False
         for line in self._lines.values():
             track = line.track
             if track is None or line.ssrc is None or not track.is_video:
@@ -216,6 +217,8 @@ class PublishConnection:
                 self._send_feedback(rtcp.nack(self._own_ssrc, line.ssrc, lost))
             if track.keyframes.wanted and track.keyframes.is_due(now, waiting=False):
                 self._ask_for_keyframe(line.ssrc)
+            again = again or track.log.has_missing or track.keyframes.wanted
+        return again
 
     def handle_second(self, now: float) -> None:
         """Every second: reports, the bitrate cap, key frames that never came."""

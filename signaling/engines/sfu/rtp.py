@@ -124,17 +124,17 @@ class ExtensionWriter:
         self._before, self._after = _frame(elements, size)
         self._plain = self._before if size else b""
 
-    def block(self, abs_send_time: int, audio_level: int | None) -> bytes:
-        """`abs_send_time`: 24 bits, 6.18 fixed point seconds. `audio_level`: RFC 6464's byte."""
+    def block(self, abs_send_time: bytes, audio_level: int | None) -> bytes:
+        """`abs_send_time`: see the function of that name. `audio_level`: RFC 6464's byte."""
         if audio_level is not None and self._level_head is not None:
             elements = self._before[4:]
             if self._has_time:
-                elements += abs_send_time.to_bytes(3, "big")
+                elements += abs_send_time
             elements += self._level_head + bytes((audio_level,))
             before, after = _frame(elements, len(elements))
             return before + after
         if self._has_time:
-            return self._before + abs_send_time.to_bytes(3, "big") + self._after
+            return self._before + abs_send_time + self._after
         return self._plain + self._after if self._plain else b""
 
 
@@ -153,6 +153,6 @@ def unwrap_rtx(payload: bytes) -> tuple[int, bytes]:
     return int.from_bytes(payload[:2], "big"), payload[2:]
 
 
-def abs_send_time(now: float) -> int:
+def abs_send_time(now: float) -> bytes:
     """24 bits of 6.18 fixed point seconds."""
-    return int(now * 262_144) & 0xFFFFFF
+    return (int(now * 262_144) & 0xFFFFFF).to_bytes(3, "big")

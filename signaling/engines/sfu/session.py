@@ -144,7 +144,7 @@ class Session:
             kind=KIND_OF_SOURCE[media.source],
             muted=media.muted,
         )
-        return PublishedTrack(track, self._stream_id(media.source), forwarded=self._room.heard)
+        return PublishedTrack(track, self._stream_id(media.source), heard=self._room.heard, hurry=self._network.hurry)
 
     def _stream_id(self, source: TrackSource) -> str:
         """Equal for what is played in step: face and voice, screen and its sound."""
@@ -328,9 +328,9 @@ class Session:
         self._subscribe_failed = False
         self.refresh_subscription()
 
-    def handle_tick(self, now: float) -> None:
-        if self.publish is not None:
-            self.publish.handle_tick(now)
+    def handle_tick(self, now: float) -> bool:
+        """Whether to be called again soon."""
+        return self.publish is not None and self.publish.handle_tick(now)
 
     def handle_second(self, now: float) -> None:
         if self.publish is not None:

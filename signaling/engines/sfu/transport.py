@@ -42,6 +42,8 @@ class MediaNetwork:
     """Monotonic seconds."""
     spawn: Callable[[Coroutine[Any, Any, None]], None]
     """Run it in the background; the worker waits for it at its end."""
+    hurry: Callable[[], None]
+    """Something is to be asked of a publisher: have `handle_tick` called soon."""
     paced: Callable[[Callable[[], None]], None]
     """Call it when the pacing of joins allows a new peer connection."""
 
@@ -61,8 +63,7 @@ class PeerTransport:
         self._out = PacketBuffer()
         self.out_bytes = self._out.bytes
         """Where the owner writes an RTP packet before `send_rtp`."""
-        self.packets_sent = 0
-        self.bytes_sent = 0
+        self._protect: Callable[[int], int] | None = None
         self._mux.register(self._ice.ufrag, self)
 
     # --- descriptions ---------------------------------------------------------------------------
@@ -141,6 +142,7 @@ class PeerTransport:
         if self._closed:
             return
         if state == "connected":
+            self._protect = self._secure.protector(self._out)
             self.connected = True
             self._owner.transport_connected()
         else:
@@ -157,16 +159,14 @@ class PeerTransport:
 
     def send_rtp(self, length: int) -> None:
         """Send the packet of `length` bytes that stands at the start of `out_bytes`."""
-        selected = self._selected
-        if selected is None or not self.connected:
+        selected, protect = self._selected, self._protect
+        if selected is None or protect is None:
             return
         try:
-            length = self._secure.protect(self._out.place, length)
-        except SrtpError:
-            return
-        self._mux.send(self._out.view[:length], selected)
-        self.packets_sent += 1
-        self.bytes_sent += length
+            selected.socket.sendto(self._out.view[: protect(length)], selected.address)
+        except (OSError, SrtpError):
+            # The kernel's buffer is full, or there is no route: to the subscriber, a lost packet.
+            self._mux.send_failures += 1
 
     def send_rtcp(self, data: bytes) -> None:
         if self._selected is None or not self.connected or len(data) > MAX_PAYLOAD_BYTES:
@@ -195,6 +195,7 @@ class PeerTransport:
             return
         self._closed = True
         self.connected = False
+        self._protect = None
         self._network.spawn(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:

@@ -88,7 +88,7 @@ class UdpMux:
     def _bind(self, port: int) -> None:
         for address in self._addresses:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            sock = self._new_socket(family)
             self._sockets.append(sock)
             self._routes[sock] = {}
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
@@ -96,6 +96,9 @@ class UdpMux:
             sock.bind((address, port))
             port = sock.getsockname()[1]
         self._port = port
+
+    def _new_socket(self, family: socket.AddressFamily) -> socket.socket:
+        return socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
     def close(self) -> None:
         loop = asyncio.get_running_loop()

@@ -158,7 +158,7 @@ async def test_h264_and_vp8_survive_lost_packets(tmp_path: Path) -> None:
             await asyncio.gather(red.evaluate("start('red', 'H264')"), green.evaluate("start('green', 'VP8')"))
             await asyncio.gather(sees(red, GREEN, 8 * SECOND), sees(green, RED, 8 * SECOND))
             await asyncio.gather(goes_on(green, RED, 60), goes_on(red, GREEN, 60))
-            assert mux.lost > 20
+            assert mux.loss.lost > 20
             nacked = [
                 (await page.evaluate("stats()"))[f"{name}-camera"]["nacks"]
                 for page, name in ((green, "red"), (red, "green"))

@@ -31,7 +31,7 @@ class Sink:
 def _track(source: TrackSource = "camera", heard: Callable[..., None] = lambda *_: None) -> PublishedTrack:
     kind = "video" if source in ("camera", "screen") else "audio"
     track = Track(id="t", participant_id="p", session_id="s", source=source, kind=kind, muted=False)
-    published = PublishedTrack(track, "stream", forwarded=heard)
+    published = PublishedTrack(track, "stream", heard=heard, hurry=lambda: None)
     published.bind([VP8] if kind == "video" else [NegotiatedCodec("opus", 111, None)], fresh=True)
     return published
 

@@ -71,6 +71,12 @@ def test_numbers_that_begin_anew_begin_an_epoch() -> None:
     assert log.epoch == 1
 
 
+def test_a_far_jump_begins_an_epoch() -> None:
+    log = _filled(100, 101)
+    assert log.accept(101 + 5_000, 1.0) is not None
+    assert log.epoch == 1
+
+
 def test_a_stray_old_number_begins_nothing() -> None:
     log = _filled(*range(40_000, 40_010))
     assert log.accept(30_000, 1.0) is None

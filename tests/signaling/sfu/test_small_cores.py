@@ -16,7 +16,7 @@ from signaling.engines.sfu.placement import Placement
 
 
 def _cached(sequence: int, now: float = 0.0) -> CachedPacket:
-    return CachedPacket(sequence, 0, 0, 96, b"x", None, 0, now, False)
+    return CachedPacket(sequence, 0, 0, 0, 96, b"x", None, b"", now, False)
 
 
 def test_the_cache_gives_back_what_is_recent() -> None:
