@@ -1,0 +1,252 @@
+"""A session's timers and offers, with a clock of the test's and no packets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from signaling.engines import (
+    DescriptionToSend,
+    EngineEvent,
+    MediaGrants,
+    PeerConnectionLost,
+    TrackAppeared,
+    TrackDisappeared,
+)
+from signaling.engines.sfu.aiortc_seams import Certificate
+from signaling.engines.sfu.codecs import offered_codecs, offered_extensions
+from signaling.engines.sfu.ice import CONNECT_S
+from signaling.engines.sfu.negotiation import MAX_TRIES, RESEND_AFTER_S
+from signaling.engines.sfu.room import MediaRoom
+from signaling.engines.sfu.sdp import (
+    Direction,
+    ParsedDescription,
+    SdpError,
+    TransportDescription,
+    WrittenSection,
+    parse_description,
+    write_description,
+)
+from signaling.engines.sfu.session import KEEP_TRACKS_S, Session
+from signaling.engines.sfu.subscribe import MAX_LINES, SubscribeConnection
+from signaling.engines.sfu.transport import MediaNetwork
+from signaling.engines.sfu.udp import UdpMux
+from signaling.messages import PublishedMedia
+
+EVERYTHING = MediaGrants(publish_audio=True, publish_video=True, publish_screen=True, subscribe=True)
+CERTIFICATE = Certificate()
+
+
+class House:
+    """A room with a clock that stands still and a list of events."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.events: list[EngineEvent] = []
+        self.paced: list[Callable[[], None]] = []
+        self._background: list[asyncio.Task[None]] = []
+        mux = UdpMux(["127.0.0.1"], 9)
+        network = MediaNetwork(
+            mux, CERTIFICATE, lambda: self.now, self._spawn, lambda: None, lambda callback: self.paced.append(callback)
+        )
+        self.room = MediaRoom(network, "r", self.events.append)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._background.append(asyncio.create_task(work))
+
+    async def close(self) -> None:
+        for session_id in list(self.room.sessions):
+            self.room.close_session(session_id)
+        await asyncio.gather(*self._background)
+
+    def open(self, session_id: str, grants: MediaGrants = EVERYTHING) -> Session:
+        return self.room.open_session(session_id, f"p-{session_id}", grants)
+
+    def run_paced(self) -> None:
+        while self.paced:
+            self.paced.pop(0)()
+
+    def pass_time(self, seconds: float) -> None:
+        """In steps of a second, as the hub's ticks do."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + 1.0)
+            for session in list(self.room.sessions.values()):
+                session.handle_second(self.now)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    yield house
+    await house.close()
+
+
+def description(*kinds: str, direction: Direction = "sendonly", fingerprint: str = "AA") -> ParsedDescription:
+    full = ":".join([fingerprint] * 32)
+    transport = TransportDescription("ufra", "p" * 22, full, "active", [("127.0.0.1", 9)])
+    sections = [
+        WrittenSection(kind, str(number), direction, offered_codecs(kind), offered_extensions(kind))
+        for number, kind in enumerate(kinds)
+    ]
+    return parse_description(write_description(1, 1, transport, sections))
+
+
+def published(session: Session, *, muted: bool = False) -> list[PublishedMedia]:
+    return [
+        PublishedMedia(mid="0", track_id=f"{session.id}-microphone", source="microphone", muted=muted),
+        PublishedMedia(mid="1", track_id=f"{session.id}-camera", source="camera"),
+    ]
+
+
+def publish(session: Session, *, fingerprint: str = "AA") -> str:
+    return session.receive_publish_offer(description("audio", "video", fingerprint=fingerprint), published(session))
+
+
+async def test_tracks_wait_ten_seconds_for_their_publisher(house: House) -> None:
+    session = house.open("a")
+    publish(session)
+    house.pass_time(CONNECT_S + 1)
+    assert [(event.session_id, event.pc) for event in house.of(PeerConnectionLost)] == [("a", "publish")]
+    assert not house.of(TrackDisappeared)
+    publish(session)
+    house.pass_time(KEEP_TRACKS_S + 2)
+    assert not house.of(TrackDisappeared)
+    session.rebuild("publish")
+    house.pass_time(KEEP_TRACKS_S + 2)
+    assert {event.track_id for event in house.of(TrackDisappeared)} == {"a-microphone", "a-camera"}
+    assert len(house.of(TrackAppeared)) == 2
+
+
+async def test_another_certificate_is_another_peer_connection(house: House) -> None:
+    session = house.open("a")
+    publish(session)
+    first = session.publish
+    publish(session)
+    assert session.publish is first
+    publish(session, fingerprint="BB")
+    assert session.publish is not first
+    assert not house.of(TrackDisappeared)
+
+
+async def test_what_an_offer_no_longer_names_is_gone(house: House) -> None:
+    session = house.open("a")
+    publish(session)
+    session.receive_publish_offer(description("audio", "video"), published(session)[:1])
+    assert [event.track_id for event in house.of(TrackDisappeared)] == ["a-camera"]
+
+
+async def test_a_refused_offer_changes_nothing(house: House) -> None:
+    session = house.open("a")
+    publish(session)
+    wrong = PublishedMedia(mid="1", track_id="other", source="microphone")
+    with pytest.raises(SdpError):
+        session.receive_publish_offer(description("audio", "video"), [wrong])
+    assert set(session.tracks) == {"a-microphone", "a-camera"}
+    assert len(house.of(TrackAppeared)) == 2
+
+
+async def test_a_hosts_mute_is_not_undone_by_an_offer(house: House) -> None:
+    session = house.open("a")
+    publish(session)
+    session.set_muted("a-microphone", True)
+    publish(session)
+    assert session.tracks["a-microphone"].track.muted
+    session.set_muted("a-microphone", False)
+    assert not session.tracks["a-microphone"].track.muted
+
+
+async def test_a_track_published_muted_is_muted(house: House) -> None:
+    session = house.open("a")
+    session.receive_publish_offer(description("audio", "video"), published(session, muted=True))
+    assert [event.track.muted for event in house.of(TrackAppeared)] == [True, False]
+
+
+async def test_changes_while_an_offer_is_out_make_one_more(house: House) -> None:
+    viewer = house.open("viewer")
+    publish(house.open("a"))
+    house.run_paced()
+    (first,) = [event for event in house.of(DescriptionToSend) if event.pc == "subscribe"]
+    assert first.negotiation == 1
+    assert [each.track_id for each in first.media] == ["a-microphone", "a-camera"]
+    for name in ("b", "c"):
+        publish(house.open(name))
+    offers = [event for event in house.of(DescriptionToSend) if event.session_id == "viewer"]
+    assert len(offers) == 1
+    viewer.receive_subscribe_answer(1, description("audio", "video", direction="recvonly"))
+    offers = [event for event in house.of(DescriptionToSend) if event.session_id == "viewer"]
+    assert [event.negotiation for event in offers] == [1, 2]
+    assert len(offers[1].media) == 6
+
+
+async def test_an_unanswered_offer_is_sent_again_word_for_word(house: House) -> None:
+    house.open("viewer")
+    publish(house.open("a"))
+    house.run_paced()
+    # The client lives (its checks arrive), its signaling is away.
+    viewer = house.room.sessions["viewer"]
+    assert viewer.subscribe is not None
+    viewer.subscribe.transport._ice.heard(house.now + 100)
+    house.pass_time(RESEND_AFTER_S * (MAX_TRIES + 1))
+    offers = [event for event in house.of(DescriptionToSend) if event.session_id == "viewer"]
+    assert len(offers) == MAX_TRIES
+    assert len({(event.negotiation, event.description.sdp) for event in offers}) == 1
+    assert ("viewer", "subscribe") in [(event.session_id, event.pc) for event in house.of(PeerConnectionLost)]
+
+
+async def test_a_lost_subscriber_is_offered_nothing_until_it_asks(house: House) -> None:
+    viewer = house.open("viewer")
+    publish(house.open("a"))
+    house.run_paced()
+    viewer.receive_subscribe_answer(1, description("audio", "video", direction="recvonly"))
+    house.pass_time(CONNECT_S + 1)
+    assert viewer.subscribe is None
+    publish(house.open("b"))
+    house.run_paced()
+    assert viewer.subscribe is None
+    viewer.rebuild("subscribe")
+    house.run_paced()
+    offers = [event for event in house.of(DescriptionToSend) if event.session_id == "viewer"]
+    assert [event.negotiation for event in offers] == [1, 2]
+
+
+async def test_an_answer_that_does_not_fit_leaves_the_offer_open(house: House) -> None:
+    viewer = house.open("viewer")
+    publish(house.open("a"))
+    house.run_paced()
+    with pytest.raises(SdpError):
+        viewer.receive_subscribe_answer(1, parse_description("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:zero"))
+    viewer.receive_subscribe_answer(7, description("audio", "video", direction="recvonly"))
+    viewer.receive_subscribe_answer(1, description("audio", "video", direction="recvonly"))
+    assert isinstance(viewer.subscribe, SubscribeConnection)
+    assert all(line.track is not None for line in viewer.subscribe.lines)
+
+
+async def test_a_room_larger_than_an_answer_can_be_is_offered_in_part(house: House) -> None:
+    viewer = house.open("viewer")
+    for number in range(MAX_LINES // 2 + 5):
+        publish(house.open(f"c{number}"))
+        house.paced.clear()
+    viewer._creating_subscribe = False
+    viewer.refresh_subscription()
+    house.run_paced()
+    offer = next(event for event in house.of(DescriptionToSend) if event.session_id == "viewer")
+    assert len(offer.media) == MAX_LINES
+    assert offer.description.sdp.count("m=") == MAX_LINES
+
+
+async def test_nobody_receives_their_own_tracks(house: House) -> None:
+    publish(house.open("a"))
+    house.run_paced()
+    assert house.room.sessions["a"].subscribe is None
+
+
+async def test_without_the_right_to_receive_nothing_is_offered(house: House) -> None:
+    house.open("viewer", MediaGrants(True, True, True, False))
+    publish(house.open("a"))
+    house.run_paced()
+    assert not [event for event in house.of(DescriptionToSend) if event.session_id == "viewer"]
