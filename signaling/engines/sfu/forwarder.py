@@ -22,6 +22,9 @@ from signaling.messages import Track
 MAX_RESENT_PER_S = 400.0
 """Packets sent again per line: more than a 2 Mbit/s stream has in all, less than a flood of NACKs wants."""
 RESENT_BURST = 300.0
+MAX_PACKETS_PER_S = {"video": 1_500, "audio": 250}
+"""What one track may send: four times a 4 Mbit/s picture, and Opus in 5 ms packets with repeats. A
+publisher that floods is multiplied by its subscribers; what is above is dropped like any loss."""
 _NONE = -1
 
 
@@ -71,6 +74,8 @@ class PublishedTrack:
         """Rises when the publisher's numbering begins anew: equal numbers are other packets then."""
         self._heard = heard
         self._hurry = hurry
+        self._second = 0
+        self._in_second = 0
         self._report: tuple[rtcp.SenderReport, float] | None = None
 
     # --- from the publisher ---------------------------------------------------------------------
@@ -88,6 +93,8 @@ class PublishedTrack:
         """A packet of the track, or one recovered from its repair stream."""
         key = self.codec_keys.get(packet.payload_type)
         if key is None:
+            return
+        if self._is_flooding(now):
             return
         sequence = self.log.accept(packet.sequence_number, now)
         if sequence is None:
@@ -120,6 +127,13 @@ class PublishedTrack:
             line.forward(cached, now)
         if level is not None:
             self._heard(self, level, now)
+
+    def _is_flooding(self, now: float) -> bool:
+        second = int(now)
+        if second != self._second:
+            self._second, self._in_second = second, 0
+        self._in_second += 1
+        return self._in_second > MAX_PACKETS_PER_S[self.track.kind]
 
     def receive_report(self, report: rtcp.SenderReport, now: float) -> None:
         self._report = (report, now)

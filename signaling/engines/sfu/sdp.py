@@ -50,6 +50,7 @@ class MediaSection:
     fingerprints: list[tuple[str, str]] = field(default_factory=list)
     """(algorithm, value)"""
     rtcp_mux: bool = False
+    bundle_only: bool = False
     codecs: dict[int, CodecDescription] = field(default_factory=dict)
     """By payload type, in order of preference."""
     extensions: dict[str, int] = field(default_factory=dict)
@@ -60,7 +61,9 @@ class MediaSection:
 
     @property
     def is_media(self) -> bool:
-        return self.kind in ("audio", "video") and self.port != 0
+        """Sound or picture, not refused. Firefox writes port 0 where an m-line needs the bundle (RFC
+        9143 section 6), too."""
+        return self.kind in ("audio", "video") and (self.port != 0 or self.bundle_only)
 
     @property
     def sends(self) -> bool:
@@ -148,6 +151,8 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
                 section.fingerprints.append((algorithm.lower(), digest.strip().upper()))
         case "rtcp-mux":
             section.rtcp_mux = True
+        case "bundle-only":
+            section.bundle_only = True
         case "extmap":
             _read_extension(section, value)
         case "rtpmap" | "fmtp" | "rtcp-fb":

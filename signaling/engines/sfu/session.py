@@ -22,10 +22,20 @@ from signaling.engines.sfu.publish import PublishConnection
 from signaling.engines.sfu.sdp import ParsedDescription, SdpError
 from signaling.engines.sfu.subscribe import Offer, SubscribeConnection, WhepConnection
 from signaling.engines.sfu.transport import MediaNetwork
-from signaling.messages import MAX_TRACKS_PER_SESSION, PublishedMedia, SessionDescription, Track, TrackSource
+from signaling.messages import (
+    MAX_TRACKS_PER_SESSION,
+    PeerConnectionName,
+    PublishedMedia,
+    SessionDescription,
+    Track,
+    TrackSource,
+)
 
 KEEP_TRACKS_S = 10.0
 """How long tracks wait for a publisher whose peer connection is gone and comes again."""
+LOST_AFTER_S = 0.8
+"""A client that replaces a connection closes the old one, which we may hear before its message: what
+comes again within this time was not lost."""
 KIND_OF_SOURCE: dict[TrackSource, Literal["audio", "video"]] = {
     "camera": "video",
     "microphone": "audio",
@@ -83,6 +93,8 @@ class Session:
         self._creating_subscribe = False
         self._subscribe_failed = False
         self._tracks_kept_until: float | None = None
+        self._lost_at: dict[PeerConnectionName, float] = {}
+        """Connections that ended by themselves, not reported yet."""
         self._closed = False
 
     # --- publishing -----------------------------------------------------------------------------
@@ -98,6 +110,7 @@ class Session:
             if self.publish is not None:
                 self.publish.close()
             self.publish = fresh
+            self._lost_at.pop("publish", None)
         assert self.publish is not None
         self._tracks_kept_until = None
         allowed = [each for each in media if is_granted(each.source, self._grants)]
@@ -199,7 +212,7 @@ class Session:
 
     def publish_lost(self) -> None:
         self._drop_publish()
-        self._emit(PeerConnectionLost(self._room.id, self.id, "publish", "failed"))
+        self._lost_at["publish"] = self._network.clock()
 
     def _drop_publish(self) -> None:
         self.publish = None
@@ -271,7 +284,12 @@ class Session:
     def subscribe_lost(self) -> None:
         self._drop_subscribe()
         self._subscribe_failed = True
-        self._emit(PeerConnectionLost(self._room.id, self.id, "subscribe", "failed"))
+        self._lost_at["subscribe"] = self._network.clock()
+
+    def _report_lost(self, now: float) -> None:
+        for pc in [pc for pc, lost_at in self._lost_at.items() if now - lost_at >= LOST_AFTER_S]:
+            del self._lost_at[pc]
+            self._emit(PeerConnectionLost(self._room.id, self.id, pc, "failed"))
 
     def _drop_subscribe(self) -> None:
         if self.subscribe is not None:
@@ -304,6 +322,7 @@ class Session:
             raise
         self._drop_subscribe()
         self._subscribe_failed = False
+        self._lost_at.pop("subscribe", None)
         self.subscribe = connection
         self.refresh_subscription()
         return answer
@@ -319,6 +338,7 @@ class Session:
         self._room.tracks_changed()
 
     def rebuild(self, pc: Literal["publish", "subscribe"]) -> None:
+        self._lost_at.pop(pc, None)
         if pc == "publish":
             if self.publish is not None:
                 self.publish.close()
@@ -343,6 +363,7 @@ class Session:
                 self._remove_track(track_id)
             self._room.tracks_changed()
         self._handle_offer_timer(now)
+        self._report_lost(now)
 
     def _handle_offer_timer(self, now: float) -> None:
         match self._negotiation.handle_timer(now):

@@ -26,8 +26,10 @@ log = logging.getLogger(__name__)
 
 START_S = 15.0
 """To import, bind and report ready; a busy two-core machine needs 2 s."""
-ANSWER_S = 10.0
-"""A command's answer; joins may wait their turn, 200 of them for 10 s."""
+ANSWER_S = 60.0
+"""A command's answer; joins wait their turn, a whole worker full of them for 40 s."""
+SIGN_OF_LIFE_S = 8.0
+"""The statistics' answer, which waits for nothing: a worker that takes longer hangs, and is killed."""
 ASK_EVERY_S = 2.0
 STOP_S = 3.0
 FIRST_PAUSE_S = 0.1
@@ -134,7 +136,7 @@ class WorkerProcess:
         self._waiting.clear()
         _fail(self._ready)
 
-    async def request(self, make: Callable[[int], control.AnyCommand]) -> Done:
+    async def request(self, make: Callable[[int], control.AnyCommand], timeout_s: float = ANSWER_S) -> Done:
         """Send the command that `make` makes of a request number, and wait for its answer.
 
         Raises: WorkerLost."""
@@ -149,18 +151,16 @@ class WorkerProcess:
         if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self.kill()
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(timeout_s):
                 return await waiting
         except TimeoutError:
-            log.error("a media worker does not answer")
-            self.kill()
             raise WorkerLost("the media worker does not answer") from None
         finally:
             self._waiting.pop(number, None)
 
     async def statistics(self) -> WorkerStatistics:
         """Raises: WorkerLost."""
-        done = await self.request(lambda number: control.AskStatistics(request=number))
+        done = await self.request(lambda number: control.AskStatistics(request=number), SIGN_OF_LIFE_S)
         if done.statistics is None:
             raise WorkerLost("the media worker answered without statistics")
         return done.statistics
@@ -237,6 +237,7 @@ class WorkerKeeper:
             await self._watch(worker)
         except (WorkerLost, OSError):
             log.exception("a media worker is lost")
+            worker.kill()
         finally:
             was_ready = self.current is worker
             self.current = None

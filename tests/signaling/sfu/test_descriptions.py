@@ -62,6 +62,14 @@ def test_h264_without_packetization_mode_1_does_not_pass() -> None:
     assert 104 not in {codec.payload_type for codec in negotiated_codecs(video)}
 
 
+def test_a_bundle_only_line_is_no_refused_one() -> None:
+    """Firefox writes port 0 for every m-line but the first of a bundle."""
+    refused = CHROMIUM.replace("m=video 9", "m=video 0")
+    assert not parse_description(refused).sections[1].is_media
+    bundled = refused.replace("a=mid:1", "a=mid:1\r\na=bundle-only")
+    assert parse_description(bundled).sections[1].is_media
+
+
 def test_an_answer_asks_for_fec_dtx_and_feedback_that_was_offered() -> None:
     audio, video = parse_description(CHROMIUM).sections
     (opus,) = written_answer_codecs(audio, negotiated_codecs(audio))

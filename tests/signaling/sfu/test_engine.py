@@ -209,13 +209,13 @@ async def test_a_rebuilt_subscriber_gets_an_offer_for_a_fresh_connection(
         await old.close()
 
 
-async def test_a_closed_connection_is_noticed_at_once(engine: SfuEngine, events: RecordedEvents) -> None:
+async def test_a_closed_connection_is_noticed_soon(engine: SfuEngine, events: RecordedEvents) -> None:
     async with clients(engine, events, "r", "a", "b") as (a, b):
         await a.publish_tracks("microphone")
         await plays(b, "a-microphone")
         assert a.publish is not None
         await a.publish.close()
-        lost = await events.wait_for(lambda event: isinstance(event, PeerConnectionLost), 2 * SECOND)
+        lost = await events.wait_for(lambda event: isinstance(event, PeerConnectionLost), 3 * SECOND)
         assert (lost.session_id, lost.pc, lost.reason) == ("a", "publish", "failed")
 
 
@@ -356,6 +356,20 @@ async def test_a_killed_worker_is_told_replaced_and_its_rooms_can_come_back(
             await a.publish_tracks("microphone")
             await plays(b, "a2-microphone")
     assert engine.health().ready
+
+
+async def test_a_worker_that_hangs_is_replaced(
+    engine: SfuEngine, events: RecordedEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signaling.engines.sfu.worker_process.SIGN_OF_LIFE_S", 0.3)
+    monkeypatch.setattr("signaling.engines.sfu.worker_process.ASK_EVERY_S", 0.1)
+    await engine.open_session("r", "a", "p", EVERYTHING)
+    hanging = _worker_pid(engine)
+    os.kill(hanging, signal.SIGSTOP)
+    await events.wait_for(_is_lost("a"), DEADLINE)
+    await engine.open_session("r", "a", "p", EVERYTHING)
+    assert _worker_pid(engine) != hanging
+    assert not _runs(hanging)
 
 
 def _is_lost(session_id: str) -> object:

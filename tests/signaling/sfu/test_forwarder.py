@@ -299,3 +299,12 @@ def test_a_publisher_that_skips_far_goes_on_without_a_gap(jump: int) -> None:
     _feed(track, 1, KEY)
     _feed(track, 1 + jump, KEY)
     assert sink.sent[1].sequence_number == sink.sent[0].sequence_number + 1
+
+
+def test_a_publisher_that_floods_is_cut() -> None:
+    track, sink = _track("microphone"), Sink()
+    _line(track, sink, NegotiatedCodec("opus", 111, None))
+    _feed(track, 1, *[b"opus"] * 1_000, pt=111, now=5.0)
+    assert len(sink.sent) == 250
+    _feed(track, 2_000, b"opus", pt=111, now=6.0)
+    assert len(sink.sent) == 251

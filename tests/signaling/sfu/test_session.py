@@ -110,7 +110,7 @@ def publish(session: Session, *, fingerprint: str = "AA") -> str:
 async def test_tracks_wait_ten_seconds_for_their_publisher(house: House) -> None:
     session = house.open("a")
     publish(session)
-    house.pass_time(CONNECT_S + 1)
+    house.pass_time(CONNECT_S + 2)
     assert [(event.session_id, event.pc) for event in house.of(PeerConnectionLost)] == [("a", "publish")]
     assert not house.of(TrackDisappeared)
     publish(session)
@@ -120,6 +120,22 @@ async def test_tracks_wait_ten_seconds_for_their_publisher(house: House) -> None
     house.pass_time(KEEP_TRACKS_S + 2)
     assert {event.track_id for event in house.of(TrackDisappeared)} == {"a-microphone", "a-camera"}
     assert len(house.of(TrackAppeared)) == 2
+
+
+async def test_a_connection_that_is_replaced_was_not_lost(house: House) -> None:
+    """The client closes the old one, which may be heard before its message about the new one."""
+    session = house.open("a")
+    publish(session)
+    session.publish_lost()
+    publish(session, fingerprint="BB")
+    house.pass_time(3)
+    session.publish_lost()
+    session.rebuild("publish")
+    house.pass_time(3)
+    assert not house.of(PeerConnectionLost)
+    session.publish_lost()
+    house.pass_time(2)
+    assert [(event.session_id, event.pc) for event in house.of(PeerConnectionLost)] == [("a", "publish")]
 
 
 async def test_another_certificate_is_another_peer_connection(house: House) -> None:
