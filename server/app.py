@@ -116,7 +116,7 @@ def build_house(settings: Settings, store: Store | None = None) -> House:
         turn_secret=settings.turn_secret,
     )
     engines["p2p"] = P2pEngine(media.receive_engine_event)
-    engines["sfu"] = SfuEngine(media.receive_engine_event, settings.media_addresses, workers=settings.media_workers)
+    engines["sfu"] = SfuEngine(media.receive_engine_event, settings.media_addresses, settings.media_port, settings.media_workers)
     realtime.wire(Commands(rooms, documents, media), media)
     app = web.Application(middlewares=make_middleware(settings, metrics), client_max_size=MAX_BODY_BYTES)
     house = House(settings, store, bus, rooms, documents, realtime, media, engines, connections, metrics, app)
@@ -203,7 +203,7 @@ def set_gauges(house: House) -> None:
     house.metrics.set_participants({role.value: n for role, n in house.rooms.participant_counts().items()})
     documents = house.documents.statistics()
     house.metrics.set_documents_open(documents.documents)
-    house.metrics.set_unsaved_updates(documents.unsaved_bytes)
+    house.metrics.set_unsaved_bytes(documents.unsaved_bytes)
     for engine, count in house.media.session_counts().items():
         house.metrics.set_media_sessions(engine, count)
 

@@ -136,6 +136,7 @@ class HttpApi:
             token=self._tokens.issue(state.id, participant.id, participant.role, time.time()),
             room=presenter.summary(state),
             participant_id=participant.id,
+            role=participant.role.value,
             state="waiting" if participant.status.value == "waiting" else "admitted",
         )
         return _json(joined)

@@ -45,9 +45,9 @@ class Metrics:
         self._document_updates = Counter(
             "passerelle_document_updates", "Document updates received and accepted.", registry=registry
         )
-        self._unsaved_updates = Gauge(
-            "passerelle_document_unsaved_updates",
-            "Updates received that the store does not have yet.",
+        self._unsaved_bytes = Gauge(
+            "passerelle_document_unsaved_bytes",
+            "Text received that the store could not take; above 0 the store fails.",
             registry=registry,
         )
         self._flush = Histogram(
@@ -110,8 +110,8 @@ class Metrics:
     def set_documents_open(self, count: int) -> None:
         self._documents_open.set(count)
 
-    def set_unsaved_updates(self, count: int) -> None:
-        self._unsaved_updates.set(count)
+    def set_unsaved_bytes(self, size_bytes: int) -> None:
+        self._unsaved_bytes.set(size_bytes)
 
     def set_media_sessions(self, engine: str, count: int) -> None:
         self._media_sessions.labels(_known(engine, ENGINES)).set(count)

@@ -88,4 +88,6 @@ class Joined(msgspec.Struct, kw_only=True):
     token: str
     room: RoomSummary
     participant_id: Identifier
+    role: RoleName
+    """So that a page knows whether to check a camera before it enters."""
     state: Literal["admitted", "waiting"]

@@ -27,14 +27,14 @@ def test_gauges_say_what_is_there_now() -> None:
     metrics.set_participants({"host": 2, "pupil": 25})
     metrics.set_participants({"host": 1})
     metrics.set_documents_open(4)
-    metrics.set_unsaved_updates(7)
+    metrics.set_unsaved_bytes(7)
     metrics.set_media_sessions("sfu", 5)
     metrics.set_store_up(True)
     assert value(metrics, "passerelle_rooms") == 3
     assert value(metrics, "passerelle_participants", role="host") == 1
     assert value(metrics, "passerelle_participants", role="pupil") == 0
     assert value(metrics, "passerelle_documents_open") == 4
-    assert value(metrics, "passerelle_document_unsaved_updates") == 7
+    assert value(metrics, "passerelle_document_unsaved_bytes") == 7
     assert value(metrics, "passerelle_media_sessions", engine="sfu") == 5
     assert value(metrics, "passerelle_store_up") == 1
 

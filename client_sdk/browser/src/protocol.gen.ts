@@ -271,6 +271,7 @@ export interface Joined {
   token: string;
   room: RoomSummary;
   participant_id: string;
+  role: "class" | "guest" | "host" | "observer" | "pupil";
   state: "admitted" | "waiting";
 }
 /**

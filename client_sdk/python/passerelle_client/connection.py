@@ -21,6 +21,7 @@ Transport = Literal["websocket", "polling"]
 
 CONNECT_TIMEOUT_S = 10.0
 ACKNOWLEDGEMENT_TIMEOUT_S = 10.0
+GOODBYE_TIMEOUT_S = 1.0
 FIRST_DELAY_S = 0.3
 LONGEST_DELAY_S = 5.0
 FINAL_REFUSALS = frozenset({"token-invalid", "token-expired", "removed", "not-found", "denied"})
@@ -153,9 +154,14 @@ class Connection(Emitter):
             await self._discard(client)
 
     async def _discard(self, client: socketio.AsyncClient) -> None:
-        """Close what is left of it: after a failed connection its session is still open."""
+        """Say goodbye and let go. The library's own `disconnect` waits for the answer to the poll under
+        way, which comes when the server gives the connection up, 16 s later."""
         with contextlib.suppress(Exception):  # it is being thrown away, whatever state it is in
-            await client.disconnect()
+            if client.connected:
+                goodbye = client.packet_class(socketio.packet.DISCONNECT, namespace="/").encode()
+                client.eio.queue.put_nowait(engineio.packet.Packet(engineio.packet.MESSAGE, data=goodbye))
+                async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                    await client.eio.queue.join()
         with contextlib.suppress(Exception):
             await client.eio.disconnect(abort=True)
         http = client.eio.http

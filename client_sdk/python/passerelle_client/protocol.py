@@ -71,6 +71,7 @@ class Joined(msgspec.Struct, kw_only=True):
     token: str
     room: RoomSummary
     participant_id: str
+    role: Literal["host", "class", "pupil", "guest", "observer"]
     state: Literal["admitted", "waiting"]
 
 
