@@ -1,39 +1,40 @@
 """The shell around the rooms: loads them, lets one command at a time decide, keeps, then announces.
 
-A change is in the store before anyone hears of it, except presence: whether somebody is connected
-is true only of this moment, and is neither kept nor held up by a store that fails. The manager holds
-a room in memory while somebody is connected to it, and a while longer.
+A change is in the store before anyone hears of it. Two things wait for no store: who is connected,
+which is true only of this moment, and a consultation's chat, which leaves no trace. What a command
+began is finished even when whoever asked goes away, for the store may have it already.
 """
 
 import asyncio
 import logging
 import secrets
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from rooms.chat import CHAT_HISTORY, MAX_CLIENT_ID_CHARACTERS, ChatHistory, check_text, require_chat
 from rooms.commands import AskToJoin, ComeBack, Command, Connect, Disconnect, RemoveInvited
-from rooms.errors import InvitationRefused, NotFound, RoomError, RoomFull, Unavailable
-from rooms.events import Event, ParticipantAdmitted
-from rooms.invitations import MAX_INVITATIONS_PER_ROOM, check_usable, fold_code, make_invitation, revoke
+from rooms.errors import NotFound, RoomError, Unavailable
+from rooms.events import Event, RoomConfigured
+from rooms.invitation_book import InvitationBook
+from rooms.invitations import check_usable, makes_wait, revoke
+from rooms.keeping import kept
+from rooms.loaded_rooms import LoadedRoom, LoadedRooms
 from rooms.models import ChatLine, Invitation, Participant, Role, RoomKind, RoomState
 from rooms.names import clean_name
-from rooms.ports import Bus, RoomStore, StoreUnavailable
-from rooms.roles import Permission
-from rooms.room import apply, decide, has_permission, require
+from rooms.ports import Bus, RoomStore
+from rooms.presence import is_presence_only, nobody_connected, with_presence
+from rooms.roles import Permission, default_settings
+from rooms.room import apply, decide
+from rooms.roster import has_permission, inside, require
 
 T = TypeVar("T")
 logger = logging.getLogger("passerelle.rooms")
 
-CHAT_HISTORY = 200
-"""Lines that who comes later still reads; as many in the memory of each room."""
-ROOM_IDLE_S = 600.0
-"""A room without connections stays in memory this long: a class between two links."""
-MAX_ROOMS_IN_MEMORY = 5_000
-"""Idle rooms beyond this leave at once; 5,000 take some 50 MB."""
-CODE_TRIES = 8
-"""A code that is taken is drawn again; eight collisions in a row do not happen below millions of codes."""
+STOP_TIMEOUT_S = 5.0
+"""How long what is under way may take to finish at the end: a store that hangs does not hold it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ class RoomChange:
     """Each event with the state before and after it."""
     chat: ChatLine | None = None
 
+    @property
+    def events(self) -> Sequence[Event]:
+        return tuple(event for _before, _after, event in self.steps)
+
 
 @dataclass(frozen=True, slots=True)
 class ResumeClaim:
@@ -56,37 +61,40 @@ class ResumeClaim:
     participant_id: str
 
 
-@dataclass(slots=True)
-class _LiveRoom:
-    state: RoomState
-    chat: deque[ChatLine]
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    connections: dict[str, set[str]] = field(default_factory=dict)
-    """participant id → connection ids"""
-    idle_since: float = 0.0
-
-
 class RoomManager:
-    """Every room of this instance."""
+    """Every room of this instance. Safe to call from any task of one loop."""
 
     def __init__(
         self,
         store: RoomStore,
         bus: Bus,
-        clock: Callable[[], float],
-        new_id: Callable[[], str],
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = lambda: secrets.token_urlsafe(12),
+        draw_code: Callable[[], int] = lambda: secrets.randbits(64),
     ) -> None:
         self._store = store
         self._bus = bus
         self._clock = clock
         self._new_id = new_id
-        self._rooms: dict[str, _LiveRoom] = {}
-        self._loading: dict[str, asyncio.Task[_LiveRoom]] = {}
+        self._invitations = InvitationBook(store, draw_code)
+        self._rooms = LoadedRooms(self._read_room, clock)
         self._listeners: list[Callable[[RoomChange], None]] = []
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     def add_listener(self, listener: Callable[[RoomChange], None]) -> None:
         """Called in order, after each change, without an await between: it must not block."""
         self._listeners.append(listener)
+
+    async def stop(self) -> None:
+        """What is under way is finished; then nothing is held any more."""
+        if self._under_way:
+            _done, unfinished = await asyncio.wait(self._under_way, timeout=STOP_TIMEOUT_S)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._rooms.stop()
+
+    # --- from memory, at once ---------------------------------------------------------------
 
     @property
     def room_count(self) -> int:
@@ -95,36 +103,67 @@ class RoomManager:
     def participant_counts(self) -> dict[Role, int]:
         """Connected participants of all rooms, by role: for the metrics."""
         counts = dict.fromkeys(Role, 0)
-        for live in self._rooms.values():
-            for participant_id in live.connections:
-                participant = live.state.participants.get(participant_id)
+        for room in self._rooms:
+            for participant_id in room.connections:
+                participant = room.state.participants.get(participant_id)
                 if participant is not None:
                     counts[participant.role] += 1
         return counts
 
-    async def stop(self) -> None:
-        for task in tuple(self._loading.values()):
-            task.cancel()
-        await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        self._rooms.clear()
+    def can(self, room_id: str, participant_id: str, permission: Permission) -> bool:
+        """Now; False for a room that is not in memory. Cheap: asked at every write."""
+        room = self._rooms.get(room_id)
+        return room is not None and has_permission(room.state, participant_id, permission)
 
-    # --- rooms and invitations --------------------------------------------------------------
+    def kind_of(self, room_id: str) -> RoomKind | None:
+        """None for a room that is not in memory."""
+        room = self._rooms.get(room_id)
+        return room.state.kind if room is not None else None
+
+    def forget_idle(self) -> int:
+        """Let go of rooms that nobody was connected to for a while; how many went. Call it now and then."""
+        return self._rooms.forget_idle()
+
+    # --- rooms ------------------------------------------------------------------------------
 
     async def create_room(self, name: str, kind: RoomKind, host_name: str) -> tuple[RoomState, Participant]:
         """A room and its first host. Raises: InvalidName, Unavailable."""
         now = self._clock()
-        state = RoomState(id=self._new_id(), name=clean_name(name), kind=kind, created_at=now, last_active_at=now)
+        state = RoomState(
+            id=self._new_id(),
+            name=clean_name(name),
+            kind=kind,
+            created_at=now,
+            settings=default_settings(kind),
+            last_active_at=now,
+        )
         host_id = self._new_id()
         ask = AskToJoin(host_id, host_name, Role.HOST, label="", invitation_id=None, lobby=False)
         for event in decide(state, ask, None, now):
             state = apply(state, event, now)
-        await _kept(self._store.create_room(state))
-        self._rooms[state.id] = _LiveRoom(state, deque(maxlen=CHAT_HISTORY), idle_since=now)
+        await kept(self._store.create_room(state))
+        self._rooms.add(LoadedRoom(state, kept_seq=state.seq, idle_since=now))
         return state, state.participants[host_id]
 
     async def get_state(self, room_id: str) -> RoomState:
         """Raises: NotFound, Unavailable."""
-        return (await self._live(room_id)).state
+        return (await self._rooms.load(room_id)).state
+
+    async def execute(self, room_id: str, actor_id: str, command: Command) -> RoomState:
+        """Decide, keep, announce; the state then. Raises: RoomError, and then nothing changed."""
+        return await self._finish(self._execute(room_id, actor_id, command))
+
+    async def _execute(self, room_id: str, actor_id: str, command: Command) -> RoomState:
+        async with self._rooms.take_turn(room_id) as room:
+            now = self._clock()
+            for event in decide(room.state, command, actor_id, now):
+                if isinstance(event, RoomConfigured):
+                    # Before the settings are kept: should the store fail halfway, the same command
+                    # asked again finds the same to do.
+                    await self._invitations.follow_settings(room.state, event.settings, now)
+            return await self._decide_and_keep(room, command, actor_id)
+
+    # --- invitations ------------------------------------------------------------------------
 
     async def create_invitation(
         self,
@@ -136,19 +175,11 @@ class RoomManager:
         uses: int | None = None,
         lobby: bool | None = None,
     ) -> Invitation:
-        """Raises: RoomError."""
-        live = await self._allowed(room_id, actor_id, Permission.INVITE)
-        label = clean_name(label) if label.strip() else ""
-        usable = [
-            invitation for invitation in await _kept(self._store.list_invitations(room_id)) if not invitation.revoked
-        ]
-        if len(usable) >= MAX_INVITATIONS_PER_ROOM:
-            raise RoomFull(f"{MAX_INVITATIONS_PER_ROOM} invitations")
-        for _ in range(CODE_TRIES):
-            invitation = make_invitation(
-                live.state,
-                invitation_id=secrets.token_urlsafe(16),
-                code_number=secrets.randbits(64),
+        """None: as `make_invitation` says. Raises: RoomError."""
+        async with self._rooms.take_turn(room_id) as room:
+            require(room.state, actor_id, Permission.INVITE)
+            return await self._invitations.add(
+                room.state,
                 role=role,
                 label=label,
                 now=self._clock(),
@@ -156,27 +187,30 @@ class RoomManager:
                 uses=uses,
                 lobby=lobby,
             )
-            try:
-                await _kept(self._store.save_invitation(invitation))
-            except ValueError:
-                continue
-            return invitation
-        raise Unavailable("no free join code was found")
 
     async def list_invitations(self, room_id: str, actor_id: str) -> Sequence[Invitation]:
-        """Raises: RoomError."""
-        await self._allowed(room_id, actor_id, Permission.INVITE)
-        return await _kept(self._store.list_invitations(room_id))
+        """The oldest first, revoked and expired ones too. Raises: RoomError."""
+        require((await self._rooms.load(room_id)).state, actor_id, Permission.INVITE)
+        return await kept(self._store.list_invitations(room_id))
 
     async def revoke_invitation(self, room_id: str, actor_id: str, invitation_id: str) -> None:
-        """Whoever came with it is out at once. Raises: RoomError."""
-        await self._allowed(room_id, actor_id, Permission.INVITE)
-        invitation = await _kept(self._store.load_invitation(invitation_id))
-        if invitation is None or invitation.room_id != room_id:
-            raise NotFound
-        if not invitation.revoked:
-            await _kept(self._store.save_invitation(revoke(invitation)))
-        await self._run(room_id, RemoveInvited(invitation_id), None)
+        """Whoever came with it is out at once, inside or waiting. Asked again after a failure of the
+        store, it finishes what was begun. Raises: RoomError."""
+        await self._finish(self._revoke(room_id, actor_id, invitation_id))
+
+    async def _revoke(self, room_id: str, actor_id: str, invitation_id: str) -> None:
+        async with self._rooms.take_turn(room_id) as room:
+            require(room.state, actor_id, Permission.INVITE)
+            invitation = await kept(self._store.load_invitation(invitation_id))
+            if invitation is None or invitation.room_id != room_id:
+                raise NotFound
+            out = RemoveInvited(invitation_id)
+            decide(room.state, out, None, self._clock())  # refuses the last host before anything is kept
+            if not invitation.revoked:
+                await kept(self._store.save_invitation(revoke(invitation)))
+            await self._decide_and_keep(room, out, None)
+
+    # --- joining ----------------------------------------------------------------------------
 
     async def join(
         self,
@@ -186,151 +220,126 @@ class RoomManager:
         code: str | None = None,
         resume: ResumeClaim | None = None,
     ) -> tuple[RoomState, Participant]:
-        """A participant made of an invitation, or the one of before. Raises: RoomError."""
-        now = self._clock()
-        name = clean_name(name)
-        invitation = await self._find_invitation(invitation_id, code)
-        back = await self._come_back(invitation, resume, name, now)
-        if back is not None:
-            return back
-        invitation = check_usable(invitation, now)
-        live = await self._live(invitation.room_id)
-        participant_id = self._new_id()
-        ask = AskToJoin(participant_id, name, invitation.role, invitation.label, invitation.id, invitation.lobby)
-        # Decided before the use is taken, so that a full room costs the invitation nothing.
-        decide(live.state, ask, None, now)
-        if await _kept(self._store.take_invitation_use(invitation.id, now)) is None:
-            check_usable(await _kept(self._store.load_invitation(invitation.id)), now)
-            raise InvitationRefused("used-up")
-        state = await self._run(invitation.room_id, ask, None)
-        return state, state.participants[participant_id]
+        """A new participant of an invitation, or, with a claim that is one of its room, the one of
+        before: that takes no use of it. Raises: RoomError."""
+        return await self._finish(self._join(clean_name(name), invitation_id, code, resume))
 
-    async def _find_invitation(self, invitation_id: str | None, code: str | None) -> Invitation | None:
-        if invitation_id is not None:
-            return await _kept(self._store.load_invitation(invitation_id))
-        if code is not None and (folded := fold_code(code)):
-            return await _kept(self._store.find_invitation_by_code(folded))
-        return None
+    async def _join(
+        self, name: str, invitation_id: str | None, code: str | None, resume: ResumeClaim | None
+    ) -> tuple[RoomState, Participant]:
+        found = await self._invitations.find(invitation_id, code)
+        invitation = check_usable(found, self._clock(), needs_use=False)
+        async with self._rooms.take_turn(invitation.room_id) as room:
+            back = _who_comes_back(room.state, invitation, resume)
+            if back is not None:
+                state = await self._decide_and_keep(room, ComeBack(back.id, name), None)
+                return state, state.participants[back.id]
+            ask = AskToJoin(
+                participant_id=self._new_id(),
+                name=name,
+                role=invitation.role,
+                label=invitation.label,
+                invitation_id=invitation.id,
+                lobby=makes_wait(invitation, by_code=invitation_id is None),
+            )
+            decide(room.state, ask, None, self._clock())  # a full room costs the invitation nothing
+            # Within the room's turn, so that a revocation comes wholly before it (and it is refused) or
+            # after it (and whoever came is put out).
+            if room.uses_owed[invitation.id] > 0:
+                await self._invitations.recheck(invitation.id, self._clock())
+            else:
+                await self._invitations.take_use(invitation.id, self._clock())
+                room.uses_owed[invitation.id] += 1
+            state = await self._decide_and_keep(room, ask, None)
+            room.uses_owed[invitation.id] -= 1
+            return state, state.participants[ask.participant_id]
 
-    async def _come_back(
-        self, invitation: Invitation | None, resume: ResumeClaim | None, name: str, now: float
-    ) -> tuple[RoomState, Participant] | None:
-        """The participant of before, if the claim is one of this invitation; None: a new one."""
-        if resume is None or invitation is None or resume.room_id != invitation.room_id:
-            return None
-        live = await self._live(resume.room_id)
-        participant = live.state.participants.get(resume.participant_id)
-        if participant is None or participant.invitation_id != invitation.id:
-            return None
-        check_usable(invitation, now, coming_back=True)
-        state = await self._run(resume.room_id, ComeBack(participant.id, name), None)
-        return state, state.participants[participant.id]
-
-    # --- commands ---------------------------------------------------------------------------
-
-    async def execute(self, room_id: str, actor_id: str, command: Command) -> RoomState:
-        """Decide, keep, announce. Raises: RoomError."""
-        return await self._run(room_id, command, actor_id)
-
-    def can(self, room_id: str, participant_id: str, permission: Permission) -> bool:
-        """Now, from memory; False for a room that is not loaded. Cheap: asked at every write."""
-        live = self._rooms.get(room_id)
-        return live is not None and has_permission(live.state, participant_id, permission)
-
-    def kind_of(self, room_id: str) -> RoomKind | None:
-        """From memory; None for a room that is not loaded."""
-        live = self._rooms.get(room_id)
-        return live.state.kind if live is not None else None
+    # --- connections ------------------------------------------------------------------------
 
     async def connect(self, room_id: str, participant_id: str, connection_id: str) -> RoomState:
-        """One more connection of a participant, waiting or inside. Raises: RoomError."""
-        live = await self._live(room_id)
-        state = await self._run(room_id, Connect(), participant_id, keep=False)
-        live.connections.setdefault(participant_id, set()).add(connection_id)
-        return state
+        """One more connection of a participant, waiting or inside; who left comes back by it.
+
+        Presence waits for no store. Call `disconnect` when it closes, unless this raised.
+        Raises: RoomError."""
+        try:
+            return await self._finish(self._connect(room_id, participant_id, connection_id))
+        except asyncio.CancelledError:
+            # It is finished nevertheless, and nobody will tell of its end.
+            self._begin(self._disconnect(room_id, participant_id, connection_id))
+            raise
+
+    async def _connect(self, room_id: str, participant_id: str, connection_id: str) -> RoomState:
+        async with self._rooms.take_turn(room_id) as room:
+            state = await self._decide_and_keep(room, Connect(), participant_id)
+            room.connections.add(participant_id, connection_id)
+            return state
 
     async def disconnect(self, room_id: str, participant_id: str, connection_id: str) -> None:
-        """One connection less; at the last one the others see it. Does nothing when unknown."""
-        live = self._rooms.get(room_id)
-        if live is None:
-            return
-        connections = live.connections.get(participant_id, set())
-        connections.discard(connection_id)
-        if not connections:
-            live.connections.pop(participant_id, None)
-            live.idle_since = self._clock()
-            try:
-                await self._run(room_id, Disconnect(), participant_id, keep=False)
-            except RoomError:
-                pass  # they left or were removed: nobody is there to be shown as away
+        """One connection less; at a participant's last one the others see it. Does nothing when unknown."""
+        await self._finish(self._disconnect(room_id, participant_id, connection_id))
+
+    async def _disconnect(self, room_id: str, participant_id: str, connection_id: str) -> None:
+        if self._rooms.get(room_id) is None:
+            return  # nobody is connected to a room that is not in memory
+        async with self._rooms.take_turn(room_id) as room:
+            if not room.connections.discard(participant_id, connection_id):
+                return
+            room.idle_since = self._clock()
+            with suppress(RoomError):  # who left or was removed is not shown as away
+                await self._decide_and_keep(room, Disconnect(), participant_id)
+            if not room.connections and room.kept_seq < room.state.seq:
+                # The last one out: the one moment at which presence is kept, so that the numbers of
+                # events go on from here, and retention knows when the room was last used.
+                with suppress(Unavailable):
+                    await self._keep(room, room.state)
+
+    # --- chat -------------------------------------------------------------------------------
 
     async def send_chat(self, room_id: str, actor_id: str, text: str, client_id: str | None = None) -> ChatLine:
-        """Raises: RoomError."""
-        live = await self._allowed(room_id, actor_id, Permission.CHAT)
-        async with live.lock:
-            if client_id is not None:
-                for line in live.chat:
-                    if line.participant_id == actor_id and line.client_id == client_id:
-                        return line  # sent again after a cut
-            author = live.state.participants[actor_id]
-            line = ChatLine(self._new_id(), actor_id, author.name, text, self._clock(), client_id)
-            if live.state.kind is not RoomKind.CONSULTATION:
-                await _kept(self._store.append_chat(room_id, line))
-            live.chat.append(line)
-            self._announce(RoomChange(room_id, live.state, live.state, chat=line))
-        return line
+        """The line, which is the one of before when `client_id` was sent already. Raises: RoomError."""
+        return await self._finish(self._send_chat(room_id, actor_id, text, client_id))
+
+    async def _send_chat(self, room_id: str, actor_id: str, text: str, client_id: str | None) -> ChatLine:
+        client_id = client_id[:MAX_CLIENT_ID_CHARACTERS] if client_id is not None else None
+        async with self._rooms.take_turn(room_id) as room:
+            inside(room.state, actor_id)
+            if (before := room.chat.sent_before(actor_id, client_id)) is not None:
+                return before
+            author = require_chat(room.state, actor_id)
+            line = ChatLine(self._new_id(), actor_id, author.name, check_text(text), self._clock(), client_id)
+            if room.state.kind is not RoomKind.CONSULTATION:
+                await kept(self._store.append_chat(room_id, line))
+            room.chat.add(line)
+            self._announce(RoomChange(room_id, room.state, room.state, chat=line))
+            return line
 
     async def chat_history(self, room_id: str, actor_id: str) -> Sequence[ChatLine]:
-        """The newest lines, oldest first; nothing for whoever may not chat. Raises: RoomError."""
-        live = await self._live(room_id)
-        return tuple(live.chat) if has_permission(live.state, actor_id, Permission.SEE_ROSTER) else ()
-
-    def forget_idle(self) -> int:
-        """Drop rooms that nobody has been connected to for a while; how many went."""
-        now = self._clock()
-        idle = sorted(
-            (live.idle_since, room_id)
-            for room_id, live in self._rooms.items()
-            if not live.connections and not live.lock.locked()
-        )
-        surplus = len(self._rooms) - MAX_ROOMS_IN_MEMORY
-        gone = [room_id for at, (since, room_id) in enumerate(idle) if at < surplus or now - since > ROOM_IDLE_S]
-        for room_id in gone:
-            del self._rooms[room_id]
-        return len(gone)
+        """The newest lines, oldest first; nothing for whoever may not see what happens. Raises: RoomError."""
+        room = await self._rooms.load(room_id)
+        return room.chat.lines() if has_permission(room.state, actor_id, Permission.SEE_ROSTER) else ()
 
     # --- inside -----------------------------------------------------------------------------
 
-    async def _allowed(self, room_id: str, actor_id: str, permission: Permission) -> _LiveRoom:
-        live = await self._live(room_id)
-        require(live.state, actor_id, permission)
-        return live
+    async def _decide_and_keep(self, room: LoadedRoom, command: Command, actor_id: str | None) -> RoomState:
+        """Within the room's turn. Raises: RoomError, and then nothing changed."""
+        now = self._clock()
+        before = state = room.state
+        steps: list[tuple[RoomState, RoomState, Event]] = []
+        for decided in decide(state, command, actor_id, now):
+            event = with_presence(decided, room.connections)
+            after = apply(state, event, now)
+            steps.append((state, after, event))
+            state = after
+        if not all(is_presence_only(old, event) for old, _new, event in steps):
+            await self._keep(room, state)
+        if steps:
+            room.state = state
+            self._announce(RoomChange(state.id, before, state, tuple(steps)))
+        return state
 
-    async def _run(self, room_id: str, command: Command, actor_id: str | None, *, keep: bool = True) -> RoomState:
-        live = await self._live(room_id)
-        async with live.lock:
-            now = self._clock()
-            before = state = live.state
-            steps: list[tuple[RoomState, RoomState, Event]] = []
-            for event in decide(state, command, actor_id, now):
-                event = self._with_presence(live, event)
-                after = apply(state, event, now)
-                steps.append((state, after, event))
-                state = after
-            if not steps:
-                return state
-            if keep:
-                await _kept(self._store.save_room(state))
-            live.state = state
-            self._announce(RoomChange(room_id, before, state, tuple(steps)))
-            return state
-
-    def _with_presence(self, live: _LiveRoom, event: Event) -> Event:
-        """Who is admitted from the lobby is connected already."""
-        if isinstance(event, ParticipantAdmitted):
-            connected = event.participant.id in live.connections
-            return replace(event, participant=replace(event.participant, connected=connected))
-        return event
+    async def _keep(self, room: LoadedRoom, state: RoomState) -> None:
+        await kept(self._store.save_room(state))
+        room.kept_seq = state.seq
 
     def _announce(self, change: RoomChange) -> None:
         for listener in self._listeners:
@@ -339,38 +348,31 @@ class RoomManager:
             except Exception:  # a listener's defect must not stop the others, nor undo what was kept
                 logger.exception("a listener failed", extra={"room_id": change.room_id})
 
-    async def _live(self, room_id: str) -> _LiveRoom:
-        live = self._rooms.get(room_id)
-        if live is not None:
-            return live
-        task = self._loading.get(room_id)
-        if task is None:
-            task = asyncio.create_task(self._load(room_id))
-            self._loading[room_id] = task
-            task.add_done_callback(lambda _task: self._loading.pop(room_id, None))
-        # Shielded: the first asker may go away, the others still want the room.
-        return await asyncio.shield(task)
-
-    async def _load(self, room_id: str) -> _LiveRoom:
-        state = await _kept(self._store.load_room(room_id))
+    async def _read_room(self, room_id: str) -> LoadedRoom:
+        state = await kept(self._store.load_room(room_id))
         if state is None:
             raise NotFound
-        lines = await _kept(self._store.load_chat(room_id, CHAT_HISTORY))
-        # Nobody is connected to a room that was not in memory, whatever was kept of it.
-        people = {
-            person_id: replace(person, connected=False) if person.connected else person
-            for person_id, person in state.participants.items()
-        }
-        live = _LiveRoom(
-            replace(state, participants=people), deque(lines, maxlen=CHAT_HISTORY), idle_since=self._clock()
+        lines: Sequence[ChatLine] = ()
+        if state.kind is not RoomKind.CONSULTATION:
+            lines = await kept(self._store.load_chat(room_id, CHAT_HISTORY))
+        return LoadedRoom(
+            nobody_connected(state), kept_seq=state.seq, idle_since=self._clock(), chat=ChatHistory(lines)
         )
-        self._rooms[room_id] = live
-        return live
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Its result; it goes on when the caller is cancelled."""
+        return await asyncio.shield(self._begin(work))
 
 
-async def _kept(work: Awaitable[T]) -> T:
-    """The store's answer, its failure in the domain's words. Raises: Unavailable."""
-    try:
-        return await work
-    except StoreUnavailable as error:
-        raise Unavailable from error
+def _who_comes_back(state: RoomState, invitation: Invitation, resume: ResumeClaim | None) -> Participant | None:
+    """The participant of before, if the claim is one of this invitation; None: a new one."""
+    if resume is None or resume.room_id != invitation.room_id:
+        return None
+    participant = state.participants.get(resume.participant_id)
+    return participant if participant is not None and participant.invitation_id == invitation.id else None

@@ -10,7 +10,10 @@ from rooms.models import Role, RoomKind, RoomSettings
 
 
 class Permission(StrEnum):
+    """As on the wire."""
+
     SEE_ROSTER = "see_roster"
+    """Who is here, what happens, the chat's lines."""
     ADMIT = "admit"
     REMOVE = "remove"
     INVITE = "invite"
@@ -40,15 +43,23 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OBSERVER: frozenset({P.SEE_ROSTER, P.READ_DOCUMENT, P.SUBSCRIBE_MEDIA}),
 }
 
-_ALWAYS_WRITES = Permission.CONFIGURE_ROOM
-"""Who sets the room writes and chats in it even while it is closed to the others."""
-
 ROLES_OF_KIND: dict[RoomKind, frozenset[Role]] = {
     RoomKind.INTERCLASS: frozenset(Role),
     RoomKind.COMMUNITY: frozenset({Role.HOST, Role.GUEST, Role.OBSERVER, Role.CLASS}),
     # A private room has a professional, a pupil, a parent; nobody watches.
     RoomKind.CONSULTATION: frozenset({Role.HOST, Role.GUEST, Role.PUPIL}),
 }
+
+ALONE_WITH_A_PROFESSIONAL = frozenset({P.PUBLISH_AUDIO, P.PUBLISH_VIDEO, P.SUBSCRIBE_MEDIA})
+"""What a pupil has besides in a consultation: no class is there, so their device is the one that
+sees and hears."""
+
+NOT_CLOSED_TO = Permission.CONFIGURE_ROOM
+"""Who sets the room writes and chats in it even while that is closed to the others."""
+
+WAITS_BY_CODE = frozenset({Role.HOST, Role.OBSERVER})
+"""Who types a code waits in these roles even where the invitation's link lets them in: a code can
+be guessed, and a guess must neither run a room nor watch it unseen."""
 
 
 def permissions_of(role: Role, settings: RoomSettings, kind: RoomKind) -> frozenset[Permission]:
@@ -57,12 +68,19 @@ def permissions_of(role: Role, settings: RoomSettings, kind: RoomKind) -> frozen
         return frozenset()
     permissions = PERMISSIONS[role]
     if kind is RoomKind.CONSULTATION and role is Role.PUPIL:
-        # Alone with the professional, the pupil's device is the one that sees and hears.
-        permissions |= {P.PUBLISH_AUDIO, P.PUBLISH_VIDEO, P.SUBSCRIBE_MEDIA}
-    if _ALWAYS_WRITES in permissions:
+        permissions |= ALONE_WITH_A_PROFESSIONAL
+    if NOT_CLOSED_TO in permissions:
         return permissions
     if not settings.writing_enabled:
         permissions -= {P.WRITE_DOCUMENT}
     if not settings.chat_enabled:
         permissions -= {P.CHAT}
     return permissions
+
+
+def default_settings(kind: RoomKind) -> RoomSettings:
+    """How a new room of this kind is set."""
+    if kind is RoomKind.CONSULTATION:
+        # A doctor's waiting room: nobody walks in on the one before, nor by a guessed code.
+        return RoomSettings(lobby_roles=frozenset({Role.GUEST, Role.PUPIL}))
+    return RoomSettings()

@@ -18,7 +18,7 @@ from rooms.events import (
 )
 from rooms.models import Participant, ParticipantStatus, RoomSettings, RoomState
 from rooms.roles import Permission, permissions_of
-from rooms.room import admitted, has_permission, waiting
+from rooms.roster import admitted, has_permission, waiting
 
 
 @dataclass(frozen=True, slots=True)
