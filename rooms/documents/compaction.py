@@ -10,37 +10,40 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-from rooms.documents.document import compact, compact_deep
+from rooms.documents.document import compact_deep
 from rooms.documents.errors import DocumentBroken
 from rooms.ports import DocumentAppend, DocumentKey, DocumentStore
 
 logger = logging.getLogger(__name__)
 
 
-async def build_state(snapshot: bytes | None, updates: Sequence[bytes], inline_bytes: int) -> tuple[bytes, list[bytes]]:
-    """As `document.compact`; above `inline_bytes` in a process of its own, since the engine does not let
-    other threads run. Raises: DocumentBroken."""
-    if len(snapshot or b"") + sum(map(len, updates)) <= inline_bytes:
-        return compact(snapshot, updates)
-    # A fresh process each time: this is rare, and one that idles would cost its memory for ever.
+async def build_state(snapshot: bytes | None, updates: Sequence[bytes], thread_bytes: int) -> tuple[bytes, list[bytes]]:
+    """As `document.compact`, in a thread; above `thread_bytes` in a process of its own, since the engine
+    does not let other threads run. Raises: DocumentBroken."""
+    try:
+        if len(snapshot or b"") + sum(map(len, updates)) <= thread_bytes:
+            return await asyncio.to_thread(compact_deep, snapshot, updates)
+        return await _in_a_process(snapshot, updates)
+    except (OSError, RuntimeError) as error:  # no thread or process to be had, or it died (BrokenProcessPool)
+        raise DocumentBroken(type(error).__name__) from error
+
+
+async def _in_a_process(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    # A fresh one each time: this is rare, and one that idles would cost its memory for ever.
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     try:
         return await asyncio.get_running_loop().run_in_executor(pool, compact_deep, snapshot, list(updates))
-    except OSError as error:  # the process died, or could not be started
-        raise DocumentBroken(type(error).__name__) from error
-    except RuntimeError as error:  # BrokenProcessPool is one
-        raise DocumentBroken(type(error).__name__) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-async def compact_stored(store: DocumentStore, key: DocumentKey, inline_bytes: int) -> int | None:
+async def compact_stored(store: DocumentStore, key: DocumentKey, thread_bytes: int) -> int | None:
     """Replace a document's log in the store by a snapshot; the snapshot's size, or None when there was
     nothing to do. Raises: StoreUnavailable, DocumentBroken; the log is then as it was."""
     stored = await store.load_document(key)
     if not stored.updates:
         return None
-    state, waiting = await build_state(stored.snapshot, stored.updates, inline_bytes)
+    state, waiting = await build_state(stored.snapshot, stored.updates, thread_bytes)
     if len(waiting) >= len(stored.updates):
         return None  # everything waits: there is nothing to fold
     if waiting:

@@ -6,6 +6,8 @@ What pycrdt cannot be trusted with, this wrapper does around it:
   and are tried again when more is known (`waiting`).
 - Foreign bytes that make it panic (a `BaseException`) or answer with one of four other kinds of error:
   all become `DocumentBroken`; the copy is then unusable and is to be loaded again from the store.
+- Updates that cut a character in two (an edit between the halves of a surrogate pair, which no good editor
+  makes): the engine's copy then disagrees with itself, and with Yjs, for ever. They are refused (`surrogates`).
 - Updates that it takes and cannot read afterwards: after each step the change is encoded once, before
   anyone stores or sees it.
 
@@ -24,11 +26,13 @@ import pycrdt
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.scan import ClockRange, Scan, scan_update
 from rooms.documents.split import split_update
+from rooms.documents.surrogates import SurrogatePairs, read_pairs
 from rooms.documents.sync import read_state_vector
 
 MERGE_AT_ONCE: Final = 200
 """`merge_updates` is quadratic in their number: 100 take 0.1 ms, 10,000 take 200 ms."""
 LOAD_AT_ONCE: Final = 100
+LOAD_AT_ONCE_BYTES: Final = 32 * 1024
 """Updates of a log applied in one step of `load`: some milliseconds."""
 DEEP_STACK_BYTES: Final = 512 * 1024 * 1024
 """Stack for building a document in a thread of its own; memory is only used as it is touched."""
@@ -51,6 +55,8 @@ class Integrated:
     """Which of the given updates (by index) were not placed whole: ask their sender again."""
     overflow: set[int] = field(default_factory=set)
     """Which of those had a part dropped, because too much waits already."""
+    refused: set[int] = field(default_factory=set)
+    """Which of the given updates cut a character in two; nothing, or not all, of them was taken."""
     released: bool = False
     """Something that had waited is in `change`."""
 
@@ -71,25 +77,32 @@ class YjsDocument:
         self._waiting: list[bytes] = []
         self._whole_state: bytes | None = None
         self._deleted: dict[int, list[ClockRange]] | None = None
+        self._pairs = SurrogatePairs()
         self.clocks: dict[int, int] = {}
-        self.nested_types = 0
-        """Shared types made inside others since this copy was loaded."""
 
     @classmethod
     def load(
-        cls, snapshot: bytes | None, updates: Sequence[bytes], waiting_limit_bytes: int
+        cls, snapshot: bytes | None, updates: Sequence[bytes], waiting_limit_bytes: int, pairs: SurrogatePairs
     ) -> "Iterator[YjsDocument]":
         """Build a document from what is stored. Yields the same, growing document after each step of
         some milliseconds (a large snapshot takes longer: 4 ms for 245 kB); the last one is complete.
-        Raises: DocumentBroken."""
+        `pairs`: `read_pairs(snapshot)`. Raises: DocumentBroken."""
         document = cls(waiting_limit_bytes)
+        document._pairs = pairs
         if snapshot is not None:
             document._apply_snapshot(snapshot)
         yield document
-        for start in range(0, len(updates), LOAD_AT_ONCE):
+        step, size_bytes = list[Update](), 0
+        for update in updates:
             # What is stored was scanned when it came. It is scanned again to know what still waits.
-            document.integrate([(update, _scan_own(update)) for update in updates[start : start + LOAD_AT_ONCE]])
-            yield document
+            step.append((update, _scan_own(update)))
+            size_bytes += len(update)
+            if len(step) >= LOAD_AT_ONCE or size_bytes >= LOAD_AT_ONCE_BYTES:
+                document.integrate(step)
+                yield document
+                step, size_bytes = [], 0
+        document.integrate(step)
+        yield document
 
     @property
     def waiting(self) -> Sequence[bytes]:
@@ -163,13 +176,14 @@ class YjsDocument:
         self._changes.clear()
 
     def _place(self, index: int, update: bytes, scan: Scan, clocks: dict[int, int], result: Integrated) -> None:
-        self.nested_types += scan.nested_types
         if scan.is_covered_by(clocks):
-            self._apply(update, scan, clocks)
+            if not self._apply(update, scan, clocks):
+                result.refused.add(index)
             return
         ready, rest = split_update(update, clocks)
-        if ready is not None:
-            self._apply(ready, scan_update(ready), clocks)
+        if ready is not None and not self._apply(ready, scan_update(ready), clocks):
+            result.refused.add(index)
+            return
         if rest is None:
             return
         result.incomplete.add(index)
@@ -189,17 +203,23 @@ class YjsDocument:
             for update in waiting:
                 ready, rest = split_update(update, clocks)
                 if ready is not None:
-                    self._apply(ready, scan_update(ready), clocks)
+                    if not self._apply(ready, scan_update(ready), clocks):
+                        continue  # its author was told to send it again, and will then be refused
                     placed = result.released = True
                 if rest is not None:
                     self._waiting.append(rest)
 
-    def _apply(self, update: bytes, scan: Scan, clocks: dict[int, int]) -> None:
-        """Hand a covered update to the engine, and note how far it must have come then."""
+    def _apply(self, update: bytes, scan: Scan, clocks: dict[int, int]) -> bool:
+        """Hand a covered update to the engine, and note how far it must have come then. False: it
+        would cut a character in two, and was not handed over."""
+        if (self._pairs or scan.pairs) and self._pairs.are_cut_by(scan):
+            return False
+        self._pairs.add(scan)
         self._doc.apply_update(update)
         for client, _start, end in scan.writes:
             if end > clocks.get(client, 0):
                 clocks[client] = end
+        return True
 
     def _take_change(self) -> bytes | None:
         """What the engine says has changed. Content that it knew already makes no change, which keeps
@@ -250,7 +270,7 @@ def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, li
 
     A snapshot must have no holes: the engine shows what follows a hole, Yjs 13 drops it. So what waits
     is stored again after the snapshot instead of being merged into it. Raises: DocumentBroken."""
-    *_growing, document = YjsDocument.load(snapshot, updates, waiting_limit_bytes=2**62)
+    *_growing, document = YjsDocument.load(snapshot, updates, 2**62, read_pairs(snapshot))
     try:
         return document.whole_state(), list(document.waiting)
     finally:

@@ -129,10 +129,11 @@ def _takes_awareness(reader: OpenDocument) -> bool:
 def _settle(flushed: FlushedDocument, result: Integrated) -> None:
     """Count what was taken, and ask again for what could not be placed whole."""
     for index, incoming in enumerate(flushed.batch):
-        reader, is_whole = incoming.reader, index not in result.overflow
+        reader = incoming.reader
+        is_whole = index not in result.overflow and index not in result.refused
         reader.acknowledgements.flush(incoming.number, holds_everything=incoming.is_answer and is_whole)
         if not is_whole:
-            reader.refuse(incoming.number, "waiting")
+            reader.refuse(incoming.number, "waiting" if index in result.overflow else "half-character")
         if index in result.incomplete and not incoming.is_answer and not reader.is_closed:
             reader.ask()
     if not flushed.live.is_failing:

@@ -148,7 +148,7 @@ class DocumentHub:
         """The document as one Yjs update v1, saved content only. Raises: DocumentUnavailable."""
         try:
             stored = await self._store.load_document(key)
-            state, _waiting = await build_state(stored.snapshot, stored.updates, self.limits.inline_compaction_bytes)
+            state, _waiting = await build_state(stored.snapshot, stored.updates, self.limits.thread_compaction_bytes)
         except (StoreUnavailable, DocumentBroken) as error:
             raise DocumentUnavailable(key.document) from error
         return state

@@ -10,6 +10,7 @@ from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken, DocumentUnavailable, TooManyReaders
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
+from rooms.documents.surrogates import read_pairs
 from rooms.ports import DocumentKey, DocumentStore, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,8 @@ class DocumentLibrary:
             async with asyncio.timeout(self._limits.store_timeout_s):
                 stored = await self._store.load_document(live.key)
             updates = [*stored.updates, *(append.update for append in live.unsaved)]
-            growing = YjsDocument.load(stored.snapshot, updates, self._limits.waiting_bytes)
+            pairs = await asyncio.to_thread(read_pairs, stored.snapshot)
+            growing = YjsDocument.load(stored.snapshot, updates, self._limits.waiting_bytes, pairs)
             copy = next(growing)
             for copy in growing:  # noqa: B007 (the last one is the complete one)
                 await asyncio.sleep(0)
@@ -161,7 +163,7 @@ class DocumentLibrary:
         async with self._one_compaction:
             entries, size_bytes = live.log_entries, live.log_bytes
             try:
-                state_bytes = await compact_stored(self._store, live.key, self._limits.inline_compaction_bytes)
+                state_bytes = await compact_stored(self._store, live.key, self._limits.thread_compaction_bytes)
             except (StoreUnavailable, DocumentBroken) as error:
                 logger.warning(
                     "document not compacted", extra={"room_id": live.key.room_id, "kind": type(error).__name__}

@@ -65,7 +65,8 @@ class HubLimits:
     """A log longer than this is compacted into a snapshot in the background."""
     log_bytes: int = 512 * KIB
     """Likewise, by size (or half the snapshot's size, if that is more)."""
-    inline_compaction_bytes: int = 256 * KIB
-    """Up to this much, building the state takes under 10 ms and is done here; above, in a process."""
+    thread_compaction_bytes: int = 512 * KIB
+    """Up to this much the engine holds the process for under 10 ms, and a state is built in a thread;
+    above, in a process of its own."""
     housekeeping_s: float = 0.1
     """Pause between looks at slow readers and idle documents."""

@@ -34,9 +34,14 @@ LAST_TYPE: Final = 6
 class Scan:
     """The reach of one update."""
 
-    __slots__ = ("deletes", "needs", "nested_types", "structs", "writes")
+    __slots__ = ("cuts", "deletes", "needs", "nested_types", "pairs", "structs", "writes")
 
     def __init__(self) -> None:
+        self.cuts: list[tuple[int, int]] = []
+        """Client id and clock before which text is cut apart for an item to stand between."""
+        self.pairs: list[tuple[int, int]] = []
+        """Client id and clock of the second half of each surrogate pair that it writes: text must never
+        be cut there."""
         self.writes: list[ClockRange] = []
         """Structs, by client block, in the order of the update; a hole begins a new range."""
         self.needs: dict[int, int] = {}
@@ -146,6 +151,8 @@ def _scan_client(cursor: Cursor, scan: Scan) -> int:
     count, client, clock = cursor.number(), cursor.number(), cursor.number()
     if client > MAX_CLIENT_ID:
         raise MalformedMessage("impossible client id")
+    if count == 0:  # Yjs writes none, and the engine panics
+        raise MalformedMessage("a client without structs")
     start = clock
     for _ in range(count):
         info = cursor.data[cursor.at]
@@ -177,9 +184,10 @@ def scan_struct(cursor: Cursor, scan: Scan, info: int, client: int, clock: int) 
             raise MalformedMessage("unknown struct")
         return _length(cursor)
     if info & HAS_ORIGIN:
-        _need(cursor, scan, client, clock)
+        of, at = _need(cursor, scan, client, clock)
+        scan.cuts.append((of, at + 1))
     if info & HAS_RIGHT_ORIGIN:
-        _need(cursor, scan, client, clock)
+        scan.cuts.append(_need(cursor, scan, client, clock))
     if not info & (HAS_ORIGIN | HAS_RIGHT_ORIGIN):
         by_name = cursor.number()
         if by_name == 1:
@@ -190,6 +198,8 @@ def scan_struct(cursor: Cursor, scan: Scan, info: int, client: int, clock: int) 
             raise MalformedMessage("unknown parent")
         if info & HAS_PARENT_SUB:
             cursor.text()
+    if content == 4:
+        return _scan_text(cursor, scan, client, clock)
     if content == 7:
         scan.nested_types += 1
     read = CONTENTS.get(content)
@@ -198,8 +208,26 @@ def scan_struct(cursor: Cursor, scan: Scan, info: int, client: int, clock: int) 
     return read(cursor)
 
 
-def _need(cursor: Cursor, scan: Scan, client: int, clock: int) -> None:
-    """An id that a struct refers to. Within its own client it must come earlier, and then the
+def _scan_text(cursor: Cursor, scan: Scan, client: int, clock: int) -> int:
+    """Text; its length in clocks is in UTF-16 code units, as JavaScript counts."""
+    text = cursor.text()
+    if not text:
+        raise MalformedMessage("an empty struct")
+    if text.isascii():
+        return len(text)
+    length = len(text.encode("utf-16-le")) // 2
+    if length > len(text):
+        at = clock
+        for character in text:
+            if character > "\uffff":
+                at += 1
+                scan.pairs.append((client, at))
+            at += 1
+    return length
+
+
+def _need(cursor: Cursor, scan: Scan, client: int, clock: int) -> tuple[int, int]:
+    """An id that a struct refers to (client id, clock). Within its own client it must come earlier, and then the
     order of clocks says so already."""
     of, at = cursor.number(), cursor.number()
     if of == client:
@@ -209,6 +237,7 @@ def _need(cursor: Cursor, scan: Scan, client: int, clock: int) -> None:
         if of > MAX_CLIENT_ID or at >= MAX_CLOCK:
             raise MalformedMessage("impossible id")
         scan.needs[of] = at + 1
+    return of, at
 
 
 def scan_deletes(cursor: Cursor, scan: Scan) -> None:
@@ -226,7 +255,7 @@ def scan_deletes(cursor: Cursor, scan: Scan) -> None:
             append((client, clock, end))
 
 
-# --- contents: each reads its bytes and answers its length in clocks -------------------------------
+# --- other contents: each reads its bytes and answers its length in clocks -------------------------
 
 
 def _length(cursor: Cursor) -> int:
@@ -250,16 +279,6 @@ def _binary(cursor: Cursor) -> int:
     return 1
 
 
-def _string(cursor: Cursor) -> int:
-    text = cursor.text()
-    if not text:
-        raise MalformedMessage("an empty struct")
-    if text.isascii():
-        return len(text)
-    # Yjs counts UTF-16 code units: characters outside the basic plane are two.
-    return len(text.encode("utf-16-le")) // 2
-
-
 def _embed(cursor: Cursor) -> int:
     check_json(cursor.text(), MAX_VALUE_DEPTH)
     return 1
@@ -272,7 +291,8 @@ def _format(cursor: Cursor) -> int:
 
 
 def _type(cursor: Cursor) -> int:
-    kind = cursor.number()
+    kind = cursor.data[cursor.at]  # one byte: the engine reads no longer form of it
+    cursor.at += 1
     if kind > LAST_TYPE:
         raise MalformedMessage("unknown shared type")
     if kind in NAMED_TYPES:
@@ -296,7 +316,6 @@ CONTENTS: Final[dict[int, Callable[[Cursor], int]]] = {
     1: _length,  # deleted: only its length is left
     2: _json_list,
     3: _binary,
-    4: _string,
     5: _embed,
     6: _format,
     7: _type,

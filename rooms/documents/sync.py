@@ -21,8 +21,9 @@ ask for them (`Reader.wants_acknowledgement`); a plain y-websocket client logs a
 it does not know.
 
 **Reasons of permission denied**: `read-only` (no right to write), `client-id` (the update goes on in a
-Yjs client id that belongs to another participant), `malformed`, `too-large` (the document is full),
-`waiting` (too much that depends on what the server does not have).
+Yjs client id that belongs to another participant), `malformed`, `half-character` (an edit between the two
+halves of an emoji: the editor is at fault), `too-large` (the document is full), `waiting` (too much that
+depends on what the server does not have).
 """
 
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ UPDATE: Final = 2
 
 PERMISSION_DENIED: Final = 0
 
-Denial = Literal["read-only", "client-id", "malformed", "too-large", "waiting"]
+Denial = Literal["read-only", "client-id", "malformed", "half-character", "too-large", "waiting"]
 
 
 class Kind(IntEnum):

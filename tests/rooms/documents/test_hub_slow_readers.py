@@ -1,7 +1,6 @@
 """A reader that does not keep up costs the others nothing, and catches up when it can."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -18,12 +17,12 @@ def limits() -> HubLimits:
 
 
 @pytest.fixture
-async def paused(hub: DocumentHub) -> AsyncIterator[tuple[Editor, Editor]]:
+async def paused(hub: DocumentHub) -> tuple[Editor, Editor]:
     """A writer, and a reader whose connection is stuck."""
     writer, paused = await Editor("writer").join(hub), await Editor("paused").join(hub)
     await until(lambda: paused.all_saved)
     paused.buffered = 20_000
-    yield writer, paused
+    return writer, paused
 
 
 async def test_a_stuck_reader_is_sent_nothing_and_then_everything_at_once(
