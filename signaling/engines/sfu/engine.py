@@ -4,6 +4,7 @@ Nothing of the media is here: a slow page never disturbs a sound, nor the revers
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 MAX_SESSIONS_PER_WORKER = 400
 """Sessions that only wait cost little, but each may become two peer connections."""
+STOP_S = 3.0
 WAIT_FOR_WORKER_S = 8.0
 """A worker that died is back within 3 s; who comes meanwhile waits for it."""
 
@@ -89,10 +91,15 @@ class SfuEngine:
         return lambda: self._worker_lost(index)
 
     async def stop(self) -> None:
-        for session_id in list(self._sessions):
-            await self.close_session(session_id)
+        # In good order, so that what disappears is told; a worker that hangs is not waited for.
+        closing = [self.close_session(session_id) for session_id in self._sessions]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await asyncio.gather(*closing)
         await asyncio.gather(*(keeper.stop() for keeper in self._keepers))
         self._keepers.clear()
+        self._sessions.clear()
+        self._placement = Placement()
 
     # --- workers --------------------------------------------------------------------------------
 
@@ -109,6 +116,8 @@ class SfuEngine:
     async def _wait_for_worker(self) -> bool:
         if any(keeper.current is not None for keeper in self._keepers):
             return True
+        if not self._keepers:
+            return False
         waiting = [asyncio.create_task(keeper.became_ready.wait()) for keeper in self._keepers]
         try:
             await asyncio.wait(waiting, timeout=WAIT_FOR_WORKER_S, return_when=asyncio.FIRST_COMPLETED)

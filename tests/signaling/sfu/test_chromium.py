@@ -171,9 +171,10 @@ async def test_h264_and_vp8_survive_lost_packets(tmp_path: Path) -> None:
 
 
 async def goes_on(page: Page, device: FakeDevice, frames: int) -> None:
-    """So many further frames of a camera that makes 15 a second, with hardly a freeze."""
+    """So many further frames of a camera that makes 15 a second. What is lost twice over is seen as
+    a short freeze; together they stay below a second."""
     name = f"{device.name}-camera"
     before = (await page.evaluate("stats()"))[name]
     await wait_in(page, f"(async () => (await stats())['{name}'].frames > {before['frames'] + frames})()", 8 * SECOND)
     after = (await page.evaluate("stats()"))[name]
-    assert after["freezes"] - before["freezes"] <= 1
+    assert after["frozen"] - before["frozen"] < 1.0

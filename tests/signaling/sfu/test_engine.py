@@ -399,6 +399,14 @@ async def test_messages_about_sessions_that_are_gone_do_nothing(engine: SfuEngin
     assert events.all == []
 
 
+async def test_an_engine_that_does_not_run_takes_no_sessions() -> None:
+    engine = SfuEngine(lambda _: None, ["127.0.0.1"])
+    with pytest.raises(EngineUnavailable):
+        await engine.open_session("r", "s", "p", EVERYTHING)
+    assert not engine.health().ready
+    await engine.stop()
+
+
 async def test_the_worker_ends_with_its_engine(tmp_path: Path) -> None:
     """Even when the web process is killed: no worker stays behind on the port."""
     program = (
