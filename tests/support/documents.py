@@ -13,7 +13,7 @@ from rooms.documents.errors import ProtocolViolation
 from rooms.documents.hub import DocumentHub
 from rooms.documents.open_document import OpenDocument
 from rooms.ports import DocumentAppend, DocumentKey, StoredDocument, StoreUnavailable
-from tests.support.traces import generate_trace, trace_folder
+from tests.support.traces import generate_trace, load_trace, trace_folder
 
 SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
 KEY = DocumentKey("room-1", "text")
@@ -247,14 +247,24 @@ class Editor(RecordingReader):
 # --- recorded data ----------------------------------------------------------------------------------
 
 
-def recorded_updates(name: str) -> list[bytes]:
-    """The Yjs updates of a recorded history (see tests/support/traces.py), or generated ones."""
+@dataclass(frozen=True, slots=True)
+class History:
+    updates: list[bytes]
+    """Yjs updates, one an edit, in a causal order."""
+    is_final: Callable[[str], bool]
+    """Whether this is the text that they end with."""
+
+
+def recorded_history(name: str) -> History:
+    """The recorded history of that name, or a generated one (see tests/support/traces.py)."""
     folder = trace_folder()
     path = folder / f"{name}.yupdates.gz" if folder else None
     if path is not None and path.is_file():
-        return list(_length_prefixed(gzip.decompress(path.read_bytes())))
+        return History(list(_length_prefixed(gzip.decompress(path.read_bytes()))), load_trace(name).is_final)
     print(f"{name}: the recorded history is not here; a generated one of the same shape is used")
-    return generated_updates(seed=len(name), count=5_000)
+    seed, count = len(name), 6_000
+    trace = generate_trace("generated", seed=seed, transactions=count)
+    return History(generated_updates(seed=seed, count=count), trace.is_final)
 
 
 def _length_prefixed(data: bytes) -> Iterator[bytes]:

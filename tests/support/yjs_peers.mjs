@@ -120,12 +120,17 @@ class Peer {
       text: this.doc.getText('text').toDelta(),
       map: this.doc.getMap('map').toJSON(),
       array: this.doc.getArray('array').toJSON(),
-      xml: this.doc.getXmlFragment('xml').toString(),
+      xml: this.doc.getXmlFragment('xml').toArray().map(treeOf),
       pending: this.doc.store.pendingStructs !== null || this.doc.store.pendingDs !== null,
       awareness: Object.fromEntries(this.awareness.getStates())
     }
   }
 }
+
+// An element as its name, attributes and children; a text as its delta.
+const treeOf = (node) => node instanceof Y.XmlText
+  ? node.toDelta()
+  : { n: node.nodeName, a: node.getAttributes(), c: node.toArray().map(treeOf) }
 
 const peers = new Map()
 const peerOf = (id) => {

@@ -1,0 +1,161 @@
+"""The event loop is never held for long, whatever the documents weigh."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pycrdt
+import pytest
+
+from rooms.documents import sync
+from rooms.documents.compaction import build_state, compact_stored
+from rooms.documents.errors import DocumentBroken
+from rooms.documents.hub import DocumentHub
+from rooms.documents.limits import HubLimits
+from rooms.ports import DocumentAppend, DocumentKey
+from tests.support.documents import (
+    KEY,
+    SECOND,
+    Access,
+    Editor,
+    RecordingReader,
+    RecordingStore,
+    generated_updates,
+    recorded_history,
+    text_of,
+    until,
+)
+
+MOST_S = 0.020 * SECOND
+"""Processor time of one turn of the loop, twice what we aim at: other threads of a test run count too."""
+
+
+@asynccontextmanager
+async def watched_loop() -> AsyncIterator[list[float]]:
+    """The processor time of each turn of this thread's loop: other processes do not count."""
+    turns: list[float] = []
+    is_over = False
+
+    async def watch() -> None:
+        while not is_over:
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            turns.append(time.thread_time() - before)
+
+    task = asyncio.create_task(watch())
+    yield turns
+    is_over = True
+    await task
+
+
+@pytest.fixture(scope="module")
+def long_state() -> bytes:
+    """About 245 kB: 260,000 edits."""
+    state: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    with state.transaction():
+        for update in recorded_history("b4-automerge-paper").updates:
+            state.apply_update(update)
+    return state.get_update()
+
+
+async def test_a_class_opens_a_long_document_at_once(store: RecordingStore, long_state: bytes) -> None:
+    await store.append_updates([DocumentAppend(KEY, long_state)])
+    await store.store_snapshot(KEY, long_state, 1)
+    hub = DocumentHub(store)
+    await hub.start()
+    async with watched_loop() as turns:
+        readers = [RecordingReader(f"p{n}", f"c{n}") for n in range(30)]
+        opened = await asyncio.gather(*(hub.open(KEY, reader, Access()) for reader in readers))
+        for one in opened:
+            one.start()
+            one.receive(sync.sync_step_1(b"\x00"))
+        await until(lambda: all(reader.received(b"\x00\x01") for reader in readers))
+    assert store.loads == 1
+    assert max(turns) < MOST_S
+    assert text_of(pycrdt.Decoder(readers[0].received(b"\x00\x01")[0][2:]).read_message()) == text_of(long_state)
+    await hub.stop()
+
+
+async def test_writing_in_a_long_document(store: RecordingStore, long_state: bytes) -> None:
+    await store.append_updates([DocumentAppend(KEY, long_state)])
+    await store.store_snapshot(KEY, long_state, 1)
+    hub = DocumentHub(store)
+    await hub.start()
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    async with watched_loop() as turns:
+        for _ in range(50):
+            ada.content.insert(0, "x")
+            await asyncio.sleep(0)
+        await until(lambda: ben.all_saved and ada.all_saved and ben.text.startswith("x" * 50))
+    assert sorted(turns)[-3] < MOST_S
+    await hub.stop()
+
+
+async def test_a_long_offline_stretch_is_scanned_in_a_thread(hub: DocumentHub, store: RecordingStore) -> None:
+    """8,000 separate edits in one message: 40 ms of scanning, none of it in the loop."""
+    offline: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    text = offline.get("text", type=pycrdt.Text)
+    for n in range(8_000):
+        text.insert((n * 7) % (n + 1), "x")
+    ada = Editor("ada", doc=offline)
+    async with watched_loop() as turns:
+        await ada.join(hub)
+        await until(lambda: ada.all_saved)
+    assert store.text() == "x" * 8_000
+    assert max(turns) < MOST_S
+
+
+async def test_a_log_is_compacted_while_people_write(store: RecordingStore) -> None:
+    hub = DocumentHub(store, limits=HubLimits(log_entries=20))
+    await hub.start()
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    for n in range(60):
+        ada.type(f"{n} ")
+        await until(lambda: ada.all_saved)
+    await until(lambda: hub.statistics().compactions >= 1 and not hub._library._compacting)
+    assert store.documents[KEY].snapshot is not None
+    assert len(store.documents[KEY].updates) < 60
+    ben.type("end")
+    await until(lambda: ben.all_saved and ada.text == ben.text)
+    assert store.text() == ada.text
+    await hub.stop()
+
+
+async def test_compaction_keeps_what_waits(store: RecordingStore) -> None:
+    updates = generated_updates(seed=1, count=30)
+    late = updates.pop(10)
+    await store.append_updates([DocumentAppend(KEY, update) for update in updates])
+    await compact_stored(store, KEY, 10**6)
+    assert len(store.documents[KEY].updates) == 19
+    await compact_stored(store, KEY, 10**6)
+    await store.append_updates([DocumentAppend(KEY, late)])
+    await compact_stored(store, KEY, 10**6)
+    assert not store.documents[KEY].updates
+    assert store.text() == text_of(*updates[:10], late, *updates[10:])
+
+
+async def test_a_log_of_nothing_but_what_waits_is_left_alone(store: RecordingStore) -> None:
+    waiting = generated_updates(seed=1, count=30)[20:]
+    await store.append_updates([DocumentAppend(KEY, update) for update in waiting])
+    for _ in range(3):
+        assert await compact_stored(store, KEY, 10**6) is None
+    assert len(store.documents[KEY].updates) == 10
+
+
+async def test_large_states_are_built_in_a_process() -> None:
+    updates = generated_updates(seed=1, count=200)
+    state, waiting = await build_state(None, updates, thread_bytes=0)
+    assert (text_of(state), waiting) == (text_of(*updates), [])
+    with pytest.raises(DocumentBroken):
+        await build_state(b"\xff", [], thread_bytes=0)
+
+
+async def test_many_documents_in_one_flush_let_others_run(hub: DocumentHub) -> None:
+    editors = [await Editor(f"e{n}").join(hub, DocumentKey("room", f"d{n}")) for n in range(300)]
+    await until(lambda: all(editor.all_saved for editor in editors))
+    for editor in editors:
+        editor.type("x")
+    async with watched_loop() as turns:
+        await until(lambda: all(editor.all_saved for editor in editors))
+    assert sorted(turns)[-3] < MOST_S
