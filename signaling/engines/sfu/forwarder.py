@@ -82,9 +82,13 @@ class PublishedTrack:
 
     def bind(self, codecs: Iterable[NegotiatedCodec], *, fresh: bool) -> None:
         """The publisher's numbers. `fresh`: on another peer connection than before."""
-        self.codec_keys = {codec.payload_type: codec.key for codec in codecs}
-        for line in self.lines:
-            line.codecs_changed()
+        codec_keys = {codec.payload_type: codec.key for codec in codecs}
+        if codec_keys != self.codec_keys:
+            # A number that means another codec now must not change a packet that is sent again.
+            self.codec_keys = codec_keys
+            self.cache.clear()
+            for line in self.lines:
+                line.codecs_changed()
         if fresh:
             self.log.restart()
             self._report = None
@@ -226,7 +230,6 @@ class OutgoingLine:
         described = (by_key, extensions)
         if described != self._described:
             # Other numbers for a packet sent before would be another packet under its number.
-            self.pause()
             self._described, self._codecs = described, by_key
             self.codecs_changed()
             self._extensions = ExtensionWriter(
@@ -256,7 +259,9 @@ class OutgoingLine:
         self.pause()
 
     def codecs_changed(self) -> None:
+        """Of the track or of the subscriber: begin anew."""
         self._payload_types = {}
+        self.pause()
 
     def pause(self) -> None:
         """The open segment ends: nothing of it is sent (again)."""

@@ -230,6 +230,19 @@ def test_other_numbers_in_a_later_answer_begin_a_new_segment() -> None:
     assert (sink.sent[-1].payload_type, sink.sent[-1].sequence_number) == (33, number + 1)
 
 
+def test_other_numbers_of_the_publisher_begin_a_new_segment() -> None:
+    track, sink = _track(), Sink()
+    line = _line(track, sink, NegotiatedCodec("VP8", 120, None), H264)
+    _feed(track, 1, KEY, DELTA)
+    number = sink.sent[-1].sequence_number
+    track.bind([NegotiatedCodec("H264/constrained-baseline", 96, None), NegotiatedCodec("VP8", 98, None)], fresh=False)
+    line.resend([number], 0.0)
+    _feed(track, 3, DELTA, pt=98)
+    assert len(sink.sent) == 2
+    _feed(track, 4, KEY, pt=98)
+    assert (sink.sent[-1].payload_type, sink.sent[-1].sequence_number) == (120, number + 1)
+
+
 def test_the_same_answer_again_interrupts_nothing() -> None:
     track, sink = _track(), Sink()
     line = _line(track, sink)
