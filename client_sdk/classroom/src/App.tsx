@@ -1,0 +1,19 @@
+import { t } from './i18n.js'
+import { Home } from './pages/Home.js'
+import { JoinByLink } from './pages/Join.js'
+import { RoomPage } from './pages/RoomPage.js'
+import { route } from './router.js'
+
+export function App() {
+  const current = route.value
+  return (
+    <>
+      <a class="skip-link" href="#main">
+        {t('skipToContent')}
+      </a>
+      {current.page === 'home' && <Home />}
+      {current.page === 'join' && <JoinByLink key={current.invitation} invitation={current.invitation} />}
+      {current.page === 'room' && <RoomPage key={current.room} room={current.room} token={current.token} />}
+    </>
+  )
+}

@@ -1,0 +1,102 @@
+/** Cameras, microphones and loudspeakers: asked for kindly, refused kindly. */
+
+export type DeviceProblem = 'refused' | 'missing' | 'busy' | 'insecure'
+
+export interface Devices {
+  camera: MediaStreamTrack | null
+  microphone: MediaStreamTrack | null
+  problem: DeviceProblem | null
+}
+
+const picture: MediaTrackConstraints = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 25, max: 30 } }
+const sound: MediaTrackConstraints = { echoCancellation: true, noiseSuppression: true, autoGainControl: true }
+
+/** Whatever can be had of what is wanted: both, one, or none and why. Device ids choose; '' is any, null none. */
+export async function openDevices(cameraId: string | null, microphoneId: string | null): Promise<Devices> {
+  if (!navigator.mediaDevices?.getUserMedia) return { camera: null, microphone: null, problem: 'insecure' }
+  const video = cameraId === null ? false : { ...picture, ...(cameraId ? { deviceId: { exact: cameraId } } : {}) }
+  const audio = microphoneId === null ? false : { ...sound, ...(microphoneId ? { deviceId: { exact: microphoneId } } : {}) }
+  if (!video && !audio) return { camera: null, microphone: null, problem: null }
+  try {
+    return tracksOf(await navigator.mediaDevices.getUserMedia({ video, audio }))
+  } catch (error) {
+    const problem = problemOf(error)
+    if (problem === 'refused' || !video || !audio) return { camera: null, microphone: null, problem }
+  }
+  // One of the two is missing or busy: take the other.
+  const [first, second] = await Promise.all([attempt({ video }), attempt({ audio })])
+  return {
+    camera: first.camera,
+    microphone: second.microphone,
+    problem: first.camera ?? second.microphone ? null : (first.problem ?? second.problem),
+  }
+}
+
+async function attempt(constraints: MediaStreamConstraints): Promise<Devices> {
+  try {
+    return tracksOf(await navigator.mediaDevices.getUserMedia(constraints))
+  } catch (error) {
+    return { camera: null, microphone: null, problem: problemOf(error) }
+  }
+}
+
+function tracksOf(stream: MediaStream): Devices {
+  return { camera: stream.getVideoTracks()[0] ?? null, microphone: stream.getAudioTracks()[0] ?? null, problem: null }
+}
+
+function problemOf(error: unknown): DeviceProblem {
+  const name = error instanceof DOMException ? error.name : ''
+  if (name === 'NotAllowedError' || name === 'SecurityError') return 'refused'
+  if (name === 'NotReadableError' || name === 'AbortError') return 'busy'
+  return 'missing'
+}
+
+export interface DeviceList {
+  cameras: MediaDeviceInfo[]
+  microphones: MediaDeviceInfo[]
+  speakers: MediaDeviceInfo[]
+}
+
+export async function listDevices(): Promise<DeviceList> {
+  const all = (await navigator.mediaDevices?.enumerateDevices()) ?? []
+  const of = (kind: MediaDeviceKind) => all.filter((device) => device.kind === kind)
+  return { cameras: of('videoinput'), microphones: of('audioinput'), speakers: of('audiooutput') }
+}
+
+/** Calls back with the loudness of a track, 0 to 1, some fifteen times a second. Returns the way to stop. */
+export function watchLevel(track: MediaStreamTrack, level: (value: number) => void): () => void {
+  const context = new AudioContext()
+  const analyser = context.createAnalyser()
+  analyser.fftSize = 512
+  context.createMediaStreamSource(new MediaStream([track])).connect(analyser)
+  const samples = new Float32Array(analyser.fftSize)
+  const timer = setInterval(() => {
+    analyser.getFloatTimeDomainData(samples)
+    const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length
+    level(Math.min(1, Math.sqrt(power) * 4))
+  }, 66)
+  return () => {
+    clearInterval(timer)
+    void context.close()
+  }
+}
+
+/** Three rising notes on the loudspeaker; resolves when they are over. */
+export async function playTestSound(): Promise<void> {
+  const context = new AudioContext()
+  const notes = [523.25, 659.25, 783.99]
+  for (const [index, frequency] of notes.entries()) {
+    const note = context.createOscillator()
+    const volume = context.createGain()
+    const start = context.currentTime + index * 0.25
+    note.frequency.value = frequency
+    volume.gain.setValueAtTime(0.0001, start)
+    volume.gain.exponentialRampToValueAtTime(0.25, start + 0.03)
+    volume.gain.exponentialRampToValueAtTime(0.0001, start + 0.24)
+    note.connect(volume).connect(context.destination)
+    note.start(start)
+    note.stop(start + 0.25)
+  }
+  await new Promise((resolve) => setTimeout(resolve, notes.length * 250 + 100))
+  await context.close()
+}

@@ -1,0 +1,58 @@
+import { Send } from 'lucide-preact'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { language, t } from '../i18n.js'
+import type { Session } from '../session.js'
+import { PanelHeader } from './PanelHeader.js'
+
+const longestLine = 2_000
+
+export function ChatPanel({ session, onClose }: { session: Session; onClose: () => void }) {
+  const view = session.view.value
+  const [text, setText] = useState('')
+  const list = useRef<HTMLOListElement>(null)
+  const count = view?.chat.length ?? 0
+  useEffect(() => {
+    list.current?.scrollTo({ top: list.current.scrollHeight })
+  }, [count])
+  if (!view) return null
+  const send = async (event: Event) => {
+    event.preventDefault()
+    const line = text.trim()
+    if (line && (await session.attempt(() => session.room.sendChat(line)))) setText('')
+  }
+  const time = new Intl.DateTimeFormat(language.value === 'fr' ? 'fr-CA' : 'en-CA', { hour: '2-digit', minute: '2-digit' })
+  return (
+    <>
+      <PanelHeader title={t('chat')} onClose={onClose} />
+      <ol class="panel-body chat" ref={list} role="log" aria-live="polite" tabIndex={0} aria-label={t('chat')}>
+        {!count && <li class="quiet-text">{t('chatEmpty')}</li>}
+        {view.chat.map((line) => (
+          <li key={line.id} class={line.participant_id === view.self_id ? 'mine' : ''} data-testid="chat-line">
+            <span class="chat-head">
+              <strong>{line.name}</strong> <time dateTime={new Date(line.sent_at * 1_000).toISOString()}>{time.format(line.sent_at * 1_000)}</time>
+            </span>
+            <span class="chat-text">{line.text}</span>
+          </li>
+        ))}
+      </ol>
+      {session.can('chat') ? (
+        <form class="chat-form" onSubmit={(event) => void send(event)}>
+          <input
+            data-testid="chat-input"
+            aria-label={t('writeMessage')}
+            placeholder={t('writeMessage')}
+            value={text}
+            maxLength={longestLine}
+            onInput={(event) => setText(event.currentTarget.value)}
+            autocomplete="off"
+          />
+          <button type="submit" class="icon-button primary" aria-label={t('send')} data-testid="chat-send">
+            <Send aria-hidden="true" />
+          </button>
+        </form>
+      ) : (
+        <p class="quiet-text chat-form">{t('chatClosed')}</p>
+      )}
+    </>
+  )
+}

@@ -1,0 +1,31 @@
+import { Mic, Video } from 'lucide-preact'
+import type { RefObject } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import { listDevices, type DeviceList } from '../devices.js'
+import { t } from '../i18n.js'
+import { Choice } from '../pages/DeviceCheck.js'
+import type { Session } from '../session.js'
+
+/** Another camera or microphone, in the middle of the session. */
+export function DevicesDialog({ session, dialog }: { session: Session; dialog: RefObject<HTMLDialogElement> }) {
+  const [devices, setDevices] = useState<DeviceList>({ cameras: [], microphones: [], speakers: [] })
+  useEffect(() => {
+    const refresh = () => void listDevices().then(setDevices)
+    refresh()
+    navigator.mediaDevices?.addEventListener('devicechange', refresh)
+    return () => navigator.mediaDevices?.removeEventListener('devicechange', refresh)
+  }, [])
+  const used = (track: MediaStreamTrack | null) => track?.getSettings().deviceId ?? null
+  return (
+    <dialog ref={dialog} aria-labelledby="devices-title">
+      <h2 id="devices-title">{t('chooseDevices')}</h2>
+      <Choice icon={<Video aria-hidden="true" />} label={t('camera')} none={t('noCamera')} devices={devices.cameras} value={used(session.camera)} onChange={(id) => void session.useDevices(id, null)} />
+      <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={used(session.microphone)} onChange={(id) => void session.useDevices(null, id)} />
+      <form method="dialog" class="actions">
+        <button type="submit" class="secondary">
+          {t('close')}
+        </button>
+      </form>
+    </dialog>
+  )
+}

@@ -1,0 +1,239 @@
+import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Settings2, UserPlus, Users, Video, VideoOff } from 'lucide-preact'
+import type { ComponentChildren } from 'preact'
+import { lazy, Suspense } from 'preact/compat'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { t } from '../i18n.js'
+import { LanguageSwitch } from '../pages/Shell.js'
+import type { Session } from '../session.js'
+import { ChatPanel } from './ChatPanel.js'
+import { DevicesDialog } from './DevicesDialog.js'
+import { InvitePanel } from './InvitePanel.js'
+import { PeoplePanel } from './PeoplePanel.js'
+import { Tiles } from './Tiles.js'
+
+const Editor = lazy(() => import('./Editor.js').then((module) => module.Editor))
+
+type Panel = 'people' | 'chat' | 'invite' | null
+
+export function Live({ session }: { session: Session }) {
+  const view = session.view.value
+  const offStage = view ? !session.can('subscribe_media') : session.place.role === 'pupil'
+  const [panel, setPanel] = useState<Panel>(null)
+  const [textShown, setTextShown] = useState(true)
+  const [unread, setUnread] = useState(0)
+  useEffect(() => {
+    document.title = `${view?.room.name ?? session.place.roomName} – Passerelle`
+  }, [view?.room.name, session])
+  useEffect(() => session.room.on('chat', () => setUnread((count) => count + 1)), [session])
+  useEffect(() => {
+    if (panel === 'chat') setUnread(0)
+  }, [panel, view?.chat.length])
+  const toggle = (next: Panel) => setPanel(panel === next ? null : next)
+  return (
+    <div class={`live ${offStage ? 'off-stage' : ''} ${textShown ? 'text-shown' : ''} ${panel ? 'panel-shown' : ''}`} data-testid="live">
+      <header class="live-header">
+        <h1>{view?.room.name ?? session.place.roomName}</h1>
+        <Status session={session} />
+        <LanguageSwitch />
+      </header>
+      <main id="main" class="live-main">
+        {!offStage && <Tiles session={session} />}
+        {(textShown || offStage) && (
+          <section class="text-side" aria-label={t('text')}>
+            <Suspense fallback={<p class="quiet-text">{t('loadingText')}</p>}>
+              <Editor session={session} />
+            </Suspense>
+          </section>
+        )}
+        {panel && (
+          <aside class="panel" aria-label={t(panel)}>
+            {panel === 'people' && <PeoplePanel session={session} onClose={() => setPanel(null)} />}
+            {panel === 'chat' && <ChatPanel session={session} onClose={() => setPanel(null)} />}
+            {panel === 'invite' && <InvitePanel session={session} onClose={() => setPanel(null)} />}
+          </aside>
+        )}
+      </main>
+      <Door session={session} onOpen={() => setPanel('people')} />
+      <Bar
+        session={session}
+        panel={panel}
+        toggle={toggle}
+        unread={unread}
+        textShown={textShown}
+        onText={offStage ? null : () => setTextShown(!textShown)}
+      />
+      <p class="visually-hidden" aria-live="polite" data-testid="announcement">
+        {session.announcement.value}
+      </p>
+      {session.notice.value && (
+        <p class="notice" role="status">
+          {session.notice.value}
+        </p>
+      )}
+    </div>
+  )
+}
+
+function Status({ session }: { session: Session }) {
+  const media = session.mediaState.value
+  let text = ''
+  if (!session.connected.value) text = session.view.value ? t('reconnecting') : t('connecting')
+  else if (media === 'failed') text = t('mediaFailed')
+  else if (media === 'reconnecting') text = t('mediaReconnecting')
+  else if (session.polling.value) text = t('overPolling')
+  return (
+    <p class={`status ${text ? 'shown' : ''}`} role="status" data-testid="status">
+      {text}
+    </p>
+  )
+}
+
+/** Somebody is at the door: seen by the host whatever panel is open, heard by a screen reader. */
+function Door({ session, onOpen }: { session: Session; onOpen: () => void }) {
+  const lobby = session.view.value?.lobby ?? []
+  const first = lobby[0]
+  return (
+    <div class={`door ${first ? 'shown' : ''}`} role="status">
+      {first && (
+        <>
+          <span>
+            {lobby.length === 1 ? (
+              <>
+                <strong>{first.name}</strong>
+                {first.label && ` (${first.label})`} {t('someoneWaits')}
+              </>
+            ) : (
+              `${lobby.length} ${t('peopleWait')}`
+            )}
+          </span>
+          {lobby.length === 1 && (
+            <button type="button" class="primary" data-testid="admit-first" onClick={() => void session.attempt(() => session.room.admit(first.id))}>
+              {t('admit')}
+            </button>
+          )}
+          <button type="button" class="secondary" onClick={onOpen}>
+            {t('people')}
+          </button>
+        </>
+      )}
+    </div>
+  )
+}
+
+interface BarProps {
+  session: Session
+  panel: Panel
+  toggle: (panel: Panel) => void
+  unread: number
+  textShown: boolean
+  onText: (() => void) | null
+}
+
+function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
+  void session.localVersion.value
+  const locals = session.media.localTracks
+  const microphone = locals.find((track) => track.source === 'microphone')
+  const camera = locals.find((track) => track.source === 'camera')
+  const screens = locals.filter((track) => track.source === 'screen' || track.source === 'screen_audio')
+  const self = session.self.value
+  const raised = self !== null && self.hand_raised_at !== null
+  const dialog = useRef<HTMLDialogElement>(null)
+  const devices = useRef<HTMLDialogElement>(null)
+  const { media, room } = session
+  const run = (work: () => Promise<unknown>) => () => void session.attempt(work)
+  return (
+    <nav class="bar" aria-label="Passerelle">
+      {session.can('publish_audio') && (
+        <BarButton
+          test="microphone"
+          label={microphone && !microphone.muted ? t('mute') : t('unmute')}
+          icon={microphone && !microphone.muted ? <Mic /> : <MicOff />}
+          off={!microphone || microphone.muted}
+          onClick={run(() => (microphone ? media.setMuted(microphone.id, !microphone.muted) : session.useDevices(null, '')))}
+        />
+      )}
+      {session.can('publish_video') && (
+        <BarButton
+          test="camera"
+          label={camera && !camera.muted ? t('cameraOff') : t('cameraOn')}
+          icon={camera && !camera.muted ? <Video /> : <VideoOff />}
+          off={!camera || camera.muted}
+          onClick={run(() => (camera ? media.setMuted(camera.id, !camera.muted) : session.useDevices('', null)))}
+        />
+      )}
+      {session.can('publish_audio') && (
+        <BarButton test="devices" label={t('chooseDevices')} icon={<Settings2 />} onClick={() => devices.current?.showModal()} />
+      )}
+      {session.can('publish_screen') && 'getDisplayMedia' in (navigator.mediaDevices ?? {}) && (
+        <BarButton
+          test="screen"
+          label={screens.length ? t('stopScreen') : t('shareScreen')}
+          icon={screens.length ? <MonitorX /> : <MonitorUp />}
+          pressed={screens.length > 0}
+          onClick={run(() => (screens.length ? Promise.all(screens.map((one) => media.unpublish(one.id))) : shareScreen(session)))}
+        />
+      )}
+      {session.can('raise_hand') && (
+        <BarButton test="hand" label={raised ? t('lowerHand') : t('raiseHand')} icon={<Hand />} pressed={raised} onClick={run(() => room.setHand(!raised))} />
+      )}
+      <span class="bar-space" />
+      {onText && <BarButton test="toggle-text" label={textShown ? t('hideText') : t('showText')} short={t('text')} icon={<FileText />} pressed={textShown} onClick={onText} />}
+      <BarButton test="people" label={t('people')} icon={<Users />} count={session.view.value?.lobby.length ?? 0} pressed={panel === 'people'} onClick={() => toggle('people')} />
+      <BarButton test="chat" label={t('chat')} icon={<MessageCircle />} count={panel === 'chat' ? 0 : unread} pressed={panel === 'chat'} onClick={() => toggle('chat')} />
+      {session.can('invite') && <BarButton test="invite" label={t('invite')} icon={<UserPlus />} pressed={panel === 'invite'} onClick={() => toggle('invite')} />}
+      <BarButton test="leave" label={t('leave')} icon={<LogOut />} danger onClick={() => dialog.current?.showModal()} />
+      <dialog ref={dialog} aria-labelledby="leave-title">
+        <h2 id="leave-title">{t('leaveQuestion')}</h2>
+        <form method="dialog" class="actions">
+          <button type="submit" class="danger" data-testid="leave-for-good" onClick={() => void session.leave()}>
+            {t('leaveForGood')}
+          </button>
+          <button type="submit" class="secondary">
+            {t('stay')}
+          </button>
+        </form>
+      </dialog>
+      <DevicesDialog session={session} dialog={devices} />
+    </nav>
+  )
+}
+
+async function shareScreen(session: Session): Promise<void> {
+  try {
+    await session.media.shareScreen()
+  } catch (error) {
+    // Changed one's mind in the browser's own window.
+    if (!(error instanceof DOMException && error.name === 'NotAllowedError')) throw error
+  }
+}
+
+interface BarButtonProps {
+  test: string
+  label: string
+  short?: string
+  icon: ComponentChildren
+  onClick: () => void
+  pressed?: boolean
+  off?: boolean
+  danger?: boolean
+  count?: number
+}
+
+function BarButton({ test, label, short, icon, onClick, pressed, off, danger, count = 0 }: BarButtonProps) {
+  return (
+    <button
+      type="button"
+      class={`bar-button ${off ? 'off' : ''} ${danger ? 'danger' : ''}`}
+      data-testid={test}
+      aria-pressed={pressed}
+      title={label}
+      onClick={onClick}
+    >
+      <span aria-hidden="true" class="bar-icon">
+        {icon}
+      </span>
+      <span class="bar-label">{short ?? label}</span>
+      {count > 0 && <span class="count">{count}</span>}
+    </button>
+  )
+}

@@ -1,0 +1,164 @@
+import type { Participant } from '@passerelle/client'
+import { Hand, MicOff } from 'lucide-preact'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { t } from '../i18n.js'
+import type { Session } from '../session.js'
+import { bestGrid, orderTiles, type TileOrder } from './grid.js'
+
+interface Tile extends TileOrder {
+  participant: Participant
+  video: MediaStreamTrack | null
+  muted: boolean
+}
+
+/** Everybody who has, or may have, a picture; screens take the big place. */
+export function Tiles({ session }: { session: Session }) {
+  const box = useRef<HTMLDivElement>(null)
+  const [size, setSize] = useState({ width: 960, height: 540 })
+  useLayoutEffect(() => {
+    const observer = new ResizeObserver(([entry]) => {
+      if (entry) setSize({ width: entry.contentRect.width, height: entry.contentRect.height })
+    })
+    if (box.current) observer.observe(box.current)
+    return () => observer.disconnect()
+  }, [])
+  const tiles = orderTiles(tilesOf(session))
+  const screens = tiles.filter((tile) => tile.isScreen)
+  const people = tiles.filter((tile) => !tile.isScreen)
+  const shown = screens.length ? screens : people
+  const grid = bestGrid(shown.length, size.width, size.height)
+  const others = people.filter((tile) => !tile.isSelf)
+  return (
+    <section class={`stage ${screens.length ? 'with-screen' : ''}`} aria-label={t('people')}>
+      <div class="grid-box" ref={box}>
+        <ul class="grid" style={{ gridTemplateColumns: `repeat(${grid.columns}, ${grid.tileWidth}px)` }}>
+          {shown.map((tile) => (
+            <TileView key={tile.id} tile={tile} />
+          ))}
+        </ul>
+        {!others.length && !screens.length && (
+          <p class="alone">{session.can('invite') ? t('alone') : t('aloneParticipant')}</p>
+        )}
+      </div>
+      {screens.length > 0 && (
+        <ul class="strip">
+          {people.map((tile) => (
+            <TileView key={tile.id} tile={tile} />
+          ))}
+        </ul>
+      )}
+      <Sounds session={session} />
+    </section>
+  )
+}
+
+function tilesOf(session: Session): Tile[] {
+  const view = session.view.value
+  if (!view) return []
+  void session.localVersion.value // local tracks are the SDK's list: follow its changes
+  const speakers = new Set(session.speakers.value)
+  const tiles: Tile[] = []
+  for (const participant of view.participants) {
+    const isSelf = participant.id === view.self_id
+    const tracks = view.tracks.filter((track) => track.participant_id === participant.id)
+    const onStage = participant.role === 'class' || participant.role === 'guest' || participant.role === 'host'
+    if (!onStage && !tracks.length) continue
+    const camera = tracks.find((track) => track.source === 'camera')
+    const microphone = tracks.find((track) => track.source === 'microphone')
+    const localCamera = session.media.localTracks.find((track) => track.source === 'camera')
+    const video = isSelf
+      ? localCamera && !localCamera.muted
+        ? localCamera.mediaStreamTrack
+        : null
+      : camera && !camera.muted
+        ? (session.remote.value.get(camera.id)?.mediaStreamTrack ?? null)
+        : null
+    const base = { participant, isSelf, isSpeaking: speakers.has(participant.id), joinedAt: participant.joined_at }
+    tiles.push({ ...base, id: participant.id, isScreen: false, video, hasVideo: video !== null, muted: !microphone || microphone.muted })
+    for (const screen of tracks.filter((track) => track.source === 'screen')) {
+      const local = session.media.localTracks.find((track) => track.id === screen.id)
+      const shared = local?.mediaStreamTrack ?? session.remote.value.get(screen.id)?.mediaStreamTrack ?? null
+      tiles.push({ ...base, id: screen.id, isScreen: true, video: shared, hasVideo: shared !== null, muted: false })
+    }
+  }
+  return tiles
+}
+
+function TileView({ tile }: { tile: Tile }) {
+  const { participant } = tile
+  const states = [
+    tile.isSpeaking && t('speaking'),
+    tile.muted && t('muted'),
+    participant.hand_raised_at !== null && t('handRaised'),
+    !participant.connected && t('away'),
+  ].filter(Boolean)
+  return (
+    <li
+      class={`tile ${tile.isSpeaking && !tile.isScreen ? 'speaking' : ''} ${participant.connected ? '' : 'away'}`}
+      data-testid="tile"
+      data-participant={participant.id}
+      data-name={participant.name}
+    >
+      {tile.video ? (
+        <Picture track={tile.video} mirror={tile.isSelf && !tile.isScreen} />
+      ) : (
+        <span class="initials" aria-hidden="true">
+          {initials(participant.name)}
+        </span>
+      )}
+      <span class="tile-name">
+        {participant.hand_raised_at !== null && <Hand class="hand" aria-hidden="true" />}
+        {tile.muted && !tile.isScreen && <MicOff aria-hidden="true" />}
+        <span>
+          {tile.isScreen && `${t('screenOf')} `}
+          {participant.name} {tile.isSelf && t('you')}
+        </span>
+        {tile.isSpeaking && !tile.isScreen && <span class="speaking-word">{t('speaking')}</span>}
+        <span class="visually-hidden">{states.join(', ')}</span>
+      </span>
+    </li>
+  )
+}
+
+function Picture({ track, mirror }: { track: MediaStreamTrack; mirror: boolean }) {
+  const video = useRef<HTMLVideoElement>(null)
+  useEffect(() => {
+    if (video.current) video.current.srcObject = new MediaStream([track])
+  }, [track])
+  return <video ref={video} class={mirror ? 'mirror' : ''} autoplay playsinline muted tabIndex={-1} />
+}
+
+/** Every sound of the room; pictures are silent, so that nothing is heard twice. */
+function Sounds({ session }: { session: Session }) {
+  const sounds = [...session.remote.value.values()].filter((remote) => remote.track.kind === 'audio')
+  return (
+    <>
+      {sounds.map((remote) => (
+        <Sound key={remote.track.id} track={remote.mediaStreamTrack} participant={remote.track.participant_id} />
+      ))}
+    </>
+  )
+}
+
+function Sound({ track, participant }: { track: MediaStreamTrack; participant: string }) {
+  const audio = useRef<HTMLAudioElement>(null)
+  useEffect(() => {
+    const element = audio.current
+    if (!element) return
+    element.srcObject = new MediaStream([track])
+    // Refused until the page was touched once: the entrance is a button, so it has been; on a reload
+    // the next touch starts it.
+    const play = () => void element.play().catch(() => addEventListener('pointerdown', play, { once: true }))
+    play()
+    return () => removeEventListener('pointerdown', play)
+  }, [track])
+  return <audio ref={audio} data-participant={participant} />
+}
+
+function initials(name: string): string {
+  const words = name.split(/\s+/).filter(Boolean)
+  return [words[0], words.length > 1 ? words.at(-1) : '']
+    .map((word) => [...(word ?? '')][0] ?? '')
+    .join('')
+    .toUpperCase()
+}

@@ -1,0 +1,15 @@
+import { render } from 'preact'
+import { App } from './App.js'
+import { language } from './i18n.js'
+import './styles/base.css'
+import './styles/pages.css'
+import './styles/live.css'
+import './styles/editor.css'
+
+document.documentElement.lang = language.value === 'fr' ? 'fr-CA' : 'en-CA'
+render(<App />, document.getElementById('app')!)
+
+if ('serviceWorker' in navigator && import.meta.env.PROD) {
+  // Refused where the certificate is not trusted: the page works, it only cannot reload offline.
+  navigator.serviceWorker.register('/sw.js').catch((error: unknown) => console.warn('service worker:', error))
+}

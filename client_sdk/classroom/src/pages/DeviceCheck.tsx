@@ -1,0 +1,144 @@
+import { Mic, Video, Volume2 } from 'lucide-preact'
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { listDevices, openDevices, playTestSound, watchLevel, type DeviceList, type DeviceProblem } from '../devices.js'
+import { t, type Key } from '../i18n.js'
+import { SelfVideo } from '../live/SelfVideo.js'
+import type { Session } from '../session.js'
+import { Shell } from './Shell.js'
+
+const problemText: Record<DeviceProblem, Key> = {
+  refused: 'cameraRefused',
+  missing: 'cameraMissing',
+  busy: 'cameraBusy',
+  insecure: 'cameraInsecure',
+}
+
+/** Before the room: what the others will see and hear. The session gets the tracks. */
+export function DeviceCheck({ session, onReady }: { session: Session; onReady: () => void }) {
+  const [cameraId, setCameraId] = useState<string | null>('')
+  const [microphoneId, setMicrophoneId] = useState<string | null>('')
+  const [, redraw] = useState(0)
+  const [problem, setProblem] = useState<DeviceProblem | null>(null)
+  const [opening, setOpening] = useState(true)
+  const [attempt, setAttempt] = useState(0)
+  const [devices, setDevices] = useState<DeviceList>({ cameras: [], microphones: [], speakers: [] })
+  useEffect(() => {
+    let wanted = true
+    setOpening(true)
+    void openDevices(cameraId, microphoneId).then(async (opened) => {
+      if (!wanted) {
+        opened.camera?.stop()
+        opened.microphone?.stop()
+        return
+      }
+      session.camera?.stop()
+      session.microphone?.stop()
+      session.camera = opened.camera
+      session.microphone = opened.microphone
+      setProblem(opened.problem)
+      setOpening(false)
+      setDevices(await listDevices())
+      redraw((count) => count + 1)
+    })
+    return () => {
+      wanted = false
+    }
+  }, [session, cameraId, microphoneId, attempt])
+  return (
+    <Shell title={t('checkTitle')}>
+      <section class="card check-card" data-testid="device-check">
+        <div class="check-picture">
+          {session.camera ? (
+            <SelfVideo track={session.camera} />
+          ) : (
+            <p class="no-picture">{opening ? t('startingCamera') : t('noCamera')}</p>
+          )}
+        </div>
+        <div class="check-side">
+          <h1>{t('checkTitle')}</h1>
+          <p>{session.place.roomName}</p>
+          {problem && (
+            <div class="problem" role="alert">
+              <p>{t(problemText[problem])}</p>
+              {problem !== 'insecure' && (
+                <button type="button" class="secondary" onClick={() => setAttempt(attempt + 1)}>
+                  {t('tryAgain')}
+                </button>
+              )}
+            </div>
+          )}
+          <Choice icon={<Video aria-hidden="true" />} label={t('camera')} none={t('noCamera')} devices={devices.cameras} value={cameraId} onChange={setCameraId} />
+          <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={microphoneId} onChange={setMicrophoneId} />
+          <Level track={session.microphone} />
+          <TestSound />
+          <button type="button" class="primary" data-testid="enter-session" onClick={onReady}>
+            {t('enterSession')}
+          </button>
+        </div>
+      </section>
+    </Shell>
+  )
+}
+
+interface ChoiceProps {
+  icon: preact.JSX.Element
+  label: string
+  none: string
+  devices: MediaDeviceInfo[]
+  value: string | null
+  onChange: (value: string | null) => void
+}
+
+export function Choice({ icon, label, none, devices, value, onChange }: ChoiceProps) {
+  return (
+    <label class="choice">
+      <span>
+        {icon} {label}
+      </span>
+      <select value={value ?? 'none'} onChange={(event) => onChange(event.currentTarget.value === 'none' ? null : event.currentTarget.value)}>
+        {!devices.some((device) => device.deviceId === value) && value !== null && <option value={value}>{label}</option>}
+        {devices.map((device, index) => (
+          <option key={device.deviceId} value={device.deviceId}>
+            {device.label || `${label} ${index + 1}`}
+          </option>
+        ))}
+        <option value="none">{none}</option>
+      </select>
+    </label>
+  )
+}
+
+function Level({ track }: { track: MediaStreamTrack | null }) {
+  const meter = useRef<HTMLMeterElement>(null)
+  useEffect(() => {
+    if (!track) return
+    return watchLevel(track, (value) => {
+      if (meter.current) meter.current.value = value
+    })
+  }, [track])
+  if (!track) return null
+  return (
+    <label class="level">
+      <span>{t('microphoneLevel')}</span>
+      <meter ref={meter} min={0} max={1} value={0} data-testid="level" />
+    </label>
+  )
+}
+
+function TestSound() {
+  const [playing, setPlaying] = useState(false)
+  return (
+    <button
+      type="button"
+      class="secondary"
+      aria-disabled={playing}
+      onClick={() => {
+        if (playing) return
+        setPlaying(true)
+        void playTestSound().finally(() => setPlaying(false))
+      }}
+    >
+      <Volume2 aria-hidden="true" /> {playing ? t('soundPlaying') : t('testSound')}
+    </button>
+  )
+}

@@ -1,0 +1,70 @@
+import { PasserelleApi, PasserelleError } from '@passerelle/client'
+import { useState } from 'preact/hooks'
+import { errorText, t } from '../i18n.js'
+import { keepPlace, places } from '../places.js'
+import { go } from '../router.js'
+import { Message, Shell } from './Shell.js'
+
+/** Somebody came by a link: a name, and they are at the door. */
+export function JoinByLink({ invitation }: { invitation: string }) {
+  const before = places().find((place) => place.invitation === invitation)
+  const [name, setName] = useState(before?.name ?? '')
+  const [error, setError] = useState<string | null>(null)
+  const [gone, setGone] = useState(false)
+  const [busy, setBusy] = useState(false)
+  if (!invitation) return <Message title={t('noPlaceTitle')} />
+  if (gone) return <Message title={t('expiredTitle')} text={t('expiredHelp')} />
+  const submit = async (event: Event) => {
+    event.preventDefault()
+    if (busy) return
+    setBusy(true)
+    setError(null)
+    try {
+      const joined = await new PasserelleApi().join({ invitation, name, ...(before ? { resume: before.token } : {}) })
+      keepPlace({
+        room: joined.room.id,
+        roomName: joined.room.name,
+        token: joined.token,
+        participantId: joined.participant_id,
+        role: joined.role,
+        name,
+        invitation,
+        at: Date.now(),
+      })
+      go(`/salle/${joined.room.id}`)
+    } catch (problem) {
+      const code = problem instanceof PasserelleError ? problem.code : 'other'
+      setGone(code.startsWith('invitation-'))
+      setError(errorText(code))
+      setBusy(false)
+    }
+  }
+  return (
+    <Shell title={t('joinTitle')} narrow>
+      <form class="card" onSubmit={submit} aria-labelledby="join-title">
+        <h1 id="join-title">{t('joinTitle')}</h1>
+        <p>{t('joinHelpGuest')}</p>
+        <label>
+          {t('yourName')}
+          <input
+            data-testid="join-name"
+            value={name}
+            onInput={(event) => setName(event.currentTarget.value)}
+            required
+            maxLength={60}
+            autocomplete="name"
+            autofocus
+          />
+        </label>
+        {error && (
+          <p class="problem" role="alert">
+            {error}
+          </p>
+        )}
+        <button type="submit" class="primary" data-testid="join" aria-disabled={busy}>
+          {t('enter')}
+        </button>
+      </form>
+    </Shell>
+  )
+}
