@@ -24,10 +24,12 @@ from typing import Final
 import pycrdt
 
 from rooms.documents.errors import DocumentBroken, MalformedMessage
+from rooms.documents.limits import MAX_NESTED_TYPES
 from rooms.documents.scan import ClockRange, Scan, scan_update
+from rooms.documents.snapshot import SnapshotFacts, read_snapshot
 from rooms.documents.split import split_update
-from rooms.documents.surrogates import SurrogatePairs, read_pairs
-from rooms.documents.sync import read_state_vector
+from rooms.documents.surrogates import SurrogatePairs
+from rooms.documents.sync import Denial, read_state_vector
 
 MERGE_AT_ONCE: Final = 200
 """`merge_updates` is quadratic in their number: 100 take 0.1 ms, 10,000 take 200 ms."""
@@ -53,10 +55,8 @@ class Integrated:
     """Parts that wait now for what they depend on: to store as well, but not to send on."""
     incomplete: set[int] = field(default_factory=set)
     """Which of the given updates (by index) were not placed whole: ask their sender again."""
-    overflow: set[int] = field(default_factory=set)
-    """Which of those had a part dropped, because too much waits already."""
-    refused: set[int] = field(default_factory=set)
-    """Which of the given updates cut a character in two; nothing, or not all, of them was taken."""
+    refused: dict[int, Denial] = field(default_factory=dict)
+    """Which of the given updates could not be taken, or not whole, and why."""
     released: bool = False
     """Something that had waited is in `change`."""
 
@@ -78,17 +78,18 @@ class YjsDocument:
         self._whole_state: bytes | None = None
         self._deleted: dict[int, list[ClockRange]] | None = None
         self._pairs = SurrogatePairs()
+        self._nested_types = 0
         self.clocks: dict[int, int] = {}
 
     @classmethod
     def load(
-        cls, snapshot: bytes | None, updates: Sequence[bytes], waiting_limit_bytes: int, pairs: SurrogatePairs
+        cls, snapshot: bytes | None, updates: Sequence[bytes], waiting_limit_bytes: int, facts: SnapshotFacts
     ) -> "Iterator[YjsDocument]":
         """Build a document from what is stored. Yields the same, growing document after each step of
         some milliseconds (a large snapshot takes longer: 4 ms for 245 kB); the last one is complete.
-        `pairs`: `read_pairs(snapshot)`. Raises: DocumentBroken."""
+        `facts`: `read_snapshot(snapshot)`. Raises: DocumentBroken."""
         document = cls(waiting_limit_bytes)
-        document._pairs = pairs
+        document._pairs, document._nested_types = facts.pairs, facts.nested_types
         if snapshot is not None:
             document._apply_snapshot(snapshot)
         yield document
@@ -177,12 +178,10 @@ class YjsDocument:
 
     def _place(self, index: int, update: bytes, scan: Scan, clocks: dict[int, int], result: Integrated) -> None:
         if scan.is_covered_by(clocks):
-            if not self._apply(update, scan, clocks):
-                result.refused.add(index)
+            self._apply(index, update, scan, clocks, result)
             return
         ready, rest = split_update(update, clocks)
-        if ready is not None and not self._apply(ready, scan_update(ready), clocks):
-            result.refused.add(index)
+        if ready is not None and not self._apply(index, ready, scan_update(ready), clocks, result):
             return
         if rest is None:
             return
@@ -190,7 +189,7 @@ class YjsDocument:
         if rest in self._waiting:
             return
         if self.waiting_bytes + len(rest) > self._waiting_limit_bytes:
-            result.overflow.add(index)
+            result.refused[index] = "waiting"
             return
         self._waiting.append(rest)
         result.kept.append(rest)
@@ -203,23 +202,34 @@ class YjsDocument:
             for update in waiting:
                 ready, rest = split_update(update, clocks)
                 if ready is not None:
-                    if not self._apply(ready, scan_update(ready), clocks):
+                    if not self._apply(None, ready, scan_update(ready), clocks, result):
                         continue  # its author was told to send it again, and will then be refused
                     placed = result.released = True
                 if rest is not None:
                     self._waiting.append(rest)
 
-    def _apply(self, update: bytes, scan: Scan, clocks: dict[int, int]) -> bool:
-        """Hand a covered update to the engine, and note how far it must have come then. False: it
-        would cut a character in two, and was not handed over."""
-        if (self._pairs or scan.pairs) and self._pairs.are_cut_by(scan):
+    def _apply(self, index: int | None, update: bytes, scan: Scan, clocks: dict[int, int], result: Integrated) -> bool:
+        """Hand a covered update to the engine, and note how far it must have come then. False: it was
+        not handed over; `result` says why, of the update at this index."""
+        denial = self._denial(scan)
+        if denial is not None:
+            if index is not None:
+                result.refused[index] = denial
             return False
         self._pairs.add(scan)
+        self._nested_types += scan.nested_types
         self._doc.apply_update(update)
         for client, _start, end in scan.writes:
             if end > clocks.get(client, 0):
                 clocks[client] = end
         return True
+
+    def _denial(self, scan: Scan) -> Denial | None:
+        if (self._pairs or scan.pairs) and self._pairs.are_cut_by(scan):
+            return "half-character"
+        if scan.nested_types and self._nested_types + scan.nested_types > MAX_NESTED_TYPES:
+            return "too-large"
+        return None
 
     def _take_change(self) -> bytes | None:
         """What the engine says has changed. Content that it knew already makes no change, which keeps
@@ -270,7 +280,7 @@ def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, li
 
     A snapshot must have no holes: the engine shows what follows a hole, Yjs 13 drops it. So what waits
     is stored again after the snapshot instead of being merged into it. Raises: DocumentBroken."""
-    *_growing, document = YjsDocument.load(snapshot, updates, 2**62, read_pairs(snapshot))
+    *_growing, document = YjsDocument.load(snapshot, updates, 2**62, read_snapshot(snapshot))
     try:
         return document.whole_state(), list(document.waiting)
     finally:

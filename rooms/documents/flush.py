@@ -130,10 +130,10 @@ def _settle(flushed: FlushedDocument, result: Integrated) -> None:
     """Count what was taken, and ask again for what could not be placed whole."""
     for index, incoming in enumerate(flushed.batch):
         reader = incoming.reader
-        is_whole = index not in result.overflow and index not in result.refused
-        reader.acknowledgements.flush(incoming.number, holds_everything=incoming.is_answer and is_whole)
-        if not is_whole:
-            reader.refuse(incoming.number, "waiting" if index in result.overflow else "half-character")
+        denial = result.refused.get(index)
+        reader.acknowledgements.flush(incoming.number, holds_everything=incoming.is_answer and denial is None)
+        if denial is not None:
+            reader.refuse(incoming.number, denial)
         if index in result.incomplete and not incoming.is_answer and not reader.is_closed:
             reader.ask()
     if not flushed.live.is_failing:

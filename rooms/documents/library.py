@@ -10,7 +10,7 @@ from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken, DocumentUnavailable, TooManyReaders
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
-from rooms.documents.surrogates import read_pairs
+from rooms.documents.snapshot import read_snapshot
 from rooms.ports import DocumentKey, DocumentStore, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -117,8 +117,8 @@ class DocumentLibrary:
             async with asyncio.timeout(self._limits.store_timeout_s):
                 stored = await self._store.load_document(live.key)
             updates = [*stored.updates, *(append.update for append in live.unsaved)]
-            pairs = await asyncio.to_thread(read_pairs, stored.snapshot)
-            growing = YjsDocument.load(stored.snapshot, updates, self._limits.waiting_bytes, pairs)
+            facts = await asyncio.to_thread(read_snapshot, stored.snapshot)
+            growing = YjsDocument.load(stored.snapshot, updates, self._limits.waiting_bytes, facts)
             copy = next(growing)
             for copy in growing:  # noqa: B007 (the last one is the complete one)
                 await asyncio.sleep(0)

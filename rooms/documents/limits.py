@@ -15,6 +15,9 @@ MAX_CLOCK: Final = 2**31 - 1
 MAX_VALUE_DEPTH: Final = 100
 """Nesting of one value (Any or JSON) inside an update. Editors use five levels; the engine dies of 50,000
 and a browser's `JSON.parse` of less."""
+MAX_NESTED_TYPES: Final = 500_000
+"""Shared types inside others in one document (a paragraph is two). Were they all one in the other, the
+engine would need 450 MB of stack to delete the outermost; the event loop's thread has 512."""
 MAX_AWARENESS_ENTRIES: Final = 2_000
 """Entries in one awareness message. A y-websocket client repeats what it hears, so as many as readers."""
 MAX_AWARENESS_STATE_BYTES: Final = 4 * KIB

@@ -6,15 +6,10 @@ and loses count, and what it says of the document afterwards makes Yjs clients f
 there (lib0's own diff steps aside), so such an update is refused instead of understood.
 """
 
-import re
 from array import array
 from bisect import bisect_left, insort
 
-from rooms.documents.errors import DocumentBroken, MalformedMessage
-from rooms.documents.scan import Scan, scan_update
-
-_FOUR_BYTES = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}")
-"""UTF-8 of a character outside the basic plane, or something that looks like it."""
+from rooms.documents.scan import Scan
 
 
 class SurrogatePairs:
@@ -52,15 +47,3 @@ class SurrogatePairs:
 def _holds(clocks: "array[int]", clock: int) -> bool:
     at = bisect_left(clocks, clock)
     return at < len(clocks) and clocks[at] == clock
-
-
-def read_pairs(snapshot: bytes | None) -> SurrogatePairs:
-    """Those of a stored state. Takes 0.1 ms a kilobyte where there is any, so keep large ones off the
-    event loop. Raises: DocumentBroken."""
-    pairs = SurrogatePairs()
-    if snapshot is not None and _FOUR_BYTES.search(snapshot):
-        try:
-            pairs.add(scan_update(snapshot))
-        except MalformedMessage as error:
-            raise DocumentBroken("a stored state is malformed") from error
-    return pairs

@@ -11,8 +11,8 @@ from rooms.documents.document import YjsDocument, compact, compact_deep, merge_u
 from rooms.documents.encoding import var_string, var_uint
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.scan import Scan, scan_update
+from rooms.documents.snapshot import read_snapshot
 from rooms.documents.split import split_update
-from rooms.documents.surrogates import read_pairs
 from tests.rooms.documents.hostile import BREAKING
 from tests.support.documents import generated_updates, text_of
 
@@ -26,7 +26,7 @@ def integrate(document: YjsDocument, *updates: bytes) -> list[bytes]:
 
 
 def load(*updates: bytes, snapshot: bytes | None = None) -> YjsDocument:
-    *_growing, document = YjsDocument.load(snapshot, updates, WAITING, read_pairs(snapshot))
+    *_growing, document = YjsDocument.load(snapshot, updates, WAITING, read_snapshot(snapshot))
     return document
 
 
@@ -152,18 +152,44 @@ def test_no_character_is_cut_in_two(kind: str, stored: str) -> None:
     both = [(written, scan_update(written)), (cut, scan_update(cut))]
     if stored == "in the same batch":
         document = YjsDocument()
-        assert document.integrate(both).refused == {1}
+        assert document.integrate(both).refused == {1: "half-character"}
     else:
         document = load(written) if stored == "from the log" else YjsDocument()
         if stored == "from a snapshot":
             document = load(snapshot=written)
         integrate(document, *([written] if stored == "live" else []))
         result = document.integrate(both[1:])
-        assert (result.change, result.refused) == (None, {0})
+        assert (result.change, result.refused) == (None, {0: "half-character"})
     assert text_of(document.whole_state()) == f"a{PAIR}b"
     doc.get("text", type=pycrdt.Text).insert(5, "between them all is well")
     integrate(document, doc.get_update())
     assert text_of(document.whole_state()) == f"a{PAIR}between them all is wellb"
+
+
+def nested(levels: int, *, client: int, start: int = 0) -> bytes:
+    """XML elements, each inside the one before."""
+    root = b"\x07\x01" + var_string("xml") + b"\x03\x01p"
+    structs = [
+        b"\x07\x00" + var_uint(client) + var_uint(clock - 1) + b"\x03\x01p" if clock else root
+        for clock in range(start, start + levels)
+    ]
+    return b"\x01" + var_uint(levels) + var_uint(client) + var_uint(start) + b"".join(structs) + b"\x00"
+
+
+def test_nesting_that_would_overrun_the_stack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In many small updates as in one, before and after a reload."""
+    monkeypatch.setattr("rooms.documents.document.MAX_NESTED_TYPES", 5_000)
+    document = YjsDocument()
+    for start in range(0, 5_000, 1_000):
+        integrate(document, nested(1_000, client=9, start=start))
+    further = nested(1, client=9, start=5_000)
+    assert document.integrate([(further, scan_update(further))]).refused == {0: "too-large"}
+    state = document.whole_state()
+    again = load(snapshot=state)
+    assert again.integrate([(further, scan_update(further))]).refused == {0: "too-large"}
+    more = nested(5_001, client=10)
+    assert YjsDocument().integrate([(more, scan_update(more))]).refused == {0: "too-large"}
+    integrate(again, b"\x00\x01\x09\x01\x00\x01")  # the outermost deleted, with all inside
 
 
 def test_what_is_known_changes_nothing() -> None:
@@ -189,7 +215,7 @@ def test_what_may_wait_is_bounded() -> None:
     updates = generated_updates(seed=2, count=50)
     document = YjsDocument(waiting_limit_bytes=200)
     result = document.integrate([(update, scan_update(update)) for update in updates[1:]])
-    assert result.overflow
+    assert set(result.refused.values()) == {"waiting"}
     assert document.waiting_bytes <= 200
 
 

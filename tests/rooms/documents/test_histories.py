@@ -10,7 +10,7 @@ from rooms.documents import sync
 from rooms.documents.document import YjsDocument, compact
 from rooms.documents.hub import DocumentHub
 from rooms.documents.scan import scan_update
-from rooms.documents.surrogates import SurrogatePairs
+from rooms.documents.snapshot import SnapshotFacts
 from rooms.ports import DocumentKey
 from tests.support.documents import (
     KEY,
@@ -44,7 +44,7 @@ def test_a_recorded_history_ends_with_its_text(name: str) -> None:
     half = len(log) // 2
     snapshot, waiting = compact(None, log[:half])
     assert waiting == []
-    *_growing, again = YjsDocument.load(snapshot, log[half:], 0, SurrogatePairs())
+    *_growing, again = YjsDocument.load(snapshot, log[half:], 0, SnapshotFacts())
     assert history.is_final(text_of(again.whole_state()))
     assert again.clocks == document.clocks
 
