@@ -116,7 +116,9 @@ def build_house(settings: Settings, store: Store | None = None) -> House:
         turn_secret=settings.turn_secret,
     )
     engines["p2p"] = P2pEngine(media.receive_engine_event)
-    engines["sfu"] = SfuEngine(media.receive_engine_event, settings.media_addresses, settings.media_port, settings.media_workers)
+    engines["sfu"] = SfuEngine(
+        media.receive_engine_event, settings.media_addresses, settings.media_port, settings.media_workers
+    )
     realtime.wire(Commands(rooms, documents, media), media)
     app = web.Application(middlewares=make_middleware(settings, metrics), client_max_size=MAX_BODY_BYTES)
     house = House(settings, store, bus, rooms, documents, realtime, media, engines, connections, metrics, app)

@@ -131,7 +131,17 @@ class Connection(Emitter):
         self._lost = asyncio.Event()
         client.on("connect_error", lambda data=None: refusals.append(data))
         client.on("disconnect", lambda *_reason: self._lost.set())
-        client.on("*", lambda event, *arguments: self.emit("message", event, arguments))
+        # What comes in the same packet as the server's word that the connection stands is read
+        # before `connect` returns: kept until we are connected for everyone.
+        early: list[tuple[str, tuple[Any, ...]]] = []
+
+        def receive(event: str, *arguments: Any) -> None:
+            if self._client is client:
+                self.emit("message", event, arguments)
+            else:
+                early.append((event, arguments))
+
+        client.on("*", receive)
         try:
             await client.connect(
                 self._url,
@@ -146,6 +156,8 @@ class Connection(Emitter):
         self.transport = client.transport()
         self._set_state("connected")
         self.emit("opened", self.transport)
+        for event, arguments in early:
+            self.emit("message", event, arguments)
         return None
 
     async def _drop_client(self) -> None:
