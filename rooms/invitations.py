@@ -37,7 +37,9 @@ MAX_TYPED_CHARACTERS = 64
 def fold_code(typed: str) -> str:
     """The code as it is compared: lower case, no accents, no separators. Anything may be given."""
     text = unicodedata.normalize("NFKD", typed[:MAX_TYPED_CHARACTERS]).casefold().replace("œ", "oe").replace("æ", "ae")
-    return "".join(character for character in text if character.isascii() and character.isalnum())
+    letters = (character for character in text if character.isascii() and character.isalnum())
+    # Again: one character may stand for many (㋿).
+    return "".join(letters)[:MAX_TYPED_CHARACTERS]
 
 
 def make_code(number: int) -> str:

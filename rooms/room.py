@@ -41,8 +41,8 @@ from rooms.roles import Permission
 from rooms.roster import known, present, require
 
 MAX_REMEMBERED = 2_000
-"""Participants a room remembers, gone ones included (half a megabyte); beyond, who left first is
-forgotten first, and hosts never before others."""
+"""Participants a room remembers, gone ones included (half a megabyte); beyond, of those who are gone
+whoever came first is forgotten first, and hosts never before others."""
 
 Status = ParticipantStatus
 
@@ -150,6 +150,11 @@ def _remembered(people: Mapping[str, Participant]) -> Mapping[str, Participant]:
     if len(people) <= MAX_REMEMBERED:
         return people
     gone = [person for person in people.values() if person.status not in (Status.ADMITTED, Status.WAITING)]
-    gone.sort(key=lambda person: (lobby.runs_room(person.role), person.status is not Status.LEFT, person.created_at))
+    gone.sort(key=_forgotten_first)
     forgotten = {person.id for person in gone[: len(people) - MAX_REMEMBERED]}
     return {person_id: person for person_id, person in people.items() if person_id not in forgotten}
+
+
+def _forgotten_first(person: Participant) -> tuple[bool, bool, float]:
+    came_at = person.created_at if person.joined_at is None else person.joined_at
+    return lobby.runs_room(person.role), person.status is not Status.LEFT, came_at

@@ -1,0 +1,76 @@
+"""A store in memory that can be held up or made to fail at a chosen call."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from rooms.models import ChatLine, Invitation, RoomState
+from rooms.ports import StoreUnavailable
+from server.storage.memory import MemoryStore
+
+
+class Gate:
+    """Holds every call of one method until `open`."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        """Set when a call stands at the gate."""
+        self._opened = asyncio.Event()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def pass_through(self) -> None:
+        self.reached.set()
+        await self._opened.wait()
+
+
+class GatedStore(MemoryStore):
+    """`calls`: the names of the methods that were called, in order."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.calls: list[str] = []
+        self.failing: set[str] = set()
+        """Names of methods that raise StoreUnavailable."""
+        self._gates: dict[str, Gate] = {}
+
+    def hold(self, method: str) -> Gate:
+        """Calls of `method` wait from now on until the gate is opened; then the gate is gone."""
+        self._gates[method] = Gate()
+        return self._gates[method]
+
+    async def _enter(self, method: str) -> None:
+        self.calls.append(method)
+        if (gate := self._gates.get(method)) is not None:
+            await gate.pass_through()
+            self._gates.pop(method, None)
+        if method in self.failing:
+            raise StoreUnavailable(method)
+
+    async def create_room(self, state: RoomState) -> None:
+        await self._enter("create_room")
+        await super().create_room(state)
+
+    async def load_room(self, room_id: str) -> RoomState | None:
+        await self._enter("load_room")
+        return await super().load_room(room_id)
+
+    async def save_room(self, state: RoomState) -> None:
+        await self._enter("save_room")
+        await super().save_room(state)
+
+    async def save_invitation(self, invitation: Invitation) -> None:
+        await self._enter("save_invitation")
+        await super().save_invitation(invitation)
+
+    async def take_invitation_use(self, invitation_id: str, now: float) -> Invitation | None:
+        await self._enter("take_invitation_use")
+        return await super().take_invitation_use(invitation_id, now)
+
+    async def append_chat(self, room_id: str, line: ChatLine) -> None:
+        await self._enter("append_chat")
+        await super().append_chat(room_id, line)
+
+    async def load_chat(self, room_id: str, limit: int) -> Sequence[ChatLine]:
+        await self._enter("load_chat")
+        return await super().load_chat(room_id, limit)
