@@ -17,7 +17,6 @@ from signaling.engines import (
     TrackDisappeared,
 )
 from signaling.engines.sfu.forwarder import PublishedTrack
-from signaling.engines.sfu.negotiation import OfferNegotiation
 from signaling.engines.sfu.publish import PublishConnection
 from signaling.engines.sfu.sdp import ParsedDescription, SdpError
 from signaling.engines.sfu.subscribe import Offer, SubscribeConnection, WhepConnection
@@ -30,6 +29,7 @@ from signaling.messages import (
     Track,
     TrackSource,
 )
+from signaling.negotiation import OfferNegotiation
 
 KEEP_TRACKS_S = 10.0
 """How long tracks wait for a publisher whose peer connection is gone and comes again."""

@@ -17,7 +17,6 @@ from signaling.engines import (
 from signaling.engines.sfu.aiortc_seams import Certificate
 from signaling.engines.sfu.codecs import offered_codecs, offered_extensions
 from signaling.engines.sfu.ice import CONNECT_S
-from signaling.engines.sfu.negotiation import MAX_TRIES, RESEND_AFTER_S
 from signaling.engines.sfu.room import MediaRoom
 from signaling.engines.sfu.sdp import (
     Direction,
@@ -33,6 +32,7 @@ from signaling.engines.sfu.subscribe import MAX_LINES, SubscribeConnection
 from signaling.engines.sfu.transport import MediaNetwork
 from signaling.engines.sfu.udp import UdpMux
 from signaling.messages import PublishedMedia
+from signaling.negotiation import MAX_TRIES, RESEND_AFTER_S
 
 EVERYTHING = MediaGrants(publish_audio=True, publish_video=True, publish_screen=True, subscribe=True)
 CERTIFICATE = Certificate()

@@ -9,10 +9,10 @@ from signaling.engines.sfu.keyframes import (
     KeyframeRequests,
     starts_keyframe,
 )
-from signaling.engines.sfu.negotiation import MAX_TRIES, RESEND_AFTER_S, OfferNegotiation
 from signaling.engines.sfu.pacing import BURST, JOINS_PER_SECOND, JoinPacer
 from signaling.engines.sfu.packet_cache import MAX_AGE_S, CachedPacket, PacketCache
 from signaling.engines.sfu.placement import Placement
+from signaling.negotiation import MAX_TRIES, RESEND_AFTER_S, OfferNegotiation
 
 
 def _cached(sequence: int, now: float = 0.0) -> CachedPacket:
