@@ -2,6 +2,12 @@
 
 export type DeviceProblem = 'refused' | 'missing' | 'busy' | 'insecure'
 
+/** Which devices a person chose: an id, '' for any, null for none. */
+export interface DeviceChoice {
+  cameraId: string | null
+  microphoneId: string | null
+}
+
 export interface Devices {
   camera: MediaStreamTrack | null
   microphone: MediaStreamTrack | null

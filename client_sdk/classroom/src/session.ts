@@ -2,7 +2,7 @@
 
 import { PasserelleError, Room, type Media, type MediaState, type RemoteTrack, type RoomView } from '@passerelle/client'
 import { computed, signal } from '@preact/signals'
-import { openDevices } from './devices.js'
+import { openDevices, type DeviceChoice } from './devices.js'
 import { errorText, t } from './i18n.js'
 import { forgetPlace, keepPlace, type Place } from './places.js'
 
@@ -30,6 +30,7 @@ export class Session {
   microphone: MediaStreamTrack | null = null
   readonly self = computed(() => this.view.value?.participants.find((one) => one.id === this.view.value?.self_id) ?? null)
   readonly #off: (() => void)[] = []
+  #choice: DeviceChoice | null = null
   #noticeTimer: ReturnType<typeof setTimeout> | undefined
   #arrivals: string[] = []
   #arrivalTimer: ReturnType<typeof setTimeout> | undefined
@@ -55,9 +56,10 @@ export class Session {
     this.#followMedia(room.media)
   }
 
-  /** Connect; afterwards `stage` says where we are. */
-  async enter(): Promise<void> {
+  /** Connect; afterwards `stage` says where we are. `choice`: devices to open if none are open (a reload). */
+  async enter(choice: DeviceChoice | null): Promise<void> {
     this.stage.value = 'entering'
+    this.#choice = choice
     try {
       await this.room.connect()
     } catch (error) {
@@ -95,6 +97,11 @@ export class Session {
 
   async startMedia(): Promise<void> {
     if (!this.can('subscribe_media') && !this.can('publish_audio')) return
+    if (this.#choice && !this.camera && !this.microphone) {
+      const { camera, microphone } = await openDevices(this.#choice.cameraId, this.#choice.microphoneId)
+      this.camera = camera
+      this.microphone = microphone
+    }
     if (this.microphone && this.can('publish_audio')) void this.attempt(() => this.media.publish(this.microphone!, 'microphone'))
     if (this.camera && this.can('publish_video')) void this.attempt(() => this.media.publish(this.camera!, 'camera'))
     await this.attempt(() => this.media.start())

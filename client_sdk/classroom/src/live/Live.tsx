@@ -146,6 +146,7 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
       {session.can('publish_audio') && (
         <BarButton
           test="microphone"
+          short={t('microphoneShort')}
           label={microphone && !microphone.muted ? t('mute') : t('unmute')}
           icon={microphone && !microphone.muted ? <Mic /> : <MicOff />}
           off={!microphone || microphone.muted}
@@ -155,6 +156,7 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
       {session.can('publish_video') && (
         <BarButton
           test="camera"
+          short={t('camera')}
           label={camera && !camera.muted ? t('cameraOff') : t('cameraOn')}
           icon={camera && !camera.muted ? <Video /> : <VideoOff />}
           off={!camera || camera.muted}
@@ -162,11 +164,12 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
         />
       )}
       {session.can('publish_audio') && (
-        <BarButton test="devices" label={t('chooseDevices')} icon={<Settings2 />} onClick={() => devices.current?.showModal()} />
+        <BarButton test="devices" label={t('chooseDevices')} short={t('devicesShort')} icon={<Settings2 />} onClick={() => devices.current?.showModal()} />
       )}
       {session.can('publish_screen') && 'getDisplayMedia' in (navigator.mediaDevices ?? {}) && (
         <BarButton
           test="screen"
+          short={t('screenShort')}
           label={screens.length ? t('stopScreen') : t('shareScreen')}
           icon={screens.length ? <MonitorX /> : <MonitorUp />}
           pressed={screens.length > 0}
@@ -174,7 +177,7 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
         />
       )}
       {session.can('raise_hand') && (
-        <BarButton test="hand" label={raised ? t('lowerHand') : t('raiseHand')} icon={<Hand />} pressed={raised} onClick={run(() => room.setHand(!raised))} />
+        <BarButton test="hand" label={raised ? t('lowerHand') : t('raiseHand')} short={t('handShort')} icon={<Hand />} pressed={raised} onClick={run(() => room.setHand(!raised))} />
       )}
       <span class="bar-space" />
       {onText && <BarButton test="toggle-text" label={textShown ? t('hideText') : t('showText')} short={t('text')} icon={<FileText />} pressed={textShown} onClick={onText} />}
@@ -226,6 +229,7 @@ function BarButton({ test, label, short, icon, onClick, pressed, off, danger, co
       class={`bar-button ${off ? 'off' : ''} ${danger ? 'danger' : ''}`}
       data-testid={test}
       aria-pressed={pressed}
+      aria-label={count > 0 ? `${label} (${count})` : label}
       title={label}
       onClick={onClick}
     >
@@ -233,7 +237,11 @@ function BarButton({ test, label, short, icon, onClick, pressed, off, danger, co
         {icon}
       </span>
       <span class="bar-label">{short ?? label}</span>
-      {count > 0 && <span class="count">{count}</span>}
+      {count > 0 && (
+        <span class="count" aria-hidden="true">
+          {count}
+        </span>
+      )}
     </button>
   )
 }

@@ -1,6 +1,6 @@
 import { Mic, Video, Volume2 } from 'lucide-preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { listDevices, openDevices, playTestSound, watchLevel, type DeviceList, type DeviceProblem } from '../devices.js'
+import { listDevices, openDevices, playTestSound, watchLevel, type DeviceChoice, type DeviceList, type DeviceProblem } from '../devices.js'
 import { t, type Key } from '../i18n.js'
 import { SelfVideo } from '../live/SelfVideo.js'
 import type { Session } from '../session.js'
@@ -14,14 +14,19 @@ const problemText: Record<DeviceProblem, Key> = {
 }
 
 /** Before the room: what the others will see and hear. The session gets the tracks. */
-export function DeviceCheck({ session, onReady }: { session: Session; onReady: () => void }) {
+export function DeviceCheck({ session, onReady }: { session: Session; onReady: (choice: DeviceChoice) => void }) {
   const [cameraId, setCameraId] = useState<string | null>('')
   const [microphoneId, setMicrophoneId] = useState<string | null>('')
   const [, redraw] = useState(0)
   const [problem, setProblem] = useState<DeviceProblem | null>(null)
   const [opening, setOpening] = useState(true)
   const [attempt, setAttempt] = useState(0)
+  const [entering, setEntering] = useState(false)
   const [devices, setDevices] = useState<DeviceList>({ cameras: [], microphones: [], speakers: [] })
+  useEffect(() => {
+    // Pressed before the camera was ready: in as soon as it is, with a picture.
+    if (entering && !opening) onReady({ cameraId, microphoneId })
+  }, [entering, opening])
   useEffect(() => {
     let wanted = true
     setOpening(true)
@@ -71,8 +76,8 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
           <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={microphoneId} onChange={setMicrophoneId} />
           <Level track={session.microphone} />
           <TestSound />
-          <button type="button" class="primary" data-testid="enter-session" onClick={onReady}>
-            {t('enterSession')}
+          <button type="button" class="primary" data-testid="enter-session" aria-disabled={entering} onClick={() => setEntering(true)}>
+            {entering ? t('startingCamera') : t('enterSession')}
           </button>
         </div>
       </section>

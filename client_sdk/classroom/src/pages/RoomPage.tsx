@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks'
+import type { DeviceChoice } from '../devices.js'
 import { errorText, t } from '../i18n.js'
 import { Live } from '../live/Live.js'
 import { forgetPlace, keepPlace, placeOf, type Place } from '../places.js'
@@ -25,8 +26,7 @@ function placeFrom(room: string, token: string | null): Place | undefined {
 
 function Stay({ place }: { place: Place }) {
   const session = useMemo(() => new Session(place), [place])
-  const hasMedia = place.role !== 'pupil'
-  const [checked, setChecked] = useState(!hasMedia || place.role === 'observer' || sessionStorage.getItem(`passerelle.checked.${place.room}`) !== null)
+  const [checked, setChecked] = useState(() => place.role === 'pupil' || place.role === 'observer' || keptChoice(place.room) !== null)
   useEffect(() => {
     const close = () => session.close()
     addEventListener('pagehide', close)
@@ -36,14 +36,14 @@ function Stay({ place }: { place: Place }) {
     }
   }, [session])
   useEffect(() => {
-    if (checked) void session.enter()
+    if (checked) void session.enter(keptChoice(place.room))
   }, [session, checked])
   if (!checked) {
     return (
       <DeviceCheck
         session={session}
-        onReady={() => {
-          sessionStorage.setItem(`passerelle.checked.${place.room}`, '1')
+        onReady={(choice) => {
+          sessionStorage.setItem(choiceKey(place.room), JSON.stringify(choice))
           setChecked(true)
         }}
       />
@@ -75,6 +75,16 @@ function Stay({ place }: { place: Place }) {
   }
 }
 
+function choiceKey(room: string): string {
+  return `passerelle.devices.${room}`
+}
+
+/** What was chosen before a reload of this tab. */
+function keptChoice(room: string): DeviceChoice | null {
+  const kept = sessionStorage.getItem(choiceKey(room))
+  return kept === null ? null : (JSON.parse(kept) as DeviceChoice)
+}
+
 function Refused({ session }: { session: Session }) {
   const code = session.refusal.value
   const final = code !== 'network' && code !== 'draining' && code !== 'store-unavailable'
@@ -84,7 +94,7 @@ function Refused({ session }: { session: Session }) {
   return (
     <Message title={final ? t('expiredTitle') : t('connecting')} text={final ? t('expiredHelp') : errorText(code)}>
       {!final && (
-        <button type="button" class="primary" onClick={() => void session.enter()}>
+        <button type="button" class="primary" onClick={() => void session.enter(keptChoice(session.place.room))}>
           {t('tryAgain')}
         </button>
       )}
