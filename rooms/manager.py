@@ -25,7 +25,7 @@ from rooms.loaded_rooms import LoadedRoom, LoadedRooms
 from rooms.models import ChatLine, Invitation, Participant, Role, RoomKind, RoomState
 from rooms.names import clean_name
 from rooms.ports import Bus, RoomStore
-from rooms.presence import is_presence_only, nobody_connected, with_presence
+from rooms.presence import is_presence_only, nobody_connected
 from rooms.roles import Permission, default_settings
 from rooms.room import apply, decide
 from rooms.roster import has_permission, inside, require
@@ -325,8 +325,7 @@ class RoomManager:
         now = self._clock()
         before = state = room.state
         steps: list[tuple[RoomState, RoomState, Event]] = []
-        for decided in decide(state, command, actor_id, now):
-            event = with_presence(decided, room.connections)
+        for event in decide(state, command, actor_id, now):
             after = apply(state, event, now)
             steps.append((state, after, event))
             state = after

@@ -45,7 +45,7 @@ class Participant:
     created_at: float
     """When they asked to come in: the lobby's order."""
     joined_at: float | None = None
-    """When they were admitted."""
+    """When they last came in; None: never yet."""
     connected: bool = False
     hand_raised_at: float | None = None
 

@@ -7,7 +7,7 @@ change of nothing but presence waits for no store.
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rooms.events import Event, ParticipantAdmitted, ParticipantChanged, ParticipantWaited
+from rooms.events import Event, ParticipantChanged, ParticipantWaited
 from rooms.models import Participant, RoomState
 
 
@@ -41,15 +41,6 @@ class OpenConnections:
             return False
         del self._by_participant[participant_id]
         return True
-
-
-def with_presence(event: Event, connections: OpenConnections) -> Event:
-    """Who is admitted, or waits, is connected when they have a connection: `decide` cannot know."""
-    if isinstance(event, ParticipantAdmitted | ParticipantWaited):
-        person = event.participant
-        connected = person.connected or person.id in connections
-        return replace(event, participant=replace(person, connected=connected))
-    return event
 
 
 def is_presence_only(before: RoomState, event: Event) -> bool:

@@ -303,6 +303,25 @@ async def test_a_room_with_a_turn_under_way_or_waited_for_stays(room: ManagedRoo
     assert room.manager.forget_idle() == 1
 
 
+async def test_a_room_stays_between_one_turn_and_the_next(room: ManagedRoom) -> None:
+    """In that instant its lock is free, and whoever waited has not yet taken it."""
+    gone: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def forget_right_after(_change: RoomChange) -> None:
+        # Before the next turn begins: that one is only woken when this one ends.
+        loop.call_soon(lambda: gone.append(room.manager.forget_idle()))
+
+    room.manager.add_listener(forget_right_after)
+    room.clock.now += 10 * loaded_rooms.IDLE_S
+    gate = room.store.hold("save_room")
+    asked = [asyncio.create_task(room.do(SetHand(up))) for up in (True, False)]
+    await asyncio.wait_for(gate.reached.wait(), 10 * SECOND)
+    gate.open()
+    await asyncio.gather(*asked)
+    assert gone[0] == 0
+
+
 async def test_too_many_rooms_push_the_longest_idle_out(room: ManagedRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaded_rooms, "MAX_ROOMS", 3)
     await room.manager.connect(room.id, room.host.id, "c1")
@@ -379,6 +398,13 @@ async def test_who_waits_or_is_gone_neither_writes_nor_reads(room: ManagedRoom) 
     for person, code in ((guest.id, "not-admitted"), (klass.id, "removed"), ("unknown", "not-found")):
         assert await room.refusal(room.manager.send_chat(room.id, person, "?")) == code
         assert await room.manager.chat_history(room.id, person) == ()
+
+
+async def test_who_was_removed_does_not_even_send_a_line_again(room: ManagedRoom) -> None:
+    klass = await room.join(await room.invite())
+    await room.manager.send_chat(room.id, klass.id, "Bonjour", "k1")
+    await room.do(Remove(klass.id))
+    assert await room.refusal(room.manager.send_chat(room.id, klass.id, "Bonjour", "k1")) == "removed"
 
 
 async def test_an_author_removed_while_the_line_waits_its_turn_is_not_heard(room: ManagedRoom) -> None:
