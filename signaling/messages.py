@@ -108,7 +108,7 @@ class MediaStarted(msgspec.Struct, kw_only=True):
     ice_servers: list[IceServer]
     ice_transport_policy: Literal["all", "relay"] = "all"
     peers: list[MediaPeer]
-    """p2p: who is already there; the newcomer offers to each. Else empty."""
+    """p2p: who is there; a newcomer offers to each. Of a resumed session, who is there now. Else empty."""
 
 
 class Description(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -122,7 +122,8 @@ class Description(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     session_id: Id
     pc: PeerConnectionName
     negotiation: Annotated[int, Meta(ge=0, le=2**31)]
-    """Rises by one with each offer of this peer connection; an answer carries its offer's."""
+    """Rises by one with each offer of this peer connection (peer: for as long as both sessions live); an
+    answer carries its offer's. What is behind the present one is dropped."""
     description: SessionDescription
     media: Annotated[list[PublishedMedia], Meta(max_length=MAX_TRACKS_PER_SESSION)] = []
     to: Id | None = None

@@ -136,16 +136,17 @@ class OfferWatch:
         self._outstanding = True
 
     def judge_answer(self, number: int) -> Verdict:
-        """NEW: call `settle` once it has been used; until then the offer is outstanding."""
+        """NEW: call `settle` once it was used; until then its offer is outstanding."""
         if number > self._number:
             return Verdict.FOREIGN
         if number < self._number:
             return Verdict.STALE
         return Verdict.NEW if self._outstanding else Verdict.AGAIN
 
-    def settle(self) -> None:
-        """The outstanding offer was answered, refused or taken back."""
-        self._outstanding = False
+    def settle(self, number: int) -> None:
+        """The offer of this number was answered, refused or taken back; a later one is still due."""
+        if number == self._number:
+            self._outstanding = False
 
     def start_over(self) -> None:
         """The peer connection was replaced: its numbers begin anew."""
@@ -156,6 +157,7 @@ class OfferWatch:
 @dataclass(slots=True)
 class _Side:
     offers: OfferWatch
+    number: int = -1
     offered_at: float = 0.0
 
     def is_offering(self, now: float) -> bool:
@@ -186,7 +188,7 @@ class PeerNegotiation:
     def _receive_offer(self, side: _Side, number: int, now: float) -> Verdict:
         verdict = side.offers.receive_offer(number)
         if verdict is Verdict.NEW:
-            side.offered_at = now
+            side.number, side.offered_at = number, now
         return verdict
 
     def _receive_answer(self, sender: str, number: int, now: float) -> Verdict:
@@ -197,12 +199,12 @@ class PeerNegotiation:
         if own.is_offering(now):
             if sender != self.polite:
                 return Verdict.GLARE
-            own.offers.settle()  # rolled back, or it could not have answered
-        other.offers.settle()
+            own.offers.settle(own.number)  # rolled back, or it could not have answered
+        other.offers.settle(number)
         return Verdict.NEW
 
     def _receive_rollback(self, side: _Side, number: int) -> Verdict:
         verdict = side.offers.judge_answer(number)
         if verdict is Verdict.NEW:
-            side.offers.settle()
+            side.offers.settle(number)
         return verdict
