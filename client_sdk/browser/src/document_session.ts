@@ -26,7 +26,7 @@ const STEP_2 = 1
 const UPDATE = 2
 
 /** Largest update in one message: in base64 (long polling) it still fits a body of 1 MB. */
-export const MAX_UPDATE_BYTES = 700_000
+export const MAX_UPDATE_BYTES = 600_000
 
 /** What a message led to. */
 export interface Received {

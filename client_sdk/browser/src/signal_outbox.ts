@@ -29,12 +29,14 @@ export class SignalOutbox {
   readonly #options: OutboxOptions
   #waiting: Entry[] = []
   #isOpen = true
+  #isClosed = false
 
   constructor(options: OutboxOptions) {
     this.#options = options
   }
 
   send(event: string, payload: object): void {
+    if (this.#isClosed) return
     if (this.#waiting.length >= MAX_WAITING) {
       this.close()
       this.#options.overflowed()
@@ -52,6 +54,7 @@ export class SignalOutbox {
 
   /** The session goes on over a new connection. */
   resume(): void {
+    if (this.#isClosed) return
     this.#isOpen = true
     for (const entry of [...this.#waiting]) {
       entry.tries = 0
@@ -59,7 +62,9 @@ export class SignalOutbox {
     }
   }
 
+  /** For good: what waits is dropped. */
   close(): void {
+    this.#isClosed = true
     this.#isOpen = false
     this.#waiting = []
   }

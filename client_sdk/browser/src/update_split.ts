@@ -17,8 +17,9 @@ interface Dependency {
 }
 
 /**
- * The pieces, in the order in which they must be applied; the update itself when it is small. A single
- * struct above `maxBytes` (one huge paste) cannot be cut: its piece is longer, and the caller's to refuse.
+ * The pieces, in the order in which they must be applied; the update itself when it is small. Long text
+ * is cut too; any other single value above `maxBytes` (a picture as a data URL) cannot be: its piece is
+ * longer, and the caller's to refuse.
  */
 export function splitUpdate(update: Uint8Array, maxBytes: number): Uint8Array[] {
   if (update.byteLength <= maxBytes) return [update]
@@ -26,7 +27,7 @@ export function splitUpdate(update: Uint8Array, maxBytes: number): Uint8Array[] 
   const pieces: Uint8Array[] = []
   let piece: Struct[] = []
   let bytes = 0
-  for (const struct of inOrderOfDependency(structs)) {
+  for (const struct of inOrderOfDependency(structs.flatMap((each) => shortened(each, maxBytes)))) {
     const size = sizeOf(struct)
     if (bytes + size > maxBytes && piece.length > 0) {
       pieces.push(encode(piece))
@@ -38,6 +39,31 @@ export function splitUpdate(update: Uint8Array, maxBytes: number): Uint8Array[] 
   }
   if (piece.length > 0) pieces.push(encode(piece))
   return [...pieces, ...deletionPieces(ds, maxBytes)]
+}
+
+/** Bytes of UTF-8 for one unit of UTF-16, at most. */
+const BYTES_PER_UNIT = 3
+
+/** A long run of text (Yjs joins what is typed in one go) as several structs that follow each other. */
+function shortened(struct: Struct, maxBytes: number): Struct[] {
+  const longest = Math.max(2, Math.floor(maxBytes / BYTES_PER_UNIT) - 64)
+  if (!(struct instanceof Y.Item) || !(struct.content instanceof Y.ContentString) || struct.length <= longest) return [struct]
+  const { id, origin, rightOrigin, parent, parentSub } = struct
+  const text = struct.content.str
+  const parts: Struct[] = []
+  for (let at = 0; at < text.length; ) {
+    let end = Math.min(at + longest, text.length)
+    if (isHighSurrogate(text.charCodeAt(end - 1)) && end < text.length) end -= 1
+    const left = at === 0 ? origin : Y.createID(id.client, id.clock + at - 1)
+    const content = new Y.ContentString(text.slice(at, end))
+    parts.push(new Y.Item(Y.createID(id.client, id.clock + at), null, left, null, rightOrigin, parent, parentSub, content))
+    at = end
+  }
+  return parts
+}
+
+function isHighSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdbff
 }
 
 /** By client each run ascends; between clients, whatever a struct needs comes first. */
