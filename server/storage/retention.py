@@ -10,7 +10,7 @@ forgotten only in a room without activity for `QUIET_S`.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rooms.models import Participant, ParticipantStatus, RoomKind, RoomState
+from rooms.models import Participant, ParticipantStatus, Role, RoomKind, RoomState
 
 DAY_S = 86_400.0
 
@@ -74,6 +74,9 @@ _KEPT_FOR_S: Mapping[ParticipantStatus, float] = {
 
 def _remember(participant: Participant, now: float) -> Participant | None:
     kept_for_s = _KEPT_FOR_S.get(participant.status)
+    if participant.role is Role.HOST and participant.status is ParticipantStatus.LEFT:
+        # Whoever made the room comes back to it next month: without them nobody could open it.
+        return participant
     since = participant.created_at if participant.joined_at is None else participant.joined_at
     if kept_for_s is None or now - since <= kept_for_s:
         return participant

@@ -182,6 +182,8 @@ const fr = {
   'error_store-unavailable': 'Le serveur ne peut rien garder pour l’instant.',
   'error_media-unavailable': 'L’image et le son ne sont pas disponibles ; le texte fonctionne.',
   'error_already-decided': 'Quelqu’un a déjà décidé.',
+  'error_chat-disabled': 'Le clavardage est fermé.',
+  'error_last-host': 'Il faut au moins une personne pour animer.',
   error_removed: 'Vous n’êtes plus dans la salle.',
   error_other: 'Cela n’a pas fonctionné.',
 } as const
@@ -369,6 +371,8 @@ const en: Dictionary = {
   'error_store-unavailable': 'The server cannot keep anything right now.',
   'error_media-unavailable': 'Picture and sound are not available; the text works.',
   'error_already-decided': 'Somebody has decided already.',
+  'error_chat-disabled': 'The chat is closed.',
+  'error_last-host': 'The room needs at least one host.',
   error_removed: 'You are no longer in the room.',
   error_other: 'That did not work.',
 }

@@ -9,7 +9,7 @@ const longestLine = 2_000
 export function ChatPanel({ session, onClose }: { session: Session; onClose: () => void }) {
   const view = session.view.value
   const [text, setText] = useState('')
-  const list = useRef<HTMLOListElement>(null)
+  const list = useRef<HTMLDivElement>(null)
   const count = view?.chat.length ?? 0
   useEffect(() => {
     list.current?.scrollTo({ top: list.current.scrollHeight })
@@ -24,17 +24,17 @@ export function ChatPanel({ session, onClose }: { session: Session; onClose: () 
   return (
     <>
       <PanelHeader title={t('chat')} onClose={onClose} />
-      <ol class="panel-body chat" ref={list} role="log" aria-live="polite" tabIndex={0} aria-label={t('chat')}>
-        {!count && <li class="quiet-text">{t('chatEmpty')}</li>}
+      <div class="panel-body chat" ref={list} role="log" aria-live="polite" tabIndex={0} aria-label={t('chat')}>
+        {!count && <p class="quiet-text">{t('chatEmpty')}</p>}
         {view.chat.map((line) => (
-          <li key={line.id} class={line.participant_id === view.self_id ? 'mine' : ''} data-testid="chat-line">
+          <div key={line.id} class={`chat-line ${line.participant_id === view.self_id ? 'mine' : ''}`} data-testid="chat-line">
             <span class="chat-head">
               <strong>{line.name}</strong> <time dateTime={new Date(line.sent_at * 1_000).toISOString()}>{time.format(line.sent_at * 1_000)}</time>
             </span>
             <span class="chat-text">{line.text}</span>
-          </li>
+          </div>
         ))}
-      </ol>
+      </div>
       {session.can('chat') ? (
         <form class="chat-form" onSubmit={(event) => void send(event)}>
           <input

@@ -237,11 +237,8 @@ function BarButton({ test, label, short, icon, onClick, pressed, off, danger, co
         {icon}
       </span>
       <span class="bar-label">{short ?? label}</span>
-      {count > 0 && (
-        <span class="count" aria-hidden="true">
-          {count}
-        </span>
-      )}
+      {/* Drawn by the style sheet: the number is in the name already. */}
+      {count > 0 && <span class="count" aria-hidden="true" data-count={count} />}
     </button>
   )
 }

@@ -1,0 +1,181 @@
+"""Every state of the page, for everyone: axe-core finds nothing against WCAG 2.2 AA, and the
+keyboard alone opens a room, raises a hand, writes and leaves."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, expect
+
+from tests.support.chromium import launched_chromium
+from tests.support.fake_media import FakeDevice
+from tests.support.page import (
+    STEP_MS,
+    by_test,
+    enter_session,
+    invite,
+    join_by_code,
+    join_by_link,
+    open_room,
+    saved,
+    text_of,
+    write,
+)
+from tests.support.server_process import running_server
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / "client_sdk/node_modules/axe-core/axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+DEVICE = FakeDevice("Mme Roy", (200, 40, 40), 440.0)
+PHONE = {"width": 390, "height": 844}
+LAPTOP = {"width": 1366, "height": 768}
+PROJECTOR = {"width": 1920, "height": 1080}
+
+
+@contextlib.asynccontextmanager
+async def visitor(browser: Browser, viewport: Any = LAPTOP) -> AsyncIterator[Page]:
+    # The page's own policy lets no script in but its own: axe is let in here, and only here.
+    context: BrowserContext = await browser.new_context(
+        bypass_csp=True, permissions=["camera", "microphone"], viewport=viewport, locale="fr-CA"
+    )
+    try:
+        yield await context.new_page()
+    finally:
+        await context.close()
+
+
+async def is_accessible(page: Page, state: str) -> None:
+    """Nothing found by axe-core, at three widths."""
+    before = page.viewport_size
+    for viewport in (PHONE, LAPTOP, PROJECTOR):
+        await page.set_viewport_size(viewport)  # type: ignore[arg-type]
+        if not await page.evaluate("() => 'axe' in window"):
+            await page.add_script_tag(path=AXE)
+        found = await page.evaluate(
+            "(rules) => axe.run(document, { runOnly: rules, resultTypes: ['violations'] })"
+            ".then(({ violations }) => violations.map(({ id, nodes }) =>"
+            " ({ id, where: nodes.map((node) => node.html.slice(0, 160) + ' ' + node.failureSummary) })))",
+            RULES,
+        )
+        assert found == [], f"{state} at {viewport['width']}: {found}"
+    if before is not None:
+        await page.set_viewport_size(before)
+
+
+@pytest.mark.timeout(240)
+async def test_no_state_of_the_page_keeps_anyone_out(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as host,
+        visitor(browser) as museum,
+        visitor(browser) as pupil,
+    ):
+        await host.goto(server.url)
+        await is_accessible(host, "first page")
+        await by_test(host, "language").click()
+        await expect(host.locator("html")).to_have_attribute("lang", "en-CA")
+        await is_accessible(host, "first page in English")
+        await by_test(host, "language").click()
+        await host.goto(f"{server.url}/entrer")
+        await is_accessible(host, "a link without an invitation")
+        await host.goto(server.url)
+        await by_test(host, "room-name").fill("Les oiseaux")
+        await by_test(host, "host-name").fill("Mme Roy")
+        await by_test(host, "open-room").click()
+        await expect(by_test(host, "device-check")).to_be_visible(timeout=STEP_MS)
+        await is_accessible(host, "device check")
+        await enter_session(host)
+        await expect(by_test(host, "invite")).to_be_visible(timeout=STEP_MS)
+        for_guest = await invite(host, "guest", "Musée")
+        for_pupils = await invite(host, "pupil")
+        await is_accessible(host, "invitations")
+        await by_test(host, "show-big").first.click()
+        await is_accessible(host, "the code, large")
+        await host.keyboard.press("Escape")
+
+        await museum.goto(for_guest.url)
+        await is_accessible(museum, "joining by link")
+        await join_by_link(museum, for_guest.url, "Musée")
+        await expect(by_test(museum, "waiting")).to_be_visible(timeout=STEP_MS)
+        await is_accessible(museum, "waiting")
+        await by_test(host, "people").click()
+        await expect(by_test(host, "admit")).to_be_visible(timeout=STEP_MS)
+        await is_accessible(host, "somebody at the door")
+        await by_test(host, "admit").click()
+        await expect(by_test(museum, "live")).to_be_visible(timeout=STEP_MS)
+
+        await join_by_code(pupil, server.url, for_pupils.code, "Zoé")
+        await expect(by_test(pupil, "live")).to_be_visible(timeout=STEP_MS)
+        await write(pupil, "Bonjour")
+        await saved(pupil)
+        await is_accessible(pupil, "a pupil writing")
+        await by_test(museum, "hand").click()
+        await expect(by_test(host, "hands")).to_be_visible(timeout=STEP_MS)
+        await is_accessible(host, "people, a raised hand")
+        await by_test(museum, "chat").click()
+        await by_test(museum, "chat-input").fill("Bonjour à tous")
+        await by_test(museum, "chat-send").click()
+        await expect(by_test(museum, "chat-line")).to_be_visible(timeout=STEP_MS)
+        await is_accessible(museum, "chat")
+        await by_test(museum, "leave").click()
+        await is_accessible(museum, "leaving?")
+        await by_test(museum, "leave-for-good").click()
+        await expect(by_test(museum, "message")).to_be_visible(timeout=STEP_MS)
+        await is_accessible(museum, "left")
+
+
+async def press_until(page: Page, name: str) -> None:
+    """Tab to the control of that test id."""
+    for _ in range(60):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("() => document.activeElement?.dataset?.testid") == name:
+            return
+    raise AssertionError(f"the keyboard does not reach {name}")
+
+
+async def test_the_keyboard_alone_is_enough(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as page,
+    ):
+        await page.goto(server.url)
+        await press_until(page, "room-name")
+        await page.keyboard.type("Clavier")
+        await press_until(page, "host-name")
+        await page.keyboard.type("Ève")
+        await page.keyboard.press("Enter")
+        await expect(by_test(page, "device-check")).to_be_visible(timeout=STEP_MS)
+        await press_until(page, "enter-session")
+        await page.keyboard.press("Enter")
+        await expect(by_test(page, "editor")).to_have_attribute("contenteditable", "true", timeout=STEP_MS)
+        await press_until(page, "editor")
+        await page.keyboard.type("Sans souris")
+        await saved(page)
+        assert await text_of(page) == "Sans souris"
+        # Tab indents nothing here: the keyboard leaves the text as it came.
+        await press_until(page, "hand")
+        await page.keyboard.press("Enter")
+        await expect(by_test(page, "hand")).to_have_attribute("aria-pressed", "true", timeout=STEP_MS)
+        await press_until(page, "leave")
+        await page.keyboard.press("Enter")
+        await press_until(page, "leave-for-good")
+        await page.keyboard.press("Enter")
+        await expect(by_test(page, "message")).to_be_visible(timeout=STEP_MS)
+
+
+async def test_zoom_to_two_hundred_percent_hides_nothing(tmp_path: Path) -> None:
+    """A 1280-pixel laptop at 200 % is a page of 640: every control is still there and nothing scrolls sideways."""
+    small = {"width": 640, "height": 400}
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser, small) as page,
+    ):
+        await open_room(page, server.url, "Loupe", "Mme Roy")
+        for name in ("microphone", "camera", "hand", "people", "chat", "leave"):
+            await expect(by_test(page, name)).to_be_in_viewport(timeout=STEP_MS)
+        assert await page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

@@ -1,0 +1,234 @@
+"""The page through what happens in a school: a pupil's code, a class by link, a server that goes
+away, a lost network, a reload in the middle of it, two languages, a refused camera."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.support.chromium import launched_chromium
+from tests.support.fake_media import FakeDevice
+from tests.support.network_cut import cuttable_proxy
+from tests.support.page import (
+    STEP_MS,
+    by_test,
+    enter_session,
+    invite,
+    join_by_code,
+    join_by_link,
+    open_room,
+    saved,
+    text_of,
+    write,
+)
+from tests.support.server_process import running_server
+
+DEVICE = FakeDevice("Mme Roy", (200, 40, 40), 440.0)
+
+
+@contextlib.asynccontextmanager
+async def visitor(browser: Browser, *permissions: str) -> AsyncIterator[Page]:
+    context = await browser.new_context(
+        permissions=list(permissions), viewport={"width": 1366, "height": 768}, locale="fr-CA"
+    )
+    page = await context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    try:
+        yield page
+        assert errors == [], "the page threw"
+    finally:
+        await context.close()
+
+
+async def reads(page: Page, expected: str) -> None:
+    """Until the shared text is that, cursors left out."""
+    await page.wait_for_function(
+        """(expected) => {
+          const editor = document.querySelector('[data-testid=editor]')
+          if (!editor) return false
+          const copy = editor.cloneNode(true)
+          copy.querySelectorAll('.collaboration-carets__caret').forEach((caret) => caret.remove())
+          return [...copy.children].map((block) => block.textContent.replaceAll('\\u2060', '')).join('\\n') === expected
+        }""",
+        arg=expected,
+        timeout=STEP_MS,
+    )
+
+
+async def has_state(page: Page, state: str) -> None:
+    await expect(by_test(page, "save-state")).to_have_attribute("data-state", state, timeout=2 * STEP_MS)
+
+
+async def test_a_pupil_types_a_code_as_children_type_and_writes_with_the_class(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser, "camera", "microphone") as host,
+        visitor(browser) as pupil,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        code = (await invite(host, "pupil", "Élèves de Rimouski")).code
+        await join_by_code(pupil, server.url, code.replace("-", "  ").upper(), "Zoé")
+        await expect(by_test(pupil, "live")).to_be_visible(timeout=STEP_MS)
+        await expect(by_test(pupil, "microphone")).to_have_count(0)
+        await write(pupil, "Un huard !")
+        await saved(pupil)
+        await reads(host, "Un huard !")
+        await by_test(pupil, "hand").click()
+        await by_test(host, "people").click()
+        await expect(by_test(host, "hands")).to_contain_text("Zoé", timeout=STEP_MS)
+        # The host closes the writing: the server says no, the page shows it.
+        await by_test(host, "writing").click()
+        await expect(by_test(pupil, "editor")).to_have_attribute("contenteditable", "false", timeout=STEP_MS)
+        await expect(by_test(pupil, "save-state")).to_contain_text("Lecture seule")
+
+
+async def test_a_wrong_code_is_told_kindly(tmp_path: Path) -> None:
+    async with running_server(tmp_path) as server, launched_chromium() as browser, visitor(browser) as pupil:
+        await join_by_code(pupil, server.url, "lune renard 42", "Zoé")
+        await expect(pupil.get_by_role("alert")).to_contain_text("n’existe pas", timeout=STEP_MS)
+
+
+async def test_undo_takes_back_ones_own_words_only(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser, "camera", "microphone") as host,
+        visitor(browser) as pupil,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        code = (await invite(host, "pupil")).code
+        await join_by_code(pupil, server.url, code, "Zoé")
+        await write(pupil, "De Zoé. ")
+        await reads(host, "De Zoé. ")
+        await write(host, "De Mme Roy.")
+        await reads(pupil, "De Zoé. De Mme Roy.")
+        await pupil.get_by_role("button", name="Annuler mon changement").click()
+        await reads(host, "De Mme Roy.")
+        await pupil.get_by_role("button", name="Refaire").click()
+        await reads(host, "De Zoé. De Mme Roy.")
+        await pupil.get_by_role("button", name="Titre", exact=True).click()
+        await expect(by_test(host, "editor").locator("h1")).to_have_count(1, timeout=STEP_MS)
+        await expect(by_test(host, "editor").locator(".collaboration-carets__label")).to_have_text("Zoé")
+
+
+@pytest.mark.timeout(180)
+async def test_the_server_goes_away_and_nothing_is_lost(tmp_path: Path) -> None:
+    """Killed while two write; both write on; one reloads the page meanwhile; it comes back."""
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser, "camera", "microphone") as host,
+        visitor(browser) as pupil,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        code = (await invite(host, "pupil")).code
+        await join_by_code(pupil, server.url, code, "Zoé")
+        await write(pupil, "Avant. ")
+        await saved(pupil)
+        await pupil.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
+        await server.kill()
+        await has_state(pupil, "offline")
+        await has_state(host, "offline")
+        await write(pupil, "Zoé hors ligne. ")
+        await pupil.reload()
+        await reads(pupil, "Avant. Zoé hors ligne. ")
+        await has_state(pupil, "offline")
+        await write(host, "Roy hors ligne. ")
+        await server.start()
+        await has_state(pupil, "saved")
+        await has_state(host, "saved")
+        merged = await text_of(pupil)
+        assert sorted(merged) == sorted("Avant. Zoé hors ligne. Roy hors ligne. ")
+        await reads(host, merged)
+        await server.restart()
+        await has_state(pupil, "saved")
+        await reads(pupil, merged)
+
+
+@pytest.mark.timeout(180)
+async def test_twenty_seconds_without_network_cost_nothing(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        cuttable_proxy(server.port) as proxy,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser, "camera", "microphone") as host,
+        visitor(browser) as pupil,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        code = (await invite(host, "pupil")).code
+        await join_by_code(pupil, proxy.url, code, "Zoé")
+        await write(pupil, "Avant. ")
+        await saved(pupil)
+        await proxy.cut()
+        await has_state(pupil, "offline")
+        await expect(by_test(pupil, "status")).to_contain_text("Reconnexion")
+        await write(pupil, "Pendant. ")
+        await by_test(host, "people").click()
+        await expect(by_test(host, "roster")).to_contain_text("absent", timeout=2 * STEP_MS)
+        await proxy.mend()
+        await has_state(pupil, "saved")
+        await reads(host, "Avant. Pendant. ")
+        await expect(by_test(host, "roster")).not_to_contain_text("absent", timeout=STEP_MS)
+
+
+async def test_a_class_without_a_camera_comes_in_all_the_same(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser, "camera", "microphone") as host,
+        visitor(browser) as school,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        url = (await invite(host, "class")).url
+        await school.add_init_script(
+            "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))"
+        )
+        await school.goto(url)
+        await by_test(school, "join-name").fill("Classe de Gaspé")
+        await by_test(school, "join").click()
+        await expect(school.get_by_role("alert")).to_contain_text("n’a pas donné la caméra", timeout=STEP_MS)
+        await enter_session(school)
+        await expect(by_test(school, "live")).to_be_visible(timeout=STEP_MS)
+        await expect(school.locator("[data-testid=tile][data-name='Mme Roy'] video")).to_be_visible(timeout=STEP_MS)
+
+
+async def test_removed_means_out_and_a_revoked_link_opens_nothing(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser, "camera", "microphone") as host,
+        visitor(browser, "camera", "microphone") as museum,
+    ):
+        host.on("dialog", lambda dialog: dialog.accept())
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        url = (await invite(host, "guest", "Musée")).url
+        await join_by_link(museum, url, "Musée")
+        await expect(by_test(host, "admit-first")).to_be_visible(timeout=STEP_MS)
+        await by_test(host, "admit-first").click()
+        await expect(by_test(museum, "live")).to_be_visible(timeout=STEP_MS)
+        await by_test(host, "revoke").last.click()
+        await expect(by_test(museum, "message")).to_contain_text("plus dans la salle", timeout=STEP_MS)
+        await join_by_link_refused(museum, url)
+
+
+async def join_by_link_refused(page: Page, url: str) -> None:
+    await page.goto("about:blank")
+    await page.goto(url)
+    await by_test(page, "join-name").fill("Musée")
+    await by_test(page, "join").click()
+    await expect(by_test(page, "message")).to_contain_text("n’ouvre plus rien", timeout=STEP_MS)
+
+
+async def test_english_is_one_press_away_and_stays(tmp_path: Path) -> None:
+    async with running_server(tmp_path) as server, launched_chromium() as browser, visitor(browser) as page:
+        await page.goto(server.url)
+        await expect(page.get_by_role("heading", name="J’ai un code")).to_be_visible(timeout=STEP_MS)
+        await by_test(page, "language").click()
+        await expect(page.get_by_role("heading", name="I have a code")).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_role("heading", name="I have a code")).to_be_visible(timeout=STEP_MS)
+        await expect(page.locator("html")).to_have_attribute("lang", "en-CA")

@@ -1,0 +1,246 @@
+"""The browser SDK's media in real Chromium: both engines, tracks that come and go, cuts and restarts."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, Page
+
+from tests.support.chromium import launched_chromium
+from tests.support.network_cut import network_processes
+from tests.support.sdk_page import GREEN, RED, bundle_sdk, sdk_context, sdk_page, sees, wait_for
+from tests.support.server_process import ServerProcess, running_server
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return bundle_sdk(tmp_path_factory.mktemp("sdk"))
+
+
+@dataclass
+class Person:
+    browser: Browser
+    page: Page
+    token: str
+    tracks: dict[str, str]
+    """source → track id"""
+
+
+@dataclass
+class Stage:
+    server: ServerProcess
+    red: Person
+    green: Person
+
+
+async def post(server: ServerProcess, path: str, body: dict[str, Any], token: str | None = None) -> Any:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{server.url}{path}", json=body, headers=headers) as response,
+    ):
+        answer = await response.json()
+        assert response.status < 300, answer
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def stage(script: str, folder: Path, kind: str) -> AsyncIterator[Stage]:
+    """Two people with cameras of their own, in one room, each seeing the other."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_server(folder))
+        created = await post(server, "/api/rooms", {"name": "Les marées", "kind": kind})
+        room, host_token = created["room"]["id"], created["token"]
+        invitation = await post(server, f"/api/rooms/{room}/invitations", {"role": "guest", "lobby": False}, host_token)
+        joined = await post(server, "/api/join", {"code": invitation["code"], "name": "Musée"})
+        people = []
+        for device, token in ((RED, host_token), (GREEN, joined["token"])):
+            browser = await stack.enter_async_context(launched_chromium(device, folder))
+            page = await sdk_page(await sdk_context(browser), server, script)
+            assert await page.evaluate("(token) => enter(token)", token) == "admitted"
+            people.append(Person(browser, page, token, await page.evaluate("publishCamera()")))
+        red, green = people
+        for person in people:
+            await person.page.evaluate("room.media.start()")
+        await each_sees_the_other(red, green)
+        yield Stage(server, red, green)
+
+
+async def each_sees_the_other(red: Person, green: Person, deadline_s: float = 20.0) -> None:
+    await asyncio.gather(
+        sees(green.page, red.tracks["camera"], RED.rgb, deadline_s),
+        sees(red.page, green.tracks["camera"], GREEN.rgb, deadline_s),
+    )
+
+
+async def hears(page: Page) -> None:
+    """Sound arrives: its energy rises."""
+    before = sum((await page.evaluate("loudness()")).values())
+    await wait_for(
+        page, "async (before) => Object.values(await loudness()).reduce((a, b) => a + b, 0) > before", before
+    )
+
+
+async def tracks_come_go_and_change(on: Stage) -> None:
+    red, green = on.red.page, on.green.page
+    screen = await red.evaluate("publishColour('#2850c8', 'screen')")
+    await sees(green, screen, (40, 80, 200))
+    await sees(green, on.red.tracks["camera"], RED.rgb)
+    await red.evaluate("(id) => room.media.unpublish(id)", screen)
+    await wait_for(green, "(id) => !seen.has(id)", screen)
+    again = await red.evaluate("publishColour('#c8b428', 'screen')")
+    await sees(green, again, (200, 180, 40))
+    await red.evaluate("async (id) => room.media.replace(id, await publishColour('#2850c8'))", on.red.tracks["camera"])
+    await sees(green, on.red.tracks["camera"], (40, 80, 200))
+
+
+async def muting_is_known_and_a_host_mutes(on: Stage) -> None:
+    red, green = on.red.page, on.green.page
+    microphone = on.green.tracks["microphone"]
+    muted = "([id, muted]) => room.view.tracks.some((track) => track.id === id && track.muted === muted)"
+    await green.evaluate("(id) => room.media.setMuted(id, true)", microphone)
+    await wait_for(red, muted, [microphone, True])
+    await green.evaluate("(id) => room.media.setMuted(id, false)", microphone)
+    await wait_for(red, muted, [microphone, False])
+    await red.evaluate("(id) => room.muteOther(id)", microphone)
+    await wait_for(green, "(id) => events.some((event) => event[0] === 'mutedByHost' && event[1] === id)", microphone)
+    await wait_for(
+        green,
+        "(id) => room.media.localTracks.some((t) => t.id === id && t.muted && !t.mediaStreamTrack.enabled)",
+        microphone,
+    )
+    await wait_for(red, muted, [microphone, True])
+
+
+@pytest.mark.parametrize("kind", ["interclass", "consultation"])
+async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, kind: str) -> None:
+    async with stage(script, tmp_path, kind) as on:
+        assert await on.red.page.evaluate("room.media.engine") == ("sfu" if kind == "interclass" else "p2p")
+        await asyncio.gather(hears(on.red.page), hears(on.green.page))
+        await wait_for(
+            on.green.page, "(id) => events.some((event) => event[0] === 'speakers' && event[1].includes(id))",
+            await on.red.page.evaluate("room.view.self_id"),
+        )  # fmt: skip
+        await tracks_come_go_and_change(on)
+        await muting_is_known_and_a_host_mutes(on)
+        await on.green.page.evaluate("room.media.stop()")
+        await wait_for(on.red.page, "() => seen.size === 0")
+        assert await on.green.page.evaluate("[room.media.state, room.media.localTracks.length]") == ["idle", 0]
+        on.green.tracks = await on.green.page.evaluate("publishCamera()")
+        await on.green.page.evaluate("room.media.start()")
+        await sees(on.red.page, on.green.tracks["camera"], GREEN.rgb)
+        for person in (on.red, on.green):
+            assert not [line for line in person.page.console_lines if line.startswith("uncaught")]  # type: ignore[attr-defined]
+
+
+async def test_the_server_restarts_and_everything_flows_again(script: str, tmp_path: Path) -> None:
+    async with stage(script, tmp_path, "interclass") as on:
+        await on.server.restart()
+        for person in (on.red, on.green):
+            await wait_for(
+                person.page, "() => events.filter((e) => e[0] === 'connection' && e[1] === 'connected').length > 1"
+            )
+        await each_sees_the_other(on.red, on.green)
+        await wait_for(on.red.page, "() => room.media.state === 'connected'")
+
+
+async def test_a_dead_media_worker_is_replaced(script: str, tmp_path: Path) -> None:
+    async with stage(script, tmp_path, "interclass") as on:
+        for pid in media_workers(on.server.pid):
+            os.kill(pid, signal.SIGKILL)
+        await wait_for(on.red.page, "() => events.some((e) => e[0] === 'media' && e[1] === 'reconnecting')")
+        await each_sees_the_other(on.red, on.green)
+
+
+@pytest.mark.parametrize("kind", ["interclass", "consultation"])
+async def test_a_cut_of_the_network_heals_and_streams_stay(script: str, tmp_path: Path, kind: str) -> None:
+    async with stage(script, tmp_path, kind) as on:
+        stream = f"seen.get('{on.red.tracks['camera']}').remote.stream.id"
+        before = await on.green.page.evaluate(stream)
+        processes = network_processes(await browser_pid(on.green.browser))
+        assert processes
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            # The whole cut: longer than every patience (12 s of the engine), so that all is set up anew.
+            await asyncio.sleep(14.0)
+        finally:
+            for pid in processes:
+                os.kill(pid, signal.SIGCONT)
+        began = asyncio.get_running_loop().time()
+        await each_sees_the_other(on.red, on.green)
+        assert asyncio.get_running_loop().time() - began < 15
+        if kind == "consultation":
+            assert await on.green.page.evaluate(stream) == before
+
+
+async def test_a_dead_peer_connection_is_replaced_within_seconds(script: str, tmp_path: Path) -> None:
+    """The path of media alone breaks: the worker forgets the connections, signaling goes on."""
+    async with stage(script, tmp_path, "interclass") as on:
+        camera = on.red.tracks["camera"]
+        await on.green.page.evaluate("(id) => { globalThis.before = seen.get(id).remote }", camera)
+        workers = media_workers(on.server.pid)
+        assert workers
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        await wait_for(on.green.page, "() => room.media.state === 'reconnecting'", deadline_s=8.0)
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        await each_sees_the_other(on.red, on.green, deadline_s=10.0)
+        assert await on.green.page.evaluate("(id) => seen.get(id).remote === before", camera)
+
+
+async def test_what_was_written_offline_survives_the_page(script: str, tmp_path: Path) -> None:
+    async with running_server(tmp_path) as server, launched_chromium() as browser:
+        token = (await post(server, "/api/rooms", {"name": "Les marées"}))["token"]
+        context = await sdk_context(browser)
+        page = await sdk_page(context, server, script)
+        await page.evaluate("(token) => enter(token)", token)
+        await page.evaluate("globalThis.texte = room.document('texte'); texte.whenSynced()")
+        await page.evaluate("texte.doc.getText('t').insert(0, 'avant ')")
+        await wait_for(page, "() => texte.state === 'saved'")
+        await server.kill()
+        await wait_for(page, "() => texte.state === 'offline'")
+        await page.evaluate("texte.doc.getText('t').insert(6, 'pendant')")
+        assert await page.evaluate("[texte.state, texte.unsavedCount]") == ["offline", 1]
+        # A page of the same origin, that never heard of the server: what is kept here is all it has.
+        await page.wait_for_function("async () => (await indexedDB.databases()).length > 1")
+        await page.close()
+        await server.start()
+        page = await sdk_page(context, server, script)
+        await page.evaluate("(token) => { globalThis.room = new Passerelle.Room({ token }) }", token)
+        await page.evaluate("globalThis.texte = room.document('texte')")
+        await page.wait_for_function("texte.doc.getText('t').toString() === 'avant pendant'")
+        await page.evaluate("room.connect()")
+        await page.wait_for_function("texte.state === 'saved' && texte.synced")
+        await page.evaluate("room.leave()")
+        await page.wait_for_function(
+            "async () => (await indexedDB.databases()).every(({ name }) => name === 'passerelle')"
+        )
+
+
+def media_workers(server_pid: int) -> list[int]:
+    """The processes that forward media."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if f"\nPPid:\t{server_pid}\n" in status.read_text():
+                found.append(int(status.parent.name))
+    return found
+
+
+async def browser_pid(browser: Browser) -> int:
+    """Of the browser's main process."""
+    session = await browser.new_browser_cdp_session()
+    info = await session.send("SystemInfo.getProcessInfo")
+    (pid,) = [process["id"] for process in info["processInfo"] if process["type"] == "browser"]
+    return int(pid)
