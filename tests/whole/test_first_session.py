@@ -53,7 +53,7 @@ class Person:
 async def person(device: FakeDevice, folder: Path) -> AsyncIterator[Person]:
     async with launched_chromium(device, folder) as browser:
         context = await browser.new_context(
-            permissions=["camera", "microphone"], viewport={"width": 1100, "height": 700}, locale="fr-CA"
+            permissions=["camera", "microphone"], viewport={"width": 1280, "height": 720}, locale="fr-CA"
         )
         page = await context.new_page()
         yield Person(device, browser, page)
