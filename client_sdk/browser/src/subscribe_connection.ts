@@ -94,9 +94,10 @@ export class SubscribeConnection {
       this.#send(negotiation, pc.localDescription.sdp) // our answer was lost
       return
     }
-    await pc.setRemoteDescription({ type: 'offer', sdp })
+    const reused = midsUsedAgain(pc, sdp)
+    if (reused.size > 0) await agree(pc, withOtherSsrcs(sdp, reused))
+    await agree(pc, sdp)
     for (const candidate of this.#earlyCandidates.splice(0)) await pc.addIceCandidate(candidate)
-    await pc.setLocalDescription(await pc.createAnswer())
     if (this.#pc !== pc) return
     this.#answered = negotiation
     this.#send(negotiation, pc.localDescription?.sdp ?? '')
@@ -161,6 +162,37 @@ export class SubscribeConnection {
   #signal(event: string, payload: object): void {
     this.#host.signal(event, { session_id: this.#sessionId, pc: 'subscribe', ...payload })
   }
+}
+
+async function agree(pc: RTCPeerConnection, offer: string): Promise<void> {
+  await pc.setRemoteDescription({ type: 'offer', sdp: offer })
+  await pc.setLocalDescription(await pc.createAnswer())
+}
+
+/**
+ * M-lines that were idle and carry something again. Chromium (156) forgets where their pictures go: when
+ * a line goes idle its receiving stream is removed with its sink, and a new one with the same SSRC gets
+ * none, so frames are decoded and never shown. A moment with other SSRCs, agreed upon with nobody
+ * but ourselves, makes it connect them anew.
+ */
+function midsUsedAgain(pc: RTCPeerConnection, offer: string): Set<string> {
+  const idle = new Set(pc.getTransceivers().flatMap(({ mid, currentDirection }) => (mid !== null && currentDirection === 'inactive' ? [mid] : [])))
+  return new Set(sectionsOf(offer).flatMap(({ mid, text }) => (mid !== null && idle.has(mid) && /^a=sendonly/m.test(text) ? [mid] : [])))
+}
+
+function withOtherSsrcs(offer: string, mids: ReadonlySet<string>): string {
+  return sectionsOf(offer)
+    .map(({ mid, text }) => {
+      if (mid === null || !mids.has(mid)) return text
+      const other = (line: string) => line.replace(/\b\d{4,10}\b/g, (ssrc) => String((Number(ssrc) ^ 0x5a5a) >>> 0))
+      return text.replace(/^a=ssrc:\d+/gm, other).replace(/^a=ssrc-group:FID .*$/gm, other)
+    })
+    .join('')
+}
+
+/** The description before its m-lines (mid null), then each m-line with its attributes. */
+function sectionsOf(sdp: string): { mid: string | null; text: string }[] {
+  return sdp.split(/^(?=m=)/m).map((text) => ({ mid: /^a=mid:(\S+)/m.exec(text)?.[1] ?? null, text }))
 }
 
 /** The session's id in the line `o=<username> <sess-id> …`. */
