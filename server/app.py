@@ -33,6 +33,7 @@ from server.openapi import describe_api
 from server.realtime.adapter import RealtimeServer
 from server.realtime.commands import Commands
 from server.static_files import add_page
+from server.storage.observed import ObservedDocumentStore
 from server.storage.sqlite import SqliteStore
 from server.yjs_websocket import YjsEndpoint
 from signaling.engines import EngineUnavailable, MediaEngine, MediaGrants
@@ -93,6 +94,8 @@ class House:
     web: web.Application
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     draining: bool = False
+    counted_updates: int = 0
+    """Of the hub's count, how many the metrics have."""
 
 
 def build_house(settings: Settings, store: Store | None = None) -> House:
@@ -102,7 +105,7 @@ def build_house(settings: Settings, store: Store | None = None) -> House:
     store = store or SqliteStore(settings.data, settings.durability)
     bus = MemoryBus()
     rooms = RoomManager(store, bus, time.time, lambda: secrets.token_urlsafe(12))
-    documents = DocumentHub(store)
+    documents = DocumentHub(ObservedDocumentStore(store, metrics))
     tokens = TokenIssuer(load_token_keys(settings.data))
     connections = Connections()
     brake = FailureBrake()
@@ -205,6 +208,8 @@ def set_gauges(house: House) -> None:
     house.metrics.set_participants({role.value: n for role, n in house.rooms.participant_counts().items()})
     documents = house.documents.statistics()
     house.metrics.set_documents_open(documents.documents)
+    house.metrics.count_document_updates(documents.updates_taken - house.counted_updates)
+    house.counted_updates = documents.updates_taken
     house.metrics.set_unsaved_bytes(documents.unsaved_bytes)
     for engine, count in house.media.session_counts().items():
         house.metrics.set_media_sessions(engine, count)

@@ -52,7 +52,7 @@ class Metrics:
         )
         self._flush = Histogram(
             "passerelle_flush_seconds",
-            "From the first update of a flush to the store's answer.",
+            "How long the store took to keep one flush of all documents.",
             buckets=_FLUSH_BUCKETS_S,
             registry=registry,
         )
