@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -25,6 +26,7 @@ from tests.support.page import (
     SECOND,
     STEP_MS,
     by_test,
+    enter_session,
     invite,
     join_by_link,
     open_room,
@@ -61,18 +63,13 @@ async def person(device: FakeDevice, folder: Path) -> AsyncIterator[Person]:
 
 async def eventually(check: Any, deadline_s: float, what: str) -> Any:
     """The first true answer of `check`, asked again until the deadline: a picture gives no event."""
-    async with asyncio.timeout(deadline_s * SECOND) as deadline:
-        last: Any = None
-        try:
-            while True:
-                last = await check()
-                if last:
-                    return last
+    try:
+        async with asyncio.timeout(deadline_s * SECOND):
+            while not (answer := await check()):
                 await asyncio.sleep(0.2)
-        except TimeoutError:
-            if deadline.expired():
-                raise AssertionError(f"{what}: {last}") from None
-            raise
+            return answer
+    except TimeoutError:
+        raise AssertionError(what) from None
 
 
 def is_colour(seen: dict[str, Any], rgb: tuple[int, int, int]) -> bool:
@@ -210,3 +207,43 @@ async def browser_pid(browser: Browser) -> int:
     info = await session.send("SystemInfo.getProcessInfo")
     (pid,) = [process["id"] for process in info["processInfo"] if process["type"] == "browser"]
     return int(pid)
+
+
+@pytest.mark.timeout(180)
+async def test_a_private_meeting_stays_between_two_browsers(tmp_path: Path) -> None:
+    """A consultation: picture and sound go from browser to browser, never through the server."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_server(tmp_path))
+        people = [await stack.enter_async_context(person(device, tmp_path)) for device in (HOST, MUSEUM)]
+        professional, parent = people
+        await professional.page.goto(server.url)
+        await by_test(professional.page, "private-room").check()
+        await open_room_form(professional.page, "Rencontre", professional.device.name)
+        for_parent = await invite(professional.page, "guest")
+        await join_by_link(parent.page, for_parent.url, parent.device.name)
+        await expect(by_test(professional.page, "admit-first")).to_be_visible(timeout=STEP_MS)
+        await by_test(professional.page, "admit-first").click()
+        await expect(by_test(parent.page, "live")).to_be_visible(timeout=STEP_MS)
+        await sees(parent, [professional])
+        await sees(professional, [parent])
+        await hears(parent, [professional])
+        assert await media_sessions(server, "sfu") == 0
+        assert await media_sessions(server, "p2p") == 2
+
+
+async def open_room_form(page: Page, room: str, host: str) -> None:
+    await by_test(page, "room-name").fill(room)
+    await by_test(page, "host-name").fill(host)
+    await by_test(page, "open-room").click()
+    await enter_session(page)
+    await expect(by_test(page, "invite")).to_be_visible(timeout=STEP_MS)
+
+
+async def media_sessions(server: ServerProcess, engine: str) -> float:
+    async with aiohttp.ClientSession() as session, session.get(f"{server.url}/metrics") as response:
+        line = next(
+            line
+            for line in (await response.text()).splitlines()
+            if line.startswith(f'passerelle_media_sessions{{engine="{engine}"}}')
+        )
+    return float(line.rsplit(" ", 1)[1])
