@@ -4,8 +4,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
@@ -22,15 +21,17 @@ from rooms.ports import Bus, Store, StoreUnavailable
 from rooms.roles import Permission
 from server.auth import TokenIssuer, load_token_keys
 from server.bus.memory import MemoryBus
+from server.callers import Callers
 from server.config import Settings
 from server.connections import Connections
 from server.engineio_fixes import apply_fixes
 from server.http_api import MAX_BODY_BYTES, HttpApi
 from server.limits import FailureBrake
-from server.metrics import Metrics, watch_loop_lag
+from server.metrics import CONTENT_TYPE, Metrics, watch_loop_lag
 from server.middleware import make_middleware, set_asset_caching
 from server.openapi import describe_api
-from server.realtime.adapter import RealtimeServer
+from server.pace import Pace
+from server.realtime.adapter import STRANGER_S, RealtimeServer
 from server.realtime.commands import Commands
 from server.static_files import add_page
 from server.storage.observed import ObservedDocumentStore
@@ -52,6 +53,9 @@ DRAIN_RECONNECT_MS = 1_500
 """When clients should come back after a restart, before their own spread."""
 DRAIN_TELL_S = 0.3
 """How long the word that we stop may travel before sockets close: one long-polling answer."""
+UNREAD_MS = 30_000
+"""A peer that takes nothing of what was sent to it for so long is cut off by the system (TCP_USER_TIMEOUT):
+a socket that reads nothing, and answers every probe, would keep what waits for it for ever."""
 
 
 class RoomMediaRights:
@@ -87,6 +91,7 @@ class House:
     rooms: RoomManager
     documents: DocumentHub
     realtime: RealtimeServer
+    yjs: YjsEndpoint
     media: MediaService
     engines: dict[EngineName, MediaEngine]
     connections: Connections
@@ -99,7 +104,7 @@ class House:
 
 
 def build_house(settings: Settings, store: Store | None = None) -> House:
-    """All parts, wired; nothing is started."""
+    """All parts, wired; nothing is started. Blocks on the disk for the key of the tokens."""
     apply_fixes()
     metrics = Metrics()
     store = store or SqliteStore(settings.data, settings.durability)
@@ -107,14 +112,14 @@ def build_house(settings: Settings, store: Store | None = None) -> House:
     rooms = RoomManager(store, bus, time.time, lambda: secrets.token_urlsafe(12))
     documents = DocumentHub(ObservedDocumentStore(store, metrics))
     tokens = TokenIssuer(load_token_keys(settings.data))
-    connections = Connections()
-    brake = FailureBrake()
-    realtime = RealtimeServer(settings, rooms, tokens, connections, brake, metrics)
+    connections, callers, pace = Connections(), Callers(settings, FailureBrake()), Pace()
+    realtime = RealtimeServer(rooms, tokens, connections, callers, pace, metrics)
+    yjs = YjsEndpoint(rooms, documents, tokens, connections, callers, pace, metrics)
     engines: dict[EngineName, MediaEngine] = {}
     media = MediaService(
         engines,
         RoomMediaRights(rooms),
-        realtime,
+        realtime.announcer,
         turn_urls=settings.turn_urls,
         turn_secret=settings.turn_secret,
     )
@@ -122,12 +127,11 @@ def build_house(settings: Settings, store: Store | None = None) -> House:
     engines["sfu"] = SfuEngine(
         media.receive_engine_event, settings.media_addresses, settings.media_port, settings.media_workers
     )
-    realtime.wire(Commands(rooms, documents, media), media)
+    realtime.wire(Commands(rooms, documents, media, realtime.announcer, connections), media)
     app = web.Application(middlewares=make_middleware(settings, metrics), client_max_size=MAX_BODY_BYTES)
-    house = House(settings, store, bus, rooms, documents, realtime, media, engines, connections, metrics, app)
+    house = House(settings, store, bus, rooms, documents, realtime, yjs, media, engines, connections, metrics, app)
     rooms.add_listener(_RightsFollow(house))
-    HttpApi(settings, rooms, tokens, media, brake).add_routes(app)
-    yjs = YjsEndpoint(rooms, documents, tokens, connections, metrics)
+    HttpApi(settings, rooms, tokens, media, connections, callers).add_routes(app)
     app.router.add_get("/yjs/{room}/{document:[A-Za-z0-9_.-]{1,64}}", yjs.handle)
     _add_operations(house)
     add_page(app)
@@ -171,14 +175,12 @@ def _add_operations(house: House) -> None:
 
     async def readyz(_request: web.Request) -> web.Response:
         missing = await what_is_missing(house)
-        status = 503 if missing else 200
-        return web.json_response({"status": "ready" if not missing else "not-ready", "missing": missing}, status=status)
+        body = {"status": "not-ready" if missing else "ready", "missing": missing, "degraded": what_is_degraded(house)}
+        return web.json_response(body, status=503 if missing else 200)
 
     async def metrics(_request: web.Request) -> web.Response:
         set_gauges(house)
-        return web.Response(
-            body=house.metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
+        return web.Response(body=house.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     async def api(_request: web.Request) -> web.Response:
         return web.Response(body=openapi, content_type="application/json")
@@ -190,7 +192,7 @@ def _add_operations(house: House) -> None:
 
 
 async def what_is_missing(house: House) -> Sequence[str]:
-    """Names of what keeps this process from serving; media missing does not, writing goes on."""
+    """Names of what keeps this process from serving."""
     missing: list[str] = []
     if house.draining:
         missing.append("draining")
@@ -201,6 +203,13 @@ async def what_is_missing(house: House) -> Sequence[str]:
         house.metrics.set_store_up(False)
         missing.append("store")
     return missing
+
+
+def what_is_degraded(house: House) -> Sequence[str]:
+    """Names of what is missing while the rest goes on: without media people still meet and write, and
+    sending them nowhere would help nobody."""
+    sfu = house.engines.get("sfu")
+    return [] if sfu is not None and sfu.health().ready else ["media"]
 
 
 def set_gauges(house: House) -> None:
@@ -240,35 +249,51 @@ async def start_house(house: House) -> None:
         asyncio.create_task(watch_loop_lag(house.metrics)),
         asyncio.create_task(_keep_house(house)),
         asyncio.create_task(_forget_old(house)),
+        asyncio.create_task(_close_strangers(house)),
     ]
 
 
 async def stop_house(house: House) -> None:
-    """Everything is flushed and released; what does not end in time is left behind."""
+    """Texts are flushed, sockets closed, everything released. What does not end in time is left behind:
+    all of it takes no longer than the settings' `shutdown_s`."""
+    ends_at = asyncio.get_running_loop().time() + house.settings.shutdown_s
     for task in house.tasks:
         task.cancel()
     await asyncio.gather(*house.tasks, return_exceptions=True)
-    deadline_s = house.settings.shutdown_s
-    await house.documents.stop(timeout_s=deadline_s / 2)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(deadline_s / 4):
-            await house.realtime.stop()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(deadline_s / 4):
-            await house.media.stop()
-            for engine in house.engines.values():
-                await engine.stop()
-    await house.rooms.stop()
+    # The texts come first, and get the most of the time.
+    await house.documents.stop(timeout_s=house.settings.shutdown_s / 2)
+    await _within(house.settings.shutdown_s / 8, house.realtime.stop(), "sockets")
+    await _within(house.settings.shutdown_s / 4, _stop_media(house), "media")
+    await _within(max(0.1, ends_at - asyncio.get_running_loop().time()), house.rooms.stop(), "rooms")
     await house.bus.close()
     await house.store.close()
 
 
+async def _stop_media(house: House) -> None:
+    await house.media.stop()
+    await asyncio.gather(*(engine.stop() for engine in house.engines.values()))
+
+
+async def _within(limit_s: float, work: Awaitable[None], part: str) -> None:
+    try:
+        async with asyncio.timeout(limit_s):
+            await work
+    except TimeoutError:
+        logger.warning("not_stopped_in_time", task=part)
+
+
 async def drain(house: House) -> None:
     """Tell everyone, and give the word time to arrive."""
-    house.draining = True
+    house.draining = house.yjs.draining = True
     house.realtime.drain(DRAIN_RECONNECT_MS)
     if house.realtime.socket_count:
         await asyncio.sleep(DRAIN_TELL_S)
+
+
+async def _close_strangers(house: House) -> None:
+    while True:
+        await asyncio.sleep(STRANGER_S)
+        house.realtime.close_strangers()
 
 
 async def _keep_house(house: House) -> None:
@@ -289,7 +314,7 @@ async def _forget_old(house: House) -> None:
 
 async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     """Serve until `stop`, then drain. Raises: OSError when the port is taken, StoreUnavailable."""
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     house = build_house(settings)
     runner = web.AppRunner(house.web, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     try:
@@ -305,13 +330,15 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str], 
         listener.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Before anything else is made: a port that is taken ends the start at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what is accepted inherits it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
         listener.listen(1024)
         listener.setblocking(False)
     except OSError:

@@ -1,5 +1,6 @@
 """Every open connection of this instance, by participant: to tell them, count them, close them."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -20,15 +21,14 @@ class ParticipantConnection(Protocol):
     def end(self, reason: str) -> None:
         """Say why, and close, at once. Never blocks, never raises."""
 
-    def drain(self, reconnect_after_ms: int) -> None:
-        """Say that this process stops. Never blocks, never raises."""
-
 
 class Connections:
-    """The register; a connection adds itself when it is authenticated."""
+    """The register; a connection adds itself when it is authenticated, and removes itself when
+    nothing more is taken from it or sent to it."""
 
     def __init__(self) -> None:
         self._by_participant: dict[tuple[str, str], dict[str, ParticipantConnection]] = {}
+        self._gone: dict[tuple[str, str], asyncio.Event] = {}
 
     def __iter__(self) -> Iterator[ParticipantConnection]:
         return iter([connection for group in self._by_participant.values() for connection in group.values()])
@@ -47,10 +47,13 @@ class Connections:
     def remove(self, connection: ParticipantConnection) -> None:
         key = (connection.room_id, connection.participant_id)
         group = self._by_participant.get(key)
-        if group is not None:
-            group.pop(connection.connection_id, None)
-            if not group:
-                del self._by_participant[key]
+        if group is None:
+            return
+        group.pop(connection.connection_id, None)
+        if not group:
+            del self._by_participant[key]
+            if (gone := self._gone.pop(key, None)) is not None:
+                gone.set()
 
     def of_participant(self, room_id: str, participant_id: str) -> list[ParticipantConnection]:
         return list(self._by_participant.get((room_id, participant_id), {}).values())
@@ -58,3 +61,16 @@ class Connections:
     def end_participant(self, room_id: str, participant_id: str, reason: str) -> None:
         for connection in self.of_participant(room_id, participant_id):
             connection.end(reason)
+
+    async def wait_gone(self, room_id: str, participant_id: str, timeout_s: float) -> bool:
+        """Until the participant has no connection any more; False when some are left after the time."""
+        key = (room_id, participant_id)
+        if key not in self._by_participant:
+            return True
+        gone = self._gone.setdefault(key, asyncio.Event())
+        try:
+            async with asyncio.timeout(timeout_s):
+                await gone.wait()
+        except TimeoutError:
+            return False
+        return True

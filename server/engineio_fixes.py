@@ -7,12 +7,12 @@
 3. A POST's body is read once, which gives what has arrived so far: of one longer than a network packet
    the rest is missing, and its messages are thrown away.
 4. The aiohttp driver makes its WebSocketResponse with permessage-deflate: three times the CPU for
-   messages of 70 bytes, and no setting.
+   messages of 70 bytes, and no setting. Nor does it say which transport a socket is on, so that a peer
+   that reads nothing could not be hung up on.
 """
 
 import asyncio
 import base64
-import functools
 from typing import Any
 
 import engineio.async_drivers.aiohttp as aiohttp_driver
@@ -21,6 +21,8 @@ from engineio import async_socket, exceptions, packet, payload
 
 MAX_PACKETS_PER_POST = 2_048
 """A binary event is two packets: 1,000 updates after a stall. The POST's bytes are bounded besides."""
+MAX_BODY_S = 60.0
+"""Longest time that a POST may take to arrive: 1 MB at 150 kbit/s."""
 
 _encode = packet.Packet.encode
 
@@ -44,8 +46,9 @@ class _WholeBody:
     async def read(self, size: int) -> bytes:
         """Raises: EngineIOError, and then the connection is closed, for a message is lost."""
         try:
-            body: bytes = await self._stream.readexactly(size)
-        except asyncio.IncompleteReadError as error:
+            async with asyncio.timeout(MAX_BODY_S):
+                body: bytes = await self._stream.readexactly(size)
+        except (asyncio.IncompleteReadError, TimeoutError) as error:
             raise exceptions.EngineIOError("the body ended early") from error
         return body
 
@@ -57,9 +60,26 @@ async def _handle_whole_post_request(self: Any, environ: dict[str, Any]) -> None
     await _handle_post_request(self, {**environ, "wsgi.input": _WholeBody(environ["wsgi.input"])})
 
 
+class PlainWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
+    """The driver's WebSocket without deflate. It leaves its transport with the engine.io socket that
+    it serves, as `websocket_transport`."""
+
+    async def __call__(self, environ: dict[str, Any]) -> WebSocketResponse:
+        request = environ["aiohttp.request"]
+        self._sock = WebSocketResponse(max_msg_size=self.server.max_http_buffer_size, compress=False)
+        await self._sock.prepare(request)
+        self.environ = environ
+        self.handler.__self__.websocket_transport = request.transport
+        try:
+            await self.handler(self)
+        except ConnectionError:
+            pass  # hung up on while it said goodbye
+        return self._sock
+
+
 def apply_fixes() -> None:
     """Mend the library, once for the process; calling it again changes nothing."""
     packet.Packet.encode = _encode_each_form
     payload.Payload.max_decode_packets = MAX_PACKETS_PER_POST
     async_socket.AsyncSocket.handle_post_request = _handle_whole_post_request
-    aiohttp_driver.WebSocketResponse = functools.partial(WebSocketResponse, compress=False)
+    aiohttp_driver._async["websocket"] = PlainWebSocket

@@ -8,25 +8,19 @@ import msgspec
 from aiohttp import web
 
 from rooms.errors import InvitationRefused
+from rooms.invitations import fold_code
 from rooms.manager import ResumeClaim, RoomManager
-from rooms.models import Role, RoomKind
+from rooms.models import ParticipantStatus, Role, RoomKind, RoomState
 from rooms.roles import Permission
+from rooms.roster import inside, require
 from rooms.visibility import see
 from server import presenter
 from server.auth import RequestOrigin, TokenClaims, TokenIssuer, TokenRefused, bearer_of, may_create_rooms
+from server.callers import Callers
 from server.config import Settings
+from server.connections import Connections
 from server.error_answers import Refusal
-from server.limits import (
-    CREATE_INVITATION,
-    CREATE_ROOM,
-    HTTP_MEDIA,
-    JOIN,
-    RESUME,
-    FailureBrake,
-    Limit,
-    Limiter,
-    caller_address,
-)
+from server.limits import CREATE_INVITATION, CREATE_ROOM, HTTP_MEDIA, JOIN, RESUME, Limit, Limiter
 from server.wire import http
 from signaling.media_session import MediaService
 
@@ -34,7 +28,10 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_BODY_BYTES = 64 * 1024
 """Every JSON body is below 6 kB, an offer below 64 kB."""
-GUESSES_RETRY_S = 30.0
+MAX_BODY_S = 20.0
+"""Longest time that a body may take to arrive: 64 kB at 30 kbit/s."""
+CLOSED_WITHIN_S = 1.0
+"""Who came with a revoked invitation has no connection any more after this."""
 DEFAULT_HOST_NAME = "Animation"
 """What a host is called who gives no name."""
 
@@ -43,13 +40,20 @@ class HttpApi:
     """The handlers of /api, /whip and /whep."""
 
     def __init__(
-        self, settings: Settings, rooms: RoomManager, tokens: TokenIssuer, media: MediaService, brake: FailureBrake
+        self,
+        settings: Settings,
+        rooms: RoomManager,
+        tokens: TokenIssuer,
+        media: MediaService,
+        connections: Connections,
+        callers: Callers,
     ) -> None:
         self._settings = settings
         self._rooms = rooms
         self._tokens = tokens
         self._media = media
-        self._brake = brake
+        self._connections = connections
+        self._callers = callers
         self._limiters = {
             limit.name: Limiter(limit) for limit in (CREATE_ROOM, CREATE_INVITATION, JOIN, RESUME, HTTP_MEDIA)
         }
@@ -65,6 +69,7 @@ class HttpApi:
             app.router.add_post(f"/{kind}/{{room}}", self.start_http_media)
             app.router.add_delete(f"/{kind}/{{room}}/{{session}}", self.end_http_media)
             app.router.add_patch(f"/{kind}/{{room}}/{{session}}", self.refuse_trickle)
+            app.router.add_options(f"/{kind}/{{room}}", self.say_what_is_taken)
 
     # --- rooms ------------------------------------------------------------------------------
 
@@ -72,7 +77,7 @@ class HttpApi:
         bearer = bearer_of(request.headers.get("Authorization"))
         allowed = may_create_rooms(self._settings, self._origin(request), bearer)
         if not allowed:
-            await self._hold_back(request)
+            await self._callers.hold_back(request)
             raise Refusal(allowed.code or "permission-denied", allowed.message)
         self._limit(CREATE_ROOM, "key" if bearer else "this-machine")
         body = await _body(request, http.CreateRoom)
@@ -91,9 +96,10 @@ class HttpApi:
     async def get_room(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
         state = await self._rooms.get_state(claims.room_id)
+        inside(state, claims.participant_id)  # refuses who waits, was denied, removed or has left, each in its way
         seen = see(state, claims.participant_id)
-        if seen is None:
-            raise Refusal("not-admitted", "Only who was admitted may see the room.")
+        assert seen is not None
+        # Does not wait: the room is in memory since it was asked for.
         chat = await self._rooms.chat_history(claims.room_id, claims.participant_id)
         return _json(presenter.room_view(seen, self._media.tracks(claims.room_id), chat))
 
@@ -114,8 +120,14 @@ class HttpApi:
 
     async def revoke_invitation(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
-        await self._rooms.revoke_invitation(claims.room_id, claims.participant_id, request.match_info["invitation"])
+        invitation_id = request.match_info["invitation"]
+        await self._rooms.revoke_invitation(claims.room_id, claims.participant_id, invitation_id)
+        await self._until_gone(await self._rooms.get_state(claims.room_id), invitation_id)
         return web.Response(status=204)
+
+    async def _until_gone(self, state: RoomState, invitation_id: str) -> None:
+        gone = [person.id for person in state.participants.values() if person.invitation_id == invitation_id]
+        await asyncio.gather(*(self._connections.wait_gone(state.id, each, CLOSED_WITHIN_S) for each in gone))
 
     async def join(self, request: web.Request) -> web.Response:
         body = await _body(request, http.Join)
@@ -123,21 +135,21 @@ class HttpApi:
             raise Refusal("invalid", "Give either an invitation or a code.", "$.invitation")
         resume = self._resume_claim(body.resume)
         if body.code is not None:
-            await self._wait_before_guess(request)
-        self._limit(JOIN, body.invitation or body.code or "")
+            await self._callers.wait_before_guess(request)
+        self._limit(JOIN, body.invitation if body.invitation is not None else fold_code(body.code or ""))
         try:
             state, participant = await self._rooms.join(
                 name=body.name, invitation_id=body.invitation, code=body.code, resume=resume
             )
         except InvitationRefused:
-            await self._hold_back(request)
+            await self._callers.hold_back(request)
             raise
         joined = http.Joined(
             token=self._tokens.issue(state.id, participant.id, participant.role, time.time()),
             room=presenter.summary(state),
             participant_id=participant.id,
             role=participant.role.value,
-            state="waiting" if participant.status.value == "waiting" else "admitted",
+            state="waiting" if participant.status is ParticipantStatus.WAITING else "admitted",
         )
         return _json(joined)
 
@@ -157,18 +169,25 @@ class HttpApi:
     async def start_http_media(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
         kind = request.path.split("/")[1]
-        wanted = Permission.PUBLISH_VIDEO if kind == "whip" else Permission.SUBSCRIBE_MEDIA
-        await self._rooms.get_state(claims.room_id)
-        if not self._rooms.can(claims.room_id, claims.participant_id, wanted):
-            raise Refusal("permission-denied", f"This needs the permission {wanted}.")
+        self._require_media(await self._rooms.get_state(claims.room_id), claims.participant_id, kind)
         if request.content_type != "application/sdp":
             raise Refusal("content-type", "Send an offer as application/sdp.")
         self._limit(HTTP_MEDIA, claims.participant_id)
-        offer = (await _read(request)).decode("utf-8", "strict")
+        try:
+            offer = (await _read(request)).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refusal("invalid-description", "An offer is UTF-8 text.") from None
         accept = self._media.accept_whip if kind == "whip" else self._media.accept_whep
         session_id, answer = await accept(claims.room_id, claims.participant_id, offer)
         location = f"{self._base_url(request)}/{kind}/{claims.room_id}/{session_id}"
         return web.Response(status=201, text=answer, content_type="application/sdp", headers={"Location": location})
+
+    def _require_media(self, state: RoomState, participant_id: str, kind: str) -> None:
+        """Raises: RoomError."""
+        if kind == "whep":
+            require(state, participant_id, Permission.SUBSCRIBE_MEDIA)
+        elif not self._rooms.can(state.id, participant_id, Permission.PUBLISH_AUDIO):
+            require(state, participant_id, Permission.PUBLISH_VIDEO)
 
     async def end_http_media(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
@@ -181,6 +200,10 @@ class HttpApi:
         await self._claims(request)
         raise Refusal("method-not-allowed", "All candidates are in the offer and the answer; to restart, post again.")
 
+    async def say_what_is_taken(self, request: web.Request) -> web.Response:
+        """RFC 9725 section 4.2: the type of an offer."""
+        return web.Response(status=204, headers={"Accept-Post": "application/sdp"})
+
     # --- who asks -----------------------------------------------------------------------------
 
     async def _claims(self, request: web.Request) -> TokenClaims:
@@ -190,7 +213,7 @@ class HttpApi:
         try:
             return self._tokens.verify_for_room(token, request.match_info["room"], time.time())
         except TokenRefused:
-            await self._hold_back(request)
+            await self._callers.hold_back(request)
             raise
 
     def _origin(self, request: web.Request) -> RequestOrigin:
@@ -202,20 +225,6 @@ class HttpApi:
 
     def _base_url(self, request: web.Request) -> str:
         return self._settings.public_url or f"{request.scheme}://{request.host}"
-
-    def _address(self, request: web.Request) -> str:
-        forwarded_for = request.headers.getall("X-Forwarded-For", [])
-        return caller_address(request.remote or "", forwarded_for, self._settings.trusted_proxies)
-
-    async def _hold_back(self, request: web.Request) -> None:
-        """Who fails is answered later and later; a right code from the same school is not held up."""
-        await asyncio.sleep(self._brake.record_failure(self._address(request), time.monotonic()))
-
-    async def _wait_before_guess(self, request: web.Request) -> None:
-        wait_s = self._brake.wait_before_guess(self._address(request), time.monotonic())
-        if wait_s is None:
-            raise Refusal("too-many-requests", "Too many wrong codes from here.", retry_after_s=GUESSES_RETRY_S)
-        await asyncio.sleep(wait_s)
 
     def _limit(self, limit: Limit, key: str) -> None:
         wait_s = self._limiters[limit.name].take(key, time.monotonic())
@@ -232,9 +241,14 @@ async def _body(request: web.Request, kind: type[T]) -> T:
 
 
 async def _read(request: web.Request) -> bytes:
+    """Raises: Refusal; HTTPRequestEntityTooLarge, for a body that did not say how long it is."""
     if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
         raise Refusal("too-large", f"A body has at most {MAX_BODY_BYTES} bytes.")
-    return await request.read()
+    try:
+        async with asyncio.timeout(MAX_BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise Refusal("too-slow", "The body did not arrive in time.") from None
 
 
 def _json(body: msgspec.Struct, status: int = 200) -> web.Response:

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -17,24 +17,33 @@ from aiohttp import WSMsgType, web
 from rooms.documents import close_codes
 from rooms.documents.errors import CannotOpen, ProtocolViolation
 from rooms.documents.hub import DocumentHub
-from rooms.errors import RoomError
+from rooms.errors import NotFound, RoomError, Unavailable
 from rooms.manager import RoomManager
 from rooms.ports import DocumentKey
-from server.auth import TokenIssuer, TokenRefused
+from server.auth import TokenClaims, TokenIssuer, TokenRefused
+from server.callers import Callers
 from server.connections import Connections
-from server.limits import DOCUMENT_BYTES, DOCUMENT_MESSAGE, Limiter
+from server.error_answers import Refusal
 from server.metrics import Metrics
+from server.pace import Pace
 from server.realtime.adapter import MAX_MESSAGE_BYTES
 from server.realtime.commands import ParticipantAccess
 
 logger = structlog.get_logger(__name__)
 
+FAREWELL_S = 2.0
+"""How long a peer may take to answer a close frame."""
 HEARTBEAT_S = 25.0
 """WebSocket pings: a proxy that cuts idle connections at 60 s sees traffic."""
+KEEP_ALIVE_S = 10.0
+"""y-websocket's provider connects anew when it hears nothing for 30 s, and WebSocket pings do not count:
+who writes alone is sent this often what changes nothing, unless there was something else to send."""
+NOTHING_NEW = b"\x01\x01\x00"
+"""An awareness message of no entries."""
 CLOSE_UNAUTHORIZED = 4401
 """The token is missing, invalid or expired: y-websocket gives up on 44xx; get a new token first."""
 MAX_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
-"""What the transport may hold of one reader before it is given up; from 1 MiB on the hub sends it
+"""What the transport may hold of one reader before it is given up; from 2 MiB on the hub sends it
 nothing and resynchronises it when it drains."""
 
 
@@ -79,6 +88,7 @@ class YjsConnection:
         self._socket = socket
         self._transport = transport
         self._closing: asyncio.Task[Any] | None = None
+        self._was_written_to = False
 
     # rooms.documents.reader.Reader
 
@@ -88,6 +98,7 @@ class YjsConnection:
     def write(self, frame: bytes) -> None:
         if self._closing is None and not self._transport.is_closing():
             self._transport.write(frame)
+            self._was_written_to = True
             if self._transport.get_write_buffer_size() > MAX_WRITE_BUFFER_BYTES:
                 self._transport.abort()
 
@@ -101,7 +112,7 @@ class YjsConnection:
     async def _close(self, code: int, reason: str) -> None:
         # A peer that reads nothing would hold the close frame for ever.
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(FAREWELL_S):
                 await self._socket.close(code=code, message=reason.encode())
         except (TimeoutError, ConnectionError):
             self._transport.abort()
@@ -111,8 +122,13 @@ class YjsConnection:
     def end(self, reason: str) -> None:
         self.close(close_codes.FORBIDDEN, reason)
 
-    def drain(self, reconnect_after_ms: int) -> None:
-        return None  # the hub closes with 1012 once everything is flushed
+    async def keep_alive(self) -> None:
+        """For ever; cancel it."""
+        while True:
+            await asyncio.sleep(KEEP_ALIVE_S)
+            if not self._was_written_to:
+                self.send(NOTHING_NEW)
+            self._was_written_to = False
 
     async def wait_closed(self) -> None:
         if self._closing is not None:
@@ -128,37 +144,41 @@ class YjsEndpoint:
         documents: DocumentHub,
         tokens: TokenIssuer,
         connections: Connections,
+        callers: Callers,
+        pace: Pace,
         metrics: Metrics,
     ) -> None:
         self._rooms = rooms
         self._documents = documents
         self._tokens = tokens
         self._connections = connections
+        self._callers = callers
+        self._pace = pace
         self._metrics = metrics
         self._fan_out = WebSocketFanOut()
-        self._messages = Limiter(DOCUMENT_MESSAGE)
-        self._bytes = Limiter(DOCUMENT_BYTES)
+        self.draining = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Refusals come as close codes after the upgrade: a browser shows its page nothing else."""
-        room_id, document = request.match_info["room"], request.match_info["document"]
         socket = web.WebSocketResponse(
             compress=False, heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, autoping=True
         )
         await socket.prepare(request)
-        try:
-            claims = self._tokens.verify_for_room(request.query.get("token", ""), room_id, time.time())
-        except TokenRefused as refused:
-            self._metrics.count_refusal(refused.code)
-            await socket.close(code=CLOSE_UNAUTHORIZED, message=refused.code.encode())
-            return socket
         transport = request.transport
         if transport is None:
             return socket  # gone already
+        try:
+            claims = self._claims(request)
+        except (TokenRefused, Refusal) as refused:
+            self._metrics.count_refusal(refused.code)
+            if isinstance(refused, TokenRefused):
+                await self._callers.hold_back(request)
+            await socket.close(code=_close_code(refused), message=refused.code.encode())
+            return socket
         connection = YjsConnection(
             socket,
             transport,
-            room_id,
+            claims.room_id,
             claims.participant_id,
             self._fan_out,
             wants_acknowledgement=request.query.get("ack") == "1",
@@ -167,50 +187,75 @@ class YjsEndpoint:
             await socket.close(code=close_codes.LIMIT, message=b"limit")
             return socket
         try:
-            await self._serve(connection, socket, DocumentKey(room_id, document))
+            await self._serve(connection, socket, DocumentKey(claims.room_id, request.match_info["document"]))
+        except Exception as error:
+            # The upgrade is answered: no error page can be sent any more.
+            logger.error("yjs_failed", room_id=claims.room_id, exc_info=error)
+            connection.close(close_codes.UNAVAILABLE, close_codes.REASONS[close_codes.UNAVAILABLE])
         finally:
             self._connections.remove(connection)
             await connection.wait_closed()
         return socket
 
+    def _claims(self, request: web.Request) -> TokenClaims:
+        """Raises: TokenRefused, Refusal."""
+        if self.draining:
+            raise Refusal("draining", "This process is stopping.")
+        claims = self._tokens.verify_for_room(request.query.get("token", ""), request.match_info["room"], time.time())
+        self._pace.connection(claims.participant_id)
+        return claims
+
     async def _serve(self, connection: YjsConnection, socket: web.WebSocketResponse, key: DocumentKey) -> None:
         try:
             await self._rooms.connect(key.room_id, connection.participant_id, connection.connection_id)
         except RoomError as error:
-            await socket.close(code=close_codes.FORBIDDEN, message=error.code.encode())
+            self._metrics.count_refusal(error.code)
+            connection.close(_close_code(error), error.code)
             return
         self._metrics.socket_opened("yjs")
         access = ParticipantAccess(self._rooms, key.room_id, connection.participant_id)
         try:
             opened = await self._documents.open(key, connection, access)
         except CannotOpen as error:
-            await socket.close(code=error.code, message=error.reason.encode())
+            connection.close(error.code, error.reason)
         else:
+            keeper = asyncio.create_task(connection.keep_alive())
             try:
                 opened.start()
                 await self._read(connection, socket, opened.receive)
             finally:
+                keeper.cancel()
                 opened.close()
         finally:
             self._metrics.socket_closed("yjs")
             await self._rooms.disconnect(key.room_id, connection.participant_id, connection.connection_id)
 
-    async def _read(self, connection: YjsConnection, socket: web.WebSocketResponse, receive: Any) -> None:
+    async def _read(
+        self, connection: YjsConnection, socket: web.WebSocketResponse, receive: Callable[[bytes], None]
+    ) -> None:
         async for message in socket:
             if message.type is WSMsgType.BINARY:
-                await self._slow_down(connection.participant_id, len(message.data))
+                await self._pace.document_message(connection.participant_id, len(message.data))
                 try:
                     receive(message.data)
                 except ProtocolViolation as violation:
                     connection.close(violation.code, violation.reason)
                     return
             elif message.type is WSMsgType.TEXT:
-                connection.close(close_codes.MALFORMED, "malformed")
+                connection.close(close_codes.MALFORMED, close_codes.REASONS[close_codes.MALFORMED])
                 return
             else:
                 return  # an error: too long a message, a broken frame; aiohttp has answered it
 
-    async def _slow_down(self, participant_id: str, size_bytes: int) -> None:
-        for limiter, cost in ((self._messages, 1.0), (self._bytes, float(size_bytes))):
-            while (wait_s := limiter.take(participant_id, time.monotonic(), cost)) > 0.0:  # noqa: ASYNC110 -- a bucket
-                await asyncio.sleep(min(wait_s, 1.0))
+
+def _close_code(refused: TokenRefused | Refusal | RoomError) -> int:
+    """44xx: a client gives up; 45xx and 1012: it comes back (`rooms.documents.close_codes`)."""
+    if isinstance(refused, TokenRefused):
+        return CLOSE_UNAUTHORIZED
+    if isinstance(refused, NotFound):
+        return close_codes.UNKNOWN
+    if isinstance(refused, Unavailable):
+        return close_codes.UNAVAILABLE
+    if isinstance(refused, RoomError):
+        return close_codes.FORBIDDEN
+    return close_codes.DRAINING if refused.code == "draining" else close_codes.LIMIT

@@ -21,7 +21,7 @@ MAX_TRACKS_PER_SESSION = 8
 """Camera, microphone, screen, screen sound, twice over."""
 MAX_SUBSCRIPTIONS = 128
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")]  # "$" alone lets a last line feed pass
 TrackSource = Literal["camera", "microphone", "screen", "screen_audio"]
 TrackKind = Literal["audio", "video"]
 EngineName = Literal["p2p", "sfu", "janus"]

@@ -9,13 +9,14 @@ import msgspec
 from rooms import commands as domain
 from rooms.documents.errors import CannotOpen
 from rooms.documents.hub import DocumentHub
+from rooms.errors import NotAdmitted
 from rooms.manager import RoomManager
 from rooms.models import Role
 from rooms.ports import DocumentKey
 from rooms.roles import Permission
-from rooms.visibility import see
-from server import presenter
+from server.connections import Connections
 from server.error_answers import Refusal
+from server.realtime.announcer import Announcer
 from server.realtime.connection import MAX_DOCUMENTS, DocumentReader, SocketConnection, SocketFanOut
 from server.wire import document as wire_document
 from server.wire import room as wire
@@ -23,6 +24,9 @@ from server.wire.common import Accepted
 from server.wire.registry import COMMANDS
 from signaling import messages
 from signaling.media_session import MediaService
+
+CLOSED_WITHIN_S = 1.0
+"""Who was removed has no connection any more after this, whatever their network does."""
 
 Handler = Callable[[SocketConnection, Any], Awaitable[Any]]
 
@@ -45,10 +49,19 @@ class ParticipantAccess:
 class Commands:
     """The handlers by event name; each gets the connection and its checked payload."""
 
-    def __init__(self, rooms: RoomManager, documents: DocumentHub, media: MediaService) -> None:
+    def __init__(
+        self,
+        rooms: RoomManager,
+        documents: DocumentHub,
+        media: MediaService,
+        announcer: Announcer,
+        connections: Connections,
+    ) -> None:
         self._rooms = rooms
         self._documents = documents
         self._media = media
+        self._announcer = announcer
+        self._connections = connections
         self._fan_out = SocketFanOut()
         self._handlers: dict[str, Handler] = {
             "get_room": self._get_room,
@@ -79,27 +92,18 @@ class Commands:
         """The acknowledgement as plain values. Raises: whatever error_answers knows."""
         command = COMMANDS.get(name)
         if command is None:
-            raise Refusal("invalid", "There is no such command.")
+            raise Refusal("unknown-command", "There is no such command.")
         request = msgspec.convert({} if payload is None else payload, command.payload)
         answer = await self._handlers[name](connection, request)
         return msgspec.to_builtins(Accepted() if answer is None else answer)
 
     # --- the room ---------------------------------------------------------------------------
 
-    async def view(self, connection: SocketConnection) -> wire.RoomView | None:
-        """The room as this connection may see it now; None in the lobby."""
-        state = await self._rooms.get_state(connection.room_id)
-        chat = await self._rooms.chat_history(connection.room_id, connection.participant_id)
-        seen = see(state, connection.participant_id)
-        if seen is None:
-            return None
-        return presenter.room_view(seen, self._media.tracks(connection.room_id), chat)
-
     async def _get_room(self, connection: SocketConnection, _request: wire.GetRoom) -> wire.RoomView:
-        view = await self.view(connection)
+        # Nothing is waited for between this view and its acknowledgement: no event can overtake it.
+        view = await self._announcer.view(connection)
         if view is None:
-            raise Refusal("not-admitted", "Only who was admitted may do this.")
-        connection.last_seq = view.seq
+            raise NotAdmitted
         return view
 
     async def _execute(self, connection: SocketConnection, command: domain.Command) -> None:
@@ -113,6 +117,7 @@ class Commands:
 
     async def _remove(self, connection: SocketConnection, request: wire.Remove) -> None:
         await self._execute(connection, domain.Remove(request.participant_id))
+        await self._connections.wait_gone(connection.room_id, request.participant_id, CLOSED_WITHIN_S)
 
     async def _set_hand(self, connection: SocketConnection, request: wire.SetHand) -> None:
         await self._execute(connection, domain.SetHand(request.raised, request.participant_id))
@@ -130,7 +135,14 @@ class Commands:
         await self._rooms.send_chat(connection.room_id, connection.participant_id, request.text, request.client_id)
 
     async def _leave(self, connection: SocketConnection, _request: wire.Leave) -> None:
-        await self._execute(connection, domain.Leave())
+        connection.is_leaving = True
+        try:
+            await self._execute(connection, domain.Leave())
+        except BaseException:
+            connection.is_leaving = False
+            raise
+        # After the acknowledgement, which this handler's return sends.
+        asyncio.get_running_loop().call_soon(connection.end, "left")
 
     async def _ping(self, _connection: SocketConnection, _request: wire.PingRoom) -> None:
         return None
@@ -171,7 +183,13 @@ class Commands:
 
     async def _start_media(self, connection: SocketConnection, request: messages.StartMedia) -> messages.MediaStarted:
         self._require(connection, Permission.SEE_ROSTER)
-        return await self._media.start(connection.room_id, connection.participant_id, connection.connection_id, request)
+        started = await self._media.start(
+            connection.room_id, connection.participant_id, connection.connection_id, request
+        )
+        if connection.ended:
+            # Lost while the session began: nobody else will tell.
+            self._media.connection_lost(connection.connection_id)
+        return started
 
     def _media_call(self, method: Callable[[str, Any], Awaitable[None]]) -> Handler:
         async def call(connection: SocketConnection, request: Any) -> None:

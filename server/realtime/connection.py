@@ -2,35 +2,28 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, Final, cast
 
-import msgspec
 import socketio
-from engineio import packet as engineio_packet
-from socketio import packet as socketio_packet
 
 from rooms.documents.open_document import OpenDocument
 from server.auth import TokenClaims
+from server.realtime.packets import PacketQueue, Packets, encode
 from server.wire.document import DocumentClosed
-from server.wire.room import Draining, Removed
+from server.wire.room import Removed
 
 MAX_OUTBOX_BYTES = 16 * 1024 * 1024
-"""What may wait for one connection before it is given up: past 1 MiB its documents already send it
+"""What may wait for one connection before it is given up: past 2 MiB its documents already send it
 nothing (it is resynchronised when it drains), so what grows beyond is a peer that reads nothing."""
 MAX_DOCUMENTS = 32
 """Documents that one connection may have open: a teacher's view of fifteen teams, twice over."""
+FAREWELL_S = 0.7
+"""How long the last word may wait for a long-polling client to fetch it."""
+HANG_UP_S = 2.0
+"""A WebSocket that is still there this long after it was closed is cut: its peer reads nothing."""
 
-Packets = Sequence[engineio_packet.Packet]
-
-
-def encode(event: str, *arguments: Any) -> Packets:
-    """The engine.io packets of one event, to be given to any number of connections.
-
-    Structs are turned into plain values first; bytes become attachments."""
-    data = [event, *(msgspec.to_builtins(argument, builtin_types=(bytes,)) for argument in arguments)]
-    encoded = socketio_packet.Packet(socketio_packet.EVENT, namespace="/", data=data).encode()
-    parts = encoded if isinstance(encoded, list) else [encoded]
-    return [engineio_packet.Packet(engineio_packet.MESSAGE, data=part) for part in parts]
+FOR_GOOD: Final = frozenset({"removed", "revoked", "denied", "room_closed", "replaced", "left"})
+"""Reasons that the client is told, and after which it must not come back by itself."""
 
 
 class SocketConnection:
@@ -47,15 +40,27 @@ class SocketConnection:
         self.sees_room = False
         """Whether it was sent a view: before, and in the lobby, room events are not for it."""
         self.ended = False
+        self.is_leaving = False
+        """Its own `leave` is being answered: it is closed after that."""
         self.opened_over = "polling"
         """The transport at the beginning, for the metrics."""
         self._server = server
         self._socket = engine_socket
+        self._queue = cast(PacketQueue, engine_socket.queue)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def transport(self) -> str:
         return "websocket" if self._socket.upgraded else "polling"
+
+    @property
+    def engine_sid(self) -> str:
+        return str(self._socket.sid)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether engine.io has closed it, or is about to."""
+        return bool(self._socket.closing or self._socket.closed)
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Never blocks, never raises."""
@@ -65,38 +70,40 @@ class SocketConnection:
     def put(self, packets: Packets) -> None:
         """Queue encoded packets. As engineio's own `send` does, without a task for each: its queue has
         no bound, so the bound is here."""
-        if self.ended or self._socket.closed:
+        if self.ended or self.is_closed:
             return
         for packet in packets:
-            self._socket.queue.put_nowait(packet)
-        if self._socket.queue.qsize() > 256 and self.buffered_bytes() > MAX_OUTBOX_BYTES:
-            self.end("slow")
+            self._queue.put_nowait(packet)
+        self.end_if_flooded()
 
     def buffered_bytes(self) -> int:
         """What waits in engine.io's queue."""
-        waiting = self._socket.queue._queue  # asyncio.Queue shows no sizes of its items
-        return sum(len(packet.data) for packet in waiting if packet is not None and packet.data) if waiting else 0
+        return self._queue.waiting_bytes
+
+    def end_if_flooded(self) -> None:
+        """Answers to its own commands count too."""
+        if self._queue.waiting_bytes > MAX_OUTBOX_BYTES:
+            self.end("slow")
 
     def end(self, reason: str) -> None:
         """Say why, and close. After "slow" and "failed" the client comes back; else it may not."""
         if self.ended:
             return
-        if reason in ("removed", "revoked", "denied", "room_closed", "replaced"):
-            self.emit("removed", Removed(reason=reason))  # type: ignore[arg-type]
+        if reason in FOR_GOOD:
+            self.emit("removed", Removed(reason=cast(Any, reason)))
+        elif reason == "slow":
+            self._queue.throw_away()
         self.ended = True
         self.close_documents()
-        self.spawn(self._close())
-
-    def drain(self, reconnect_after_ms: int) -> None:
-        self.emit("draining", Draining(reconnect_after_ms=reconnect_after_ms))
+        self.spawn(self._close(is_final=reason in FOR_GOOD))
 
     def close_documents(self) -> None:
-        for document in self.documents.values():
+        for document in tuple(self.documents.values()):
             document.close()
         self.documents.clear()
 
     def tell_document_closed(self, document: str, code: int, reason: str) -> None:
-        self.emit("document_closed", DocumentClosed(document=document, code=code, reason=reason))  # type: ignore[arg-type]
+        self.emit("document_closed", DocumentClosed(document=document, code=code, reason=cast(Any, reason)))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Something for this connection, in the background."""
@@ -104,8 +111,28 @@ class SocketConnection:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _close(self) -> None:
-        await self._server.disconnect(self.connection_id)
+    async def _close(self, *, is_final: bool) -> None:
+        if is_final:
+            # After this word of Socket.IO's own a client does not come back by itself.
+            await self._server.disconnect(self.connection_id)
+            try:
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._queue.join()
+            except TimeoutError:
+                pass
+        await hang_up(self._socket)
+
+
+async def hang_up(engine_socket: Any) -> None:
+    """Close an engine.io connection, whatever state it is in; its library only asks the peer to.
+    Raises: nothing."""
+    if not engine_socket.closed and not engine_socket.closing:
+        await engine_socket.close(wait=False)
+    engine_socket.queue.put_nowait(None)  # ends the writer, which closes the WebSocket
+    transport = getattr(engine_socket, "websocket_transport", None)
+    if transport is not None:
+        # Does nothing to one that is closed by then.
+        asyncio.get_running_loop().call_later(HANG_UP_S, transport.abort)
 
 
 class DocumentReader:

@@ -12,9 +12,10 @@ MAX_CHAT_CHARACTERS = 2_000
 MAX_TOKEN_CHARACTERS = 4_096
 """Longest join token: what fits in a request line of any proxy."""
 
-Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+# "$" alone would let a last line feed pass.
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")]
 """An id that the server made; opaque to clients."""
-DocumentName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+DocumentName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
 """The name of a document within its room."""
 DisplayName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 """What a person calls themselves, a room or a label; the core trims it and refuses control characters."""

@@ -174,9 +174,10 @@ class LobbyState(msgspec.Struct, kw_only=True):
 
 
 class Removed(msgspec.Struct, kw_only=True):
-    """`removed`: the participant's connections are closed after this; do not reconnect."""
+    """`removed`: the participant's connections are closed after this; do not reconnect. "left": by
+    themselves, on another connection."""
 
-    reason: Literal["removed", "revoked", "denied", "room_closed", "replaced"]
+    reason: Literal["removed", "revoked", "denied", "left", "room_closed", "replaced"]
 
 
 class Draining(msgspec.Struct, kw_only=True):

@@ -469,13 +469,14 @@ export interface Remove {
   participant_id: string;
 }
 /**
- * `removed`: the participant's connections are closed after this; do not reconnect.
+ * `removed`: the participant's connections are closed after this; do not reconnect. "left": by
+ *     themselves, on another connection.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema
  * via the `definition` "Removed".
  */
 export interface Removed {
-  reason: "denied" | "removed" | "replaced" | "revoked" | "room_closed";
+  reason: "denied" | "left" | "removed" | "replaced" | "revoked" | "room_closed";
 }
 /**
  * `rename`: one's own name.
