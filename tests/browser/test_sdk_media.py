@@ -19,6 +19,7 @@ from tests.support.sdk_page import GREEN, RED, bundle_sdk, sdk_context, sdk_page
 from tests.support.server_process import ServerProcess, running_server
 
 pytestmark = pytest.mark.timeout(120)
+CUT_S = 8.0
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +162,9 @@ async def test_a_dead_media_worker_is_replaced(script: str, tmp_path: Path) -> N
         await each_sees_the_other(on.red, on.green)
 
 
-@pytest.mark.parametrize("kind", ["interclass", "consultation"])
-async def test_a_cut_of_the_network_heals_and_streams_stay(script: str, tmp_path: Path, kind: str) -> None:
-    async with stage(script, tmp_path, kind) as on:
+async def test_a_cut_between_two_browsers_heals_and_streams_stay(script: str, tmp_path: Path) -> None:
+    """No packet for 8 s; with the server's engine that is in tests/whole, for 10 s."""
+    async with stage(script, tmp_path, "consultation") as on:
         stream = f"seen.get('{on.red.tracks['camera']}').remote.stream.id"
         before = await on.green.page.evaluate(stream)
         processes = network_processes(await browser_pid(on.green.browser))
@@ -171,16 +172,12 @@ async def test_a_cut_of_the_network_heals_and_streams_stay(script: str, tmp_path
         for pid in processes:
             os.kill(pid, signal.SIGSTOP)
         try:
-            # The whole cut: longer than every patience (12 s of the engine), so that all is set up anew.
-            await asyncio.sleep(14.0)
+            await asyncio.sleep(CUT_S)  # the length of the cut is the test, not a wait for something
         finally:
             for pid in processes:
                 os.kill(pid, signal.SIGCONT)
-        began = asyncio.get_running_loop().time()
         await each_sees_the_other(on.red, on.green)
-        assert asyncio.get_running_loop().time() - began < 15
-        if kind == "consultation":
-            assert await on.green.page.evaluate(stream) == before
+        assert await on.green.page.evaluate(stream) == before
 
 
 async def test_a_dead_peer_connection_is_replaced_within_seconds(script: str, tmp_path: Path) -> None:

@@ -241,6 +241,7 @@ export class Media extends Emitter<MediaEvents> {
   }
 
   #receive(event: string, payload: unknown): void {
+    this.#host.log.debug('hears', event, ...gist(payload))
     if (event === 'media_muted') this.#mutedByHost((payload as TrackMutedByHost).track_id)
     else if (event === 'media_closed') this.#closedByServer(payload as MediaClosed)
     else this.#link?.receive(event, payload)
@@ -311,10 +312,14 @@ export class Media extends Emitter<MediaEvents> {
       log: this.#host.log,
       localTracks: () => this.#local,
       expectsRemoteMedia: () => this.#expectsRemoteMedia(),
-      signal: (event, payload) => outbox.send(event, payload),
+      signal: (event, payload) => {
+        this.#host.log.debug('says', event, ...gist(payload))
+        outbox.send(event, payload)
+      },
       configuration: () => this.#configuration(),
       received: (tracks) => this.#remote.setReceived(tracks),
       refusedTracks: (error) => this.#giveUpTracks(error),
+      beginAnew: () => this.#outbox === outbox && this.#beginAnew(),
       changed: () => this.#settle(),
     }
     this.#link =
@@ -444,4 +449,10 @@ export class Media extends Emitter<MediaEvents> {
     if (connectivity === 'connected' || connectivity === 'new') return 'connected'
     return this.#wasConnected ? 'reconnecting' : 'connecting'
   }
+}
+
+/** Of a signaling message, for the log: which connection, which negotiation, which half of it. */
+function gist(payload: unknown): string[] {
+  const { pc, negotiation, description } = payload as { pc?: string; negotiation?: number; description?: { type: string } }
+  return [pc, negotiation?.toString(), description?.type].filter((each) => each !== undefined && each !== null)
 }

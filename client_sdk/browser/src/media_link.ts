@@ -21,6 +21,8 @@ export interface LinkHost {
   received: (tracks: ReadonlyMap<string, MediaStreamTrack>) => void
   /** The server takes no (further) tracks of ours: those that the room does not have are given up. */
   refusedTracks: (error: PasserelleError) => void
+  /** The session leads to nothing: another one. */
+  beginAnew: () => void
   /** `connectivity` may have changed. */
   changed: () => void
 }

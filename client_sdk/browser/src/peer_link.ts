@@ -21,7 +21,7 @@ export class PeerLink implements MediaLink {
     this.#host = host
     this.#sessionId = sessionId
     this.#configuration = configuration
-    for (const peer of peers) this.#join(peer)
+    for (const peer of peers) this.#join(peer, true)
   }
 
   get connectivity(): Connectivity {
@@ -31,7 +31,7 @@ export class PeerLink implements MediaLink {
   }
 
   localTracksChanged(): void {
-    for (const peer of this.#peers.values()) peer.setTracks(this.#host.localTracks())
+    for (const peer of this.#peers.values()) peer.localTracksChanged()
   }
 
   async replaceTrack(track: PublishedLocalTrack): Promise<void> {
@@ -50,7 +50,7 @@ export class PeerLink implements MediaLink {
         return
       }
       case 'media_peer_joined':
-        return this.#join((payload as PeerJoined).peer)
+        return this.#join((payload as PeerJoined).peer, false)
       case 'media_peer_left':
         return this.#leave((payload as PeerLeft).peer_session_id)
     }
@@ -85,17 +85,19 @@ export class PeerLink implements MediaLink {
     this.#peers.clear()
   }
 
-  #join(peer: MediaPeer): void {
+  /** `offersFirst`: we are the newcomer of the two. */
+  #join(peer: MediaPeer, offersFirst: boolean): void {
     this.#peers.get(peer.session_id)?.close()
-    const joined = new Peer(peer, this.#configuration, {
+    const joined = new Peer(peer, this.#configuration, offersFirst, {
       log: this.#host.log,
+      localTracks: this.#host.localTracks,
+      beginAnew: this.#host.beginAnew,
       signal: (event, payload) =>
         this.#host.signal(event, { session_id: this.#sessionId, pc: 'peer', to: peer.session_id, ...payload }),
       received: () => this.#received(),
       changed: () => this.#host.changed(),
     })
     this.#peers.set(peer.session_id, joined)
-    joined.setTracks(this.#host.localTracks())
     this.#host.changed()
   }
 
@@ -111,14 +113,20 @@ export class PeerLink implements MediaLink {
   }
 }
 
-interface PeerHost {
-  log: LinkHost['log']
+interface PeerHost extends Pick<LinkHost, 'log' | 'localTracks' | 'beginAnew' | 'changed'> {
   signal: (event: string, payload: object) => void
   received: () => void
-  changed: () => void
 }
 
-/** The connection to one other browser. Broken, it restarts ICE. */
+/** Restarts of ICE on a connection that never stood, after which the session begins anew. */
+const MAX_RESTARTS = 2
+
+/**
+ * The connection to one other browser. Broken, it restarts ICE.
+ *
+ * The newcomer makes the first offer, and the other waits for it: later offers may cross, but a first
+ * one that is taken back leaves Chromium (156) without candidates.
+ */
 class Peer {
   readonly connection: RTCPeerConnection
   /** Track id → what arrives. */
@@ -129,11 +137,17 @@ class Peer {
   readonly #streams = { person: new MediaStream(), screen: new MediaStream() }
   readonly #pacing = new Pacing()
   #watch: ConnectionWatch
+  #isOpen: boolean
+  #wasConnected = false
+  #restarts = 0
+  readonly #polite: boolean
   #restartTimer: ReturnType<typeof setTimeout> | undefined
   readonly #answerTimer: ReturnType<typeof setInterval>
 
-  constructor(peer: MediaPeer, configuration: RTCConfiguration, host: PeerHost) {
+  constructor(peer: MediaPeer, configuration: RTCConfiguration, offersFirst: boolean, host: PeerHost) {
     this.#host = host
+    this.#isOpen = offersFirst
+    this.#polite = peer.polite
     this.connection = new RTCPeerConnection(configuration)
     this.#negotiation = new PerfectNegotiation(this.connection, {
       polite: peer.polite,
@@ -146,13 +160,19 @@ class Peer {
     )
     this.#watch = this.#newWatch()
     this.#answerTimer = setInterval(() => this.#negotiation.isWaiting && this.#negotiate(), ANSWER_MS)
+    if (!offersFirst) return
+    this.localTracksChanged()
+    // Who sends nothing offers to receive.
+    if (this.#senders.size === 0) for (const kind of ['audio', 'video']) this.connection.addTransceiver(kind, { direction: 'recvonly' })
   }
 
   get connectivity(): Connectivity {
     return this.#watch.connectivity
   }
 
-  setTracks(tracks: readonly PublishedLocalTrack[]): void {
+  localTracksChanged(): void {
+    if (!this.#isOpen) return // with the first offer
+    const tracks = this.#host.localTracks()
     for (const [track, sender] of this.#senders) {
       if (tracks.includes(track)) continue
       this.connection.removeTrack(sender)
@@ -173,6 +193,11 @@ class Peer {
 
   async receiveDescription({ negotiation, description, media }: ServerDescription): Promise<void> {
     if (description.type === 'rollback') return
+    if (!this.#isOpen && description.type === 'offer') {
+      // Before it is applied, so that our tracks go into its m-lines.
+      this.#isOpen = true
+      this.localTracksChanged()
+    }
     try {
       const outcome = await this.#negotiation.receiveDescription(negotiation, { type: description.type, sdp: description.sdp ?? '' })
       if (outcome === 'ignored') return
@@ -225,13 +250,21 @@ class Peer {
 
   #newWatch(): ConnectionWatch {
     return new ConnectionWatch(this.connection, {
-      changed: () => this.#host.changed(),
+      changed: () => {
+        this.#wasConnected ||= this.connection.connectionState === 'connected'
+        this.#host.changed()
+      },
       broken: (why) => this.#restart(why),
     })
   }
 
   #restart(why: string): void {
     this.#host.log.debug('ICE restarts', why)
+    this.#restarts += 1
+    if (!this.#wasConnected && this.#restarts > MAX_RESTARTS && this.#polite) {
+      this.#host.beginAnew()
+      return
+    }
     clearTimeout(this.#restartTimer)
     this.#restartTimer = setTimeout(() => {
       this.#watch.close()

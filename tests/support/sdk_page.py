@@ -1,0 +1,142 @@
+"""The browser SDK alone in a real page: bundled, given to a blank page of the server's own origin."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, BrowserContext, Page
+
+from tests.support.fake_media import FakeDevice
+from tests.support.server_process import ROOT, ServerProcess
+
+CLIENT_SDK = ROOT / "client_sdk"
+
+HELPERS = """
+globalThis.seen = new Map(); // track id -> {remote, element}
+globalThis.events = [];
+globalThis.enter = async (token, kind) => {
+  const room = new Passerelle.Room({ token, baseUrl: location.origin, logLevel: 'debug' });
+  globalThis.room = room;
+  room.media.on('state', (state) => events.push(['media', state, performance.now()]));
+  room.on('connection', (state) => events.push(['connection', state, performance.now()]));
+  room.media.on('speakers', (ids) => events.push(['speakers', ids]));
+  room.media.on('mutedByHost', (id) => events.push(['mutedByHost', id]));
+  room.media.on('remoteTrack', (remote) => {
+    const known = seen.get(remote.track.id);
+    if (known) { events.push(['again', remote.track.id, known.remote === remote]); return; }
+    const element = document.createElement(remote.track.kind);
+    element.autoplay = true;
+    element.muted = remote.track.kind === 'video';
+    element.srcObject = remote.stream;
+    document.body.append(element);
+    seen.set(remote.track.id, { remote, element });
+  });
+  room.media.on('remoteTrackEnded', (id) => { seen.get(id)?.element.remove(); seen.delete(id); });
+  return room.connect();
+};
+globalThis.publishCamera = async () => {
+  const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 180 }, audio: true });
+  const ids = {};
+  for (const track of stream.getTracks()) {
+    const local = await room.media.publish(track, track.kind === 'video' ? 'camera' : 'microphone');
+    ids[local.source] = local.id;
+  }
+  return ids;
+};
+globalThis.publishColour = async (colour, source) => {
+  const canvas = document.createElement('canvas');
+  canvas.width = 320; canvas.height = 180;
+  const context = canvas.getContext('2d');
+  let n = 0;
+  setInterval(() => {
+    context.fillStyle = colour; context.fillRect(0, 0, 320, 180);
+    context.fillStyle = '#ffffff'; context.fillRect(n++ % 320, 0, 2, 2);
+  }, 60);
+  const [track] = canvas.captureStream(15).getVideoTracks();
+  if (source === undefined) return track;
+  return (await room.media.publish(track, source)).id;
+};
+globalThis.pictures = () => Object.fromEntries([...seen].filter(([, { element }]) => element.videoWidth).map(([id, { element }]) => {
+  const canvas = document.createElement('canvas');
+  canvas.width = 16; canvas.height = 9;
+  const context = canvas.getContext('2d');
+  context.drawImage(element, 0, 0, 16, 9);
+  const [r, g, b] = context.getImageData(8, 6, 1, 1).data;
+  return [id, { rgb: [r, g, b], frames: element.getVideoPlaybackQuality().totalVideoFrames }];
+}));
+globalThis.loudness = async () => {
+  const energy = {};
+  for (const { report } of await room.media.peerConnectionStats())
+    for (const stats of report.values())
+      if (stats.type === 'inbound-rtp' && stats.kind === 'audio') energy[stats.mid] = stats.totalAudioEnergy;
+  return energy;
+};
+"""
+
+
+def bundle_sdk(folder: Path) -> str:
+    """The built SDK and its dependencies as one script that defines `Passerelle`."""
+    subprocess.run(
+        ["npm", "--prefix", str(CLIENT_SDK), "run", "--silent", "build", "--workspace", "@passerelle/client"],
+        cwd=CLIENT_SDK, check=True, timeout=120, capture_output=True,
+    )  # fmt: skip
+    target = folder / "passerelle.js"
+    subprocess.run(
+        [
+            str(CLIENT_SDK / "node_modules/.bin/rolldown"), str(CLIENT_SDK / "browser/dist/index.js"),
+            "--format", "iife", "--name", "Passerelle", "--platform", "browser", "--file", str(target),
+        ],
+        cwd=CLIENT_SDK / "browser", check=True, timeout=120, capture_output=True,
+    )  # fmt: skip
+    return target.read_text("utf-8")
+
+
+async def sdk_context(browser: Browser) -> BrowserContext:
+    """A context whose pages may be given scripts, camera and microphone."""
+    return await browser.new_context(bypass_csp=True, permissions=["camera", "microphone"])
+
+
+async def sdk_page(context: BrowserContext, server: ServerProcess, script: str) -> Page:
+    """A page of the server's origin with the SDK in it; its console goes into `page.console_lines`."""
+    page = await context.new_page()
+    lines: list[str] = []
+    page.on("console", lambda message: lines.append(message.text))
+    page.on("pageerror", lambda error: lines.append(f"uncaught: {error}"))
+    page.console_lines = lines  # type: ignore[attr-defined]
+    await page.goto(f"{server.url}/healthz")
+    await page.evaluate("document.body.replaceChildren()")
+    await page.add_script_tag(content=script)
+    await page.add_script_tag(content=HELPERS)
+    return page
+
+
+async def wait_for(page: Page, expression: str, argument: Any = None, deadline_s: float = 20.0) -> Any:
+    """The first true value of a JavaScript expression of `argument` (a function's source)."""
+    try:
+        handle = await page.wait_for_function(expression, arg=argument, timeout=deadline_s * 1_000, polling=50)
+    except Exception as error:
+        lines = "\n".join(page.console_lines[-40:])  # type: ignore[attr-defined]
+        state = await page.evaluate(
+            "JSON.stringify([room.media.state, room.connectionState, pictures(), events.slice(-20)])"
+        )
+        raise AssertionError(f"{expression} of {json.dumps(argument)}: {state}\n{lines}") from error
+    return await handle.json_value()
+
+
+SEES = """
+([id, rgb, after]) => {
+  const picture = pictures()[id];
+  return picture && picture.frames > after && picture.rgb.every((value, at) => Math.abs(value - rgb[at]) < 45) ? picture.frames : 0;
+}
+"""
+
+
+async def sees(page: Page, track_id: str, device_rgb: tuple[int, int, int], deadline_s: float = 20.0) -> None:
+    """The page decodes this track: its colour is there, and frames go on coming."""
+    frames = await wait_for(page, SEES, [track_id, list(device_rgb), 0], deadline_s)
+    await wait_for(page, SEES, [track_id, list(device_rgb), frames + 3], deadline_s)
+
+
+RED = FakeDevice("rouge", (200, 40, 40), 440.0)
+GREEN = FakeDevice("vert", (40, 160, 60), 880.0)
