@@ -43,7 +43,7 @@ const fr = {
   cameraRefused: 'Le navigateur n’a pas donné la caméra ou le micro. Vous pouvez entrer sans, ou les permettre dans la barre d’adresse, puis réessayer.',
   cameraMissing: 'Aucune caméra ni micro n’a été trouvé. Vous pouvez entrer sans.',
   cameraBusy: 'La caméra est prise par une autre application.',
-  cameraInsecure: 'Cette adresse n’est pas sécurisée (https) : le navigateur ne donne ni caméra ni micro. Le texte, lui, fonctionne.',
+  cameraInsecure: 'Cette adresse n’est pas sécurisée (https) : le navigateur ne donne ni caméra ni micro. Le texte, lui, fonctionne.',
   tryAgain: 'Réessayer',
   startingCamera: 'La caméra s’allume…',
   waitingTitle: 'On vous ouvre bientôt',
