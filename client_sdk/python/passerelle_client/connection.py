@@ -50,6 +50,8 @@ class Connection(Emitter):
         self._transports = list(transports)
         self._client: socketio.AsyncClient | None = None
         self._task: asyncio.Task[None] | None = None
+        self._calls: set[asyncio.Future[Any]] = set()
+        """Commands without an acknowledgement yet."""
         self._lost = asyncio.Event()
         self._stop = asyncio.Event()
         self._hint_s: float | None = None
@@ -68,8 +70,11 @@ class Connection(Emitter):
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        await self._drop_client()
+        client, self._client = self._client, None
         self._set_state("closed")
+        self._fail_calls("closed")
+        if client is not None:
+            await self._discard(client)
 
     def reconnect_after(self, delay_s: float) -> None:
         """The server announced that it stops: wait this long before the first attempt."""
@@ -92,10 +97,16 @@ class Connection(Emitter):
         client = self._client
         if client is None or self.state != "connected":
             raise Disconnected(self.state)
+        call: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._calls.add(call)
         try:
-            answer = await client.call(event, payload, timeout=ACKNOWLEDGEMENT_TIMEOUT_S)
-        except (socketio.exceptions.TimeoutError, socketio.exceptions.BadNamespaceError) as error:
+            async with asyncio.timeout(ACKNOWLEDGEMENT_TIMEOUT_S):
+                await client.emit(event, payload, callback=lambda *answer: _settle(call, answer))
+                answer = await call
+        except (TimeoutError, socketio.exceptions.SocketIOError) as error:
             raise Disconnected("no answer") from error
+        finally:
+            self._calls.discard(call)
         if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
             error_body = answer["error"]
             raise Refused(str(error_body.get("code")), str(error_body.get("message")), error_body.get("field"))
@@ -113,11 +124,9 @@ class Connection(Emitter):
             if self._client is not None:
                 attempt = 0
                 await self._lost.wait()
-                await self._drop_client()
                 if self._stop.is_set():
                     return
-                self._set_state("reconnecting")
-                self.emit("lost")
+                await self._lose_client()
             delay_s = reconnection_delay_s(attempt, random.random())
             if self._hint_s is not None:
                 delay_s, self._hint_s = self._hint_s * (1 + random.random()), None
@@ -126,44 +135,46 @@ class Connection(Emitter):
                 await asyncio.wait_for(self._stop.wait(), delay_s)
 
     async def _attempt(self) -> Refused | None:
+        """One try; afterwards there is a client, or the server's refusal, or nothing."""
         client = socketio.AsyncClient(reconnection=False, handle_sigint=False)
-        refusals: list[Any] = []
-        self._lost = asyncio.Event()
-        client.on("connect_error", lambda data=None: refusals.append(data))
-        client.on("disconnect", lambda *_reason: self._lost.set())
-        # What comes in the same packet as the server's word that the connection stands is read
-        # before `connect` returns: kept until we are connected for everyone.
-        early: list[tuple[str, tuple[Any, ...]]] = []
-
-        def receive(event: str, *arguments: Any) -> None:
-            if self._client is client:
-                self.emit("message", event, arguments)
-            else:
-                early.append((event, arguments))
-
-        client.on("*", receive)
+        answered: asyncio.Queue[Any] = asyncio.Queue()
+        lost = self._lost = asyncio.Event()
+        client.on("connect", lambda: answered.put_nowait(None))
+        client.on("connect_error", lambda data=None: answered.put_nowait(data or ""))
+        client.on("disconnect", lambda *_reason: lost.set())
+        client.on("*", lambda event, *arguments: self.emit("message", event, arguments))
         try:
-            await client.connect(
-                self._url,
-                auth={"token": self._token()},
-                transports=self._transports,
-                wait_timeout=CONNECT_TIMEOUT_S,
-            )
-        except socketio.exceptions.ConnectionError as error:
+            # Its own waiting ends a refused connection in good order, which over polling takes 16 s.
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await client.connect(self._url, auth={"token": self._token()}, transports=self._transports, wait=False)
+                refusal = await _first_of(answered, lost)
+        except (socketio.exceptions.ConnectionError, TimeoutError):
             await self._discard(client)
-            return _refusal(refusals, error)
+            return None
+        except BaseException:  # closed meanwhile
+            await self._discard(client)
+            raise
+        if refusal is not None:
+            await self._discard(client)
+            return _refusal(refusal)
         self._client = client
         self.transport = client.transport()
         self._set_state("connected")
         self.emit("opened", self.transport)
-        for event, arguments in early:
-            self.emit("message", event, arguments)
         return None
 
-    async def _drop_client(self) -> None:
+    async def _lose_client(self) -> None:
         client, self._client = self._client, None
+        self._set_state("reconnecting")
+        self._fail_calls("the connection was lost")
+        self.emit("lost")
         if client is not None:
             await self._discard(client)
+
+    def _fail_calls(self, reason: str) -> None:
+        for call in self._calls:
+            if not call.done():
+                call.set_exception(Disconnected(reason))
 
     async def _discard(self, client: socketio.AsyncClient) -> None:
         """Say goodbye and let go. The library's own `disconnect` waits for the answer to the poll under
@@ -186,15 +197,26 @@ class Connection(Emitter):
             self.emit("state", state)
 
 
-def _refusal(refusals: list[Any], error: Exception) -> Refused | None:
-    """The server's own refusal among what connect_error brought, None when the network failed."""
-    for data in refusals:
-        if isinstance(data, dict):
-            inner = data.get("data")
-            code = (inner if isinstance(inner, dict) else data).get("code")
-            if isinstance(code, str):
-                return Refused(code, str(data.get("message", error)))
-            message = data.get("message")
-            if isinstance(message, str) and message in FINAL_REFUSALS:
-                return Refused(message, message)
-    return None
+async def _first_of(answered: "asyncio.Queue[Any]", lost: asyncio.Event) -> Any:
+    """The server's answer to the connection: None when it stands; "" when it was lost before."""
+    waiting = [asyncio.ensure_future(answered.get()), asyncio.ensure_future(lost.wait())]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return waiting[0].result() if waiting[0].done() else ""
+    finally:
+        for each in waiting:
+            each.cancel()
+
+
+def _settle(call: "asyncio.Future[Any]", answer: tuple[Any, ...]) -> None:
+    if not call.done():
+        call.set_result(answer[0] if answer else None)
+
+
+def _refusal(data: Any) -> Refused | None:
+    """What connect_error brought, if it is the server's own refusal."""
+    if not isinstance(data, dict):
+        return None
+    inner = data.get("data")
+    code = (inner if isinstance(inner, dict) else data).get("code")
+    return Refused(code, str(data.get("message", code))) if isinstance(code, str) else None

@@ -3,13 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import pycrdt
 
-from passerelle_client.document_sync import DocumentSync, MalformedMessage, awareness_message, merge
-from passerelle_client.emitter import Emitter
+from passerelle_client.document_sync import DocumentSync, Received, awareness_message, merge
+from passerelle_client.emitter import Emitter, Unsubscribe
 from passerelle_client.errors import Disconnected, PasserelleError, Refused
+from passerelle_client.lib0 import MalformedMessage
+from passerelle_client.update_split import UpdateTooLong
+from passerelle_client.waiting import Waiting
 
 logger = logging.getLogger("passerelle_client")
 
@@ -17,12 +20,22 @@ SaveState = Literal["loading", "saved", "unsaved", "offline", "refused"]
 
 POLLING_BATCH_S = 0.02
 """Over long polling each batch is a request: local edits of this long go together."""
+AWARENESS_RENEWAL_S = 15.0
+"""y-protocols: a state that was not renewed for 30 s is taken for gone by every other client."""
 
 
 class SharedDocument(Emitter):
     """Edit `doc` as any pycrdt document, from the event loop's thread.
 
-    Events: `state` (SaveState), `synced` (), `access` (can_write), `denied` (reason).
+    Set `awareness.set_local_state(…)` to be seen in the text; it is shown and renewed for as long as
+    the connection lives. `state`:
+
+    - `loading`: nothing has come from the server yet;
+    - `saved`: everything local is in the server's store;
+    - `unsaved`: something is on its way there, or the store fails; nothing to do but wait;
+    - `offline`: there is no connection; edits are kept, and sent when it is back;
+    - `refused`: the server does not take it (`refusal` says why): no right to read, or to write what
+      was written here.
     """
 
     def __init__(self, name: str, send: Callable[[str, bytes], None]) -> None:
@@ -31,21 +44,41 @@ class SharedDocument(Emitter):
         self.doc: pycrdt.Doc[Any] = pycrdt.Doc()
         self.awareness = pycrdt.Awareness(self.doc)
         self.can_write = False
+        self.refusal: PasserelleError | None = None
         self._send = send
         self._sync: DocumentSync | None = None
         self._batch_s = 0.0
-        self._refused: Refused | None = None
+        self._is_shut = False
+        """The server will not open the document; else a refusal is of what was written."""
+        self._is_closed = False
+        self._was_told_synced = False
+        self._is_shown = False
+        """Whether the others were told of our awareness."""
         self._applying = False
         self._pending: list[bytes] = []
         self._timer: asyncio.Handle | None = None
-        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._renewal: asyncio.TimerHandle | None = None
+        self._waiting = Waiting()
         self._state: SaveState = "loading"
         self._subscription = self.doc.observe(self._changed)
         self._awareness_subscription = self.awareness.observe(self._awareness_changed)
 
+    @overload
+    def on(self, event: Literal["state"], listener: Callable[[SaveState], None]) -> Unsubscribe: ...
+    @overload
+    def on(self, event: Literal["synced"], listener: Callable[[], None]) -> Unsubscribe: ...
+    @overload
+    def on(self, event: Literal["access"], listener: Callable[[bool], None]) -> Unsubscribe: ...
+    @overload
+    def on(self, event: Literal["refused"], listener: Callable[[PasserelleError], None]) -> Unsubscribe: ...
+
+    def on(self, event: str, listener: Callable[..., None]) -> Unsubscribe:
+        """`state` and `synced`: as the properties; `access`: `can_write` changed; `refused`: the server
+        would not open the document, or take what was written."""
+        return self.listen(event, listener)
+
     @property
     def state(self) -> SaveState:
-        """`saved`: everything local is in the server's store."""
         return self._state
 
     @property
@@ -59,56 +92,66 @@ class SharedDocument(Emitter):
         return (self._sync.unsaved_count if self._sync else 0) + bool(self._pending)
 
     async def when_synced(self) -> None:
-        """Wait until the server's content has arrived. Raises: Refused."""
-        await self._wait_until(lambda: self.synced)
+        """Wait until the server's content has arrived. Raises: Refused, Removed; Disconnected when the
+        document is closed meanwhile."""
+        await self._waiting.until(lambda: self.synced)
 
     async def saved(self) -> None:
         """Wait until everything written so far, here, is in the server's store; through any
-        reconnection. Raises: Refused."""
-        await self._wait_until(lambda: self._state == "saved")
+        reconnection. Raises: Refused, Removed; Disconnected when the document is closed meanwhile."""
+        await self._waiting.until(lambda: self._state == "saved")
 
     def close(self) -> None:
         """Stop following the document; the room closes it on the server."""
-        self._cancel_timer()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.connection_lost()
         self.doc.unobserve(self._subscription)
         self.awareness.unobserve(self._awareness_subscription)
-        for _condition, future in self._waiters:
-            future.cancel()
-        self._waiters.clear()
+        self._waiting.settle(Disconnected("the document was closed"))
 
     # --- for the room -----------------------------------------------------------------------
 
     def opening(self, *, polling: bool) -> None:
         """The server is being asked to open the document: a new exchange begins, for the server's
         first messages may be read before its acknowledgement is awaited."""
-        self._cancel_timer()  # the answer to the server's sync step 1 will contain what was pending
+        self._cancel_timers()  # the answer to the server's sync step 1 will contain what was pending
         self._batch_s = POLLING_BATCH_S if polling else 0.0
-        self._refused = None
+        self._is_shut, self.refusal = False, None
+        self._was_told_synced = self._is_shown = False
         self._sync = DocumentSync(self.doc)
 
     def opened(self, can_write: bool) -> None:
         """The server opened it."""
         if self._sync is None:
             return  # lost again meanwhile
+        self.set_access(can_write)
+        self._send_all(self._sync.start())
+        # A higher clock than before: the others were told that this client had gone.
+        self._renew_awareness()
+        self._settle()
+
+    def set_access(self, can_write: bool) -> None:
+        """What the room's permissions say."""
         if can_write != self.can_write:
             self.can_write = can_write
             self.emit("access", can_write)
-        self._send_all(self._sync.start())
-        self._send_awareness([self.awareness.client_id])
-        self._settle()
 
     def connection_lost(self) -> None:
         self._sync = None
-        self._cancel_timer()
+        self._cancel_timers()
         others = [client for client in self.awareness.states if client != self.awareness.client_id]
         if others:
             self.awareness.remove_awareness_states(others, "connection")
         self._settle()
 
-    def refuse(self, error: Refused) -> None:
+    def refuse(self, error: PasserelleError) -> None:
         """The server will not open it (now)."""
-        self._refused = error
+        self._is_shut = True
         self._sync = None
+        self._cancel_timers()
+        self._set_refusal(error)
         self._settle()
 
     def receive(self, message: bytes) -> None:
@@ -120,27 +163,47 @@ class SharedDocument(Emitter):
         except MalformedMessage:
             logger.warning("document %s: malformed message of %d bytes from the server", self.name, len(message))
             return
+        except UpdateTooLong:
+            self._cannot_send()
+            return
+        self._take(received)
+        self._settle()
+
+    def _take(self, received: Received) -> None:
+        if received.asked and not self._is_shut:
+            self.refusal = None  # it is being given everything: it judges again
         if received.updates:
             self._apply(received.updates)
         self._send_all(received.to_send)
         if received.awareness is not None:
-            self.awareness.apply_awareness_update(received.awareness, "server")
+            self._apply_awareness(received.awareness)
         if received.awareness_wanted:
-            self._send_awareness([self.awareness.client_id])
+            self._send_awareness()
         if received.denied is not None:
-            self.emit("denied", received.denied)
-        self._settle()
+            message = f"the server did not take what was written: {received.denied}"
+            self._set_refusal(Refused(received.denied, message))
 
     def _apply(self, updates: list[bytes]) -> None:
-        was_synced = self.synced
         self._applying = True
         try:
             for update in updates:
                 self.doc.apply_update(update)
         finally:
             self._applying = False
-        if was_synced and len(updates) > 1:
-            self.emit("synced")
+
+    def _apply_awareness(self, update: bytes) -> None:
+        try:
+            self.awareness.apply_awareness_update(update, "server")
+        except Exception:  # pycrdt reads other people's JSON here, and has an error of its own for everything
+            logger.warning("document %s: awareness that cannot be read", self.name)
+
+    def _set_refusal(self, error: PasserelleError) -> None:
+        self.refusal = error
+        self.emit("refused", error)
+
+    def _cannot_send(self) -> None:
+        self._set_refusal(Refused("too-large", "one edit is more than a message can hold"))
+        self._settle()
 
     # --- local changes ----------------------------------------------------------------------
 
@@ -158,67 +221,63 @@ class SharedDocument(Emitter):
         self._timer = None
         updates, self._pending = self._pending, []
         if self._sync is not None and updates:
-            self._send_all(self._sync.local_update(merge(updates)))
+            try:
+                self._send_all(self._sync.local_update(merge(updates)))
+            except UpdateTooLong:
+                self._cannot_send()
         self._settle()
 
     def _awareness_changed(self, kind: str, change: tuple[dict[str, list[int]], object]) -> None:
-        details, origin = change
-        if origin == "local" and self._sync is not None:
-            self._send_awareness([client for clients in details.values() for client in clients])
+        _details, origin = change
+        # Each change comes as "change" and as "update"; a renewal as "update" alone.
+        if kind == "update" and origin == "local" and self._sync is not None:
+            self._send_awareness()
 
-    def _send_awareness(self, clients: list[int]) -> None:
-        known = [client for client in clients if client in self.awareness.meta]
-        if known:
-            self._send(self.name, awareness_message(self.awareness.encode_awareness_update(known)))
+    def _send_awareness(self) -> None:
+        state = self.awareness.get_local_state()
+        if state or self._is_shown:  # nobody is shown who has nothing to show
+            self._is_shown = bool(state)
+            own = [self.awareness.client_id]
+            self._send(self.name, awareness_message(self.awareness.encode_awareness_update(own)))
+
+    def _renew_awareness(self) -> None:
+        state = self.awareness.get_local_state()
+        if state:
+            self.awareness.set_local_state(state)
+        loop = asyncio.get_running_loop()
+        self._renewal = loop.call_later(AWARENESS_RENEWAL_S, self._renew_awareness)
 
     def _send_all(self, messages: list[bytes]) -> None:
         for message in messages:
             self._send(self.name, message)
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _cancel_timers(self) -> None:
+        for timer in (self._timer, self._renewal):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._renewal = None
         self._pending.clear()
 
     # --- state ------------------------------------------------------------------------------
 
     def _settle(self) -> None:
         state = self._state_now()
+        if self.synced and not self._was_told_synced:
+            self._was_told_synced = True
+            self.emit("synced")
         if state != self._state:
             self._state = state
             self.emit("state", state)
-        for condition, future in tuple(self._waiters):
-            if future.done():
-                continue
-            if self._refused is not None:
-                future.set_exception(self._refused)
-            elif condition():
-                future.set_result(None)
-        self._waiters = [waiter for waiter in self._waiters if not waiter[1].done()]
+        self._waiting.settle(self.refusal)
 
     def _state_now(self) -> SaveState:
-        if self._refused is not None:
+        if self.refusal is not None:
             return "refused"
         if self._sync is None:
             return "offline" if self._state != "loading" else "loading"
         if not self._sync.synced:
-            return "loading" if self._state == "loading" else "unsaved"
+            return self._state if self._state in ("loading", "offline") else "unsaved"
         return "saved" if self._sync.saved and not self._pending else "unsaved"
 
-    async def _wait_until(self, condition: Callable[[], bool]) -> None:
-        if self._refused is not None:
-            raise self._refused
-        if condition():
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((condition, future))
-        try:
-            await future
-        except asyncio.CancelledError:
-            if future.cancelled():
-                raise Disconnected("the document was closed") from None
-            raise
 
-
-__all__ = ["PasserelleError", "SaveState", "SharedDocument"]
+__all__ = ["SaveState", "SharedDocument"]

@@ -11,52 +11,17 @@ from typing import Any
 
 import pycrdt
 
+from passerelle_client.lib0 import MalformedMessage, read_var_bytes, read_var_uint, var_bytes
+from passerelle_client.update_split import split_update
+
 SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
 SAVED, UNSAVED = 100, 101
 STEP_1, STEP_2, UPDATE = 0, 1, 2
 
+MOST_UPDATE_BYTES = 700_000
+"""Largest update in one message: in base64 (long polling) it still fits a body of 1 MB."""
 MERGE_AT_ONCE = 200
 """`merge_updates` is quadratic in the number of updates; by hundreds it costs next to nothing."""
-
-
-class MalformedMessage(ValueError):
-    """The server sent what this protocol does not know."""
-
-
-def write_var_uint(number: int) -> bytes:
-    """lib0 varUint: seven bits a byte, the lowest first."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(0x80 | (number & 0x7F))
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def read_var_uint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at `at`, and where it ends. Raises: MalformedMessage."""
-    number = 0
-    for shift in range(0, 56, 7):
-        if at >= len(data):
-            raise MalformedMessage("truncated number")
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-    raise MalformedMessage("number too long")
-
-
-def read_var_bytes(data: bytes, at: int) -> tuple[bytes, int]:
-    """Length-prefixed bytes at `at`, and where they end. Raises: MalformedMessage."""
-    length, at = read_var_uint(data, at)
-    if at + length > len(data):
-        raise MalformedMessage("truncated bytes")
-    return data[at : at + length], at + length
-
-
-def var_bytes(data: bytes) -> bytes:
-    return write_var_uint(len(data)) + data
 
 
 def sync_message(step: int, body: bytes) -> bytes:
@@ -88,6 +53,8 @@ class Received:
     denied: str | None = None
     """The server refused a write, and why."""
     awareness_wanted: bool = False
+    asked: bool = False
+    """The server asked for what it lacks, and is being sent all of it."""
 
 
 class DocumentSync:
@@ -121,14 +88,17 @@ class DocumentSync:
 
     def local_update(self, update: bytes) -> list[bytes]:
         """What to send for a local change. Before the server's sync step 1 was answered there is
-        nothing to send: that answer will contain it."""
-        if not self._answered:
-            return []
-        self.sent_count += 1
-        return [sync_message(UPDATE, update)]
+        nothing to send: that answer will contain it. Raises: UpdateTooLong."""
+        return self._update_messages(UPDATE, update) if self._answered else []
+
+    def _update_messages(self, kind: int, update: bytes) -> list[bytes]:
+        """The first piece is of the given kind, further ones are updates. Raises: UpdateTooLong."""
+        pieces = split_update(update, MOST_UPDATE_BYTES)
+        self.sent_count += len(pieces)
+        return [sync_message(kind if index == 0 else UPDATE, piece) for index, piece in enumerate(pieces)]
 
     def receive(self, message: bytes) -> Received:
-        """Raises: MalformedMessage."""
+        """Raises: MalformedMessage; UpdateTooLong when what the server asks for cannot be sent."""
         kind, at = read_var_uint(message, 0)
         if kind == SYNC:
             return self._receive_sync(message, at)
@@ -153,9 +123,10 @@ class DocumentSync:
         step, at = read_var_uint(message, at)
         body, _ = read_var_bytes(message, at)
         if step == STEP_1:
+            messages = self._update_messages(STEP_2, self._doc.get_update(body))
             self._answered = True
-            self.sent_count += 1
-            return Received(to_send=[sync_message(STEP_2, self._doc.get_update(body))])
+            # What it refused before it will judge again: the answer holds all that we have.
+            return Received(to_send=messages, asked=True)
         if step == STEP_2:
             # Updates that overtook this answer may need it: pycrdt drops what it cannot place yet.
             early, self._early = self._early, []

@@ -10,13 +10,14 @@ Unsubscribe = Callable[[], None]
 
 
 class Emitter:
-    """`on` adds a listener and returns the function that takes it off again."""
+    """`listen` adds a listener and returns the function that takes it off again. Classes that others
+    see have a typed `on` besides, which says what events there are."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, list[Callable[..., None]]] = {}
 
-    def on(self, event: str, listener: Callable[..., None]) -> Unsubscribe:
-        """Call `listener` at each `event`; which events there are, the class of the emitter says."""
+    def listen(self, event: str, listener: Callable[..., None]) -> Unsubscribe:
+        """Call `listener` at each `event`, from the event loop's thread."""
         listeners = self._listeners.setdefault(event, [])
         listeners.append(listener)
 

@@ -76,7 +76,7 @@ class Media(Emitter):
         self._work: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
         self._off = [
-            room.on(event, lambda payload, event=event: self._work.put_nowait((event, payload)))
+            room.listen(event, lambda payload, event=event: self._work.put_nowait((event, payload)))
             for event in (
                 "media_description",
                 "media_candidate",

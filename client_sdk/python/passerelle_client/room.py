@@ -1,19 +1,22 @@
 """A room, joined: its people, its events, its commands, its documents and its media."""
 
 import asyncio
+import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from weakref import WeakSet
 
 import msgspec
 
 from passerelle_client.connection import Connection, ConnectionState, Transport
 from passerelle_client.document import SharedDocument
-from passerelle_client.emitter import Emitter
+from passerelle_client.emitter import Emitter, Unsubscribe
 from passerelle_client.errors import Disconnected, PasserelleError, Refused, Removed
 from passerelle_client.protocol import (
     ChatLine,
+    ChatSent,
     DocumentClosed,
     DocumentOpened,
     Draining,
@@ -23,22 +26,30 @@ from passerelle_client.protocol import (
     TokenRenewed,
 )
 from passerelle_client.protocol import Removed as RemovedMessage
-from passerelle_client.room_view import apply_event
+from passerelle_client.room_events import RoomEvents
+from passerelle_client.room_view import RoomEvent, apply_event
+from passerelle_client.waiting import Waiting
 
 if TYPE_CHECKING:
     from passerelle_client.media import Media
 
-T = TypeVar("T")
+logger = logging.getLogger("passerelle_client")
+
 BOTH: tuple[Transport, ...] = ("websocket", "polling")
 REOPEN_DELAY_S = 1.0
+"""Pause before a document is asked for again that the server could not open."""
+REFRESH_DELAY_S = 1.0
+"""Likewise for the view."""
+WAITS_FOR_BETTER = frozenset({"store-unavailable", "too-many-requests", "internal"})
+"""Refusals of a document that pass."""
+
+LobbyWord = Literal["waiting", "admitted", "denied"]
 
 
 class Room(Emitter):
     """One participant's place in a room. An async context manager, or `close()` it.
 
-    Events: `state` (ConnectionState), `lobby` (waiting | admitted | denied), `view` (RoomView,
-    after every change), `event` (a room event of docs/protocol.md), `chat` (ChatLine), `removed`
-    (reason), `token` (a newer token: keep it), and every `media_…` message for `media`.
+    A lost connection comes back by itself; what was missed shows in the next `view`.
     """
 
     def __init__(self, url: str, token: str, *, transports: Sequence[Transport] = BOTH) -> None:
@@ -46,22 +57,57 @@ class Room(Emitter):
         self.url = url.rstrip("/")
         self.token = token
         self.view: RoomView | None = None
-        self.lobby_state: Literal["waiting", "admitted", "denied"] | None = None
+        """The room as this participant may see it; None before admission."""
+        self.lobby_state: LobbyWord | None = None
         self._documents: dict[str, SharedDocument] = {}
         self._media: Media | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._iterators: WeakSet[RoomEvents] = WeakSet()
         self._ended: PasserelleError | None = None
-        self._fresh_connection = True
-        self._changed = asyncio.Condition()
+        self._is_fresh_connection = True
+        self._is_refreshing = False
+        self._waiting = Waiting()
         self._connection = Connection(self.url, lambda: self.token, transports)
-        self._connection.on("state", self._connection_state)
-        self._connection.on("refused", self._refused)
-        self._connection.on("lost", self._lost)
-        self._connection.on("message", self._received)
+        self._connection.listen("state", self._connection_state)
+        self._connection.listen("refused", self._refused)
+        self._connection.listen("lost", self._lost)
+        self._connection.listen("message", self._received)
+
+    @overload
+    def on(self, event: Literal["state"], listener: Callable[[ConnectionState], None]) -> Unsubscribe: ...
+    @overload
+    def on(self, event: Literal["lobby"], listener: Callable[[LobbyWord], None]) -> Unsubscribe: ...
+    @overload
+    def on(self, event: Literal["view"], listener: Callable[[RoomView], None]) -> Unsubscribe: ...
+    @overload
+    def on(self, event: Literal["event"], listener: Callable[[RoomEvent], None]) -> Unsubscribe: ...
+    @overload
+    def on(self, event: Literal["chat"], listener: Callable[[ChatLine], None]) -> Unsubscribe: ...
+    @overload
+    def on(self, event: Literal["removed", "token"], listener: Callable[[str], None]) -> Unsubscribe: ...
+
+    def on(self, event: str, listener: Callable[..., None]) -> Unsubscribe:
+        """`state`: of the connection; `lobby`; `view`: the room after every change; `event`: what
+        happened, as in `events()`; `chat`: a line, also those that came while the connection was lost;
+        `removed`: for good, and why; `token`: a newer one, to be kept. Returns what takes the listener
+        off again."""
+        return self.listen(event, listener)
+
+    def events(self) -> RoomEvents:
+        """What happens from now on, one after the other: see RoomEvents."""
+        events = RoomEvents(self.view)
+        if self._ended is not None:
+            events.close(self._ended)
+        else:
+            self._iterators.add(events)
+        return events
+
+    # --- coming and going -------------------------------------------------------------------
 
     @classmethod
     async def connect(cls, url: str, token: str, *, transports: Sequence[Transport] = BOTH) -> Self:
-        """Connect and wait for the room, or for the lobby's word. Raises: Refused, Removed."""
+        """Connect and wait for the room, or for the lobby's word. Tries until it is cancelled, for a
+        server may be away for a while. Raises: Refused, Removed."""
         room = cls(url, token, transports=transports)
         await room.open()
         return room
@@ -70,7 +116,7 @@ class Room(Emitter):
         """See `connect`."""
         self._connection.open()
         try:
-            await self._wait_for(lambda: self.view is not None or self.lobby_state == "waiting")
+            await self._waiting.until(lambda: self.view is not None or self.lobby_state == "waiting")
         except BaseException:
             await self.close()
             raise
@@ -88,6 +134,11 @@ class Room(Emitter):
         return self._connection.state
 
     @property
+    def transport(self) -> Transport | None:
+        """Of the present or last connection."""
+        return self._connection.transport
+
+    @property
     def participant_id(self) -> str:
         """One's own. Raises: Disconnected before the first view."""
         if self.view is None:
@@ -96,7 +147,7 @@ class Room(Emitter):
 
     async def admitted(self) -> RoomView:
         """Wait in the lobby until a host opens the door. Raises: Removed, Refused."""
-        await self._wait_for(lambda: self.view is not None)
+        await self._waiting.until(lambda: self.view is not None)
         assert self.view is not None
         return self.view
 
@@ -104,12 +155,14 @@ class Room(Emitter):
         """Close this connection; the participant stays in the room and may come back."""
         if self._media is not None:
             await self._media.close()
+        await self._connection.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._connection.close()
         for document in self._documents.values():
             document.close()
+        self._close_iterators(self._ended)
+        self._waiting.settle(self._ended or Disconnected("the room was closed"))
 
     async def leave(self) -> None:
         """Leave for good. Raises: Refused, Disconnected."""
@@ -118,6 +171,10 @@ class Room(Emitter):
 
     # --- commands ---------------------------------------------------------------------------
 
+    def can(self, permission: str) -> bool:
+        """Whether this participant may do so now."""
+        return self.view is not None and permission in self.view.permissions
+
     async def command(self, name: str, /, **fields: Any) -> Any:
         """Any command of docs/protocol.md. Raises: Refused, Disconnected, Removed."""
         if self._ended is not None:
@@ -125,15 +182,19 @@ class Room(Emitter):
         return await self._connection.call(name, {key: value for key, value in fields.items() if value is not None})
 
     async def admit(self, participant_id: str) -> None:
+        """Open the door to one who waits. Raises: as `command`; so do the others."""
         await self.command("admit", participant_id=participant_id)
 
     async def deny(self, participant_id: str) -> None:
+        """Turn away one who waits."""
         await self.command("deny", participant_id=participant_id)
 
     async def remove(self, participant_id: str) -> None:
+        """Returns once every connection of theirs is closed."""
         await self.command("remove", participant_id=participant_id)
 
     async def set_hand(self, raised: bool, participant_id: str | None = None) -> None:
+        """One's own hand; a host may lower another's."""
         await self.command("set_hand", raised=raised, participant_id=participant_id)
 
     async def send_chat(self, text: str) -> None:
@@ -142,16 +203,19 @@ class Room(Emitter):
         try:
             await self.command("send_chat", text=text, client_id=client_id)
         except Disconnected:
-            await self._wait_for(lambda: self._connection.state == "connected")
+            await self._waiting.until(lambda: self._connection.state == "connected")
             await self.command("send_chat", text=text, client_id=client_id)
 
     async def rename(self, name: str) -> None:
+        """One's own name."""
         await self.command("rename", name=name)
 
     async def configure(self, **settings: Any) -> None:
+        """`lobby_roles`, `chat_enabled`, `writing_enabled`: what is given changes."""
         await self.command("configure", **settings)
 
     async def mute_other(self, track_id: str) -> None:
+        """Mute somebody's track; only they can unmute it."""
         await self.command("mute_other", track_id=track_id)
 
     # --- documents and media ----------------------------------------------------------------
@@ -163,11 +227,14 @@ class Room(Emitter):
         if document is None:
             document = SharedDocument(name, self._send_document)
             self._documents[name] = document
-            if self.view is not None and self._connection.state == "connected":
+            if self._ended is not None:
+                document.refuse(self._ended)
+            elif self.view is not None and self._connection.state == "connected":
                 self._spawn(self._open_document(document))
         return document
 
     async def close_document(self, name: str) -> None:
+        """Stop following it. What is not saved yet is lost: await `saved()` before."""
         document = self._documents.pop(name, None)
         if document is not None:
             document.close()
@@ -175,16 +242,12 @@ class Room(Emitter):
 
     @property
     def media(self) -> "Media":
-        """Sound and pictures; needs the extra `passerelle-client[media]`."""
+        """Sound and pictures; needs the extra `passerelle-client[media]`. Raises: ImportError."""
         if self._media is None:
             from passerelle_client.media import Media  # aiortc is optional
 
             self._media = Media(self)
         return self._media
-
-    def send(self, event: str, *arguments: Any) -> None:
-        """For the SDK's own parts: a message without an acknowledgement."""
-        self._connection.send(event, *arguments)
 
     def _send_document(self, name: str, message: bytes) -> None:
         self._connection.send("document_message", name, message)
@@ -194,7 +257,11 @@ class Room(Emitter):
         try:
             answer = await self.command("document_open", document=document.name)
         except Refused as error:
-            document.refuse(error)
+            if error.code in WAITS_FOR_BETTER:
+                document.connection_lost()
+                self._spawn(self._reopen_later(document))
+            else:
+                document.refuse(error)
             return
         except (Disconnected, Removed):
             document.connection_lost()
@@ -204,7 +271,18 @@ class Room(Emitter):
     # --- what arrives -----------------------------------------------------------------------
 
     def _received(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._ended is not None:
+            return
         payload = arguments[0] if arguments else None
+        try:
+            self._dispatch(event, payload, arguments)
+        except msgspec.ValidationError:
+            # Of a newer server, perhaps: what it changed is in the next view.
+            logger.warning("%s of the server could not be read", event)
+            if event == "room_event":
+                self._refresh_soon()
+
+    def _dispatch(self, event: str, payload: Any, arguments: tuple[Any, ...]) -> None:
         if event == "document_message":
             name, message = arguments
             if (document := self._documents.get(name)) is not None:
@@ -229,12 +307,13 @@ class Room(Emitter):
 
     def _new_view(self, view: RoomView) -> None:
         """At each connection, at admission, and after a gap."""
-        fresh_connection = self._fresh_connection
-        self._fresh_connection = False
+        is_fresh_connection, self._is_fresh_connection = self._is_fresh_connection, False
         known = {line.id for line in self.view.chat} if self.view is not None else None
-        self.view = view
         self.lobby_state = "admitted"
-        if fresh_connection:
+        self._set_view(view)
+        for events in self._iterators:
+            events.begin_from(view)
+        if is_fresh_connection:
             for document in self._documents.values():
                 self._spawn(self._open_document(document))
         if known is not None:
@@ -242,36 +321,57 @@ class Room(Emitter):
                 if line.id not in known:
                     self.emit("chat", line)
         self.emit("view", view)
-        self._notify()
+        self._waiting.settle()
 
     def _room_event(self, message: RoomEventMessage) -> None:
         if self.view is None:
             return
         if message.prev > self.view.seq:
-            self._spawn(self._refresh())
+            self._refresh_soon()
             return
         if message.seq < self.view.seq:
             return  # already in the view
-        self.view = apply_event(self.view, message)
+        view = apply_event(self.view, message)
+        self._set_view(view)
+        for events in self._iterators:
+            events.put(message.event, view)
         self.emit("event", message.event)
-        line = getattr(message.event, "line", None)
-        if isinstance(line, ChatLine):
-            self.emit("chat", line)
-        self.emit("view", self.view)
-        self._notify()
+        if isinstance(message.event, ChatSent):
+            self.emit("chat", message.event.line)
+        self.emit("view", view)
+        self._waiting.settle()
+
+    def _set_view(self, view: RoomView) -> None:
+        self.view = view
+        for document in self._documents.values():
+            document.set_access("write_document" in view.permissions)
+
+    def _refresh_soon(self) -> None:
+        """Something was missed: ask for the whole, once."""
+        if not self._is_refreshing:
+            self._is_refreshing = True
+            self._spawn(self._refresh())
 
     async def _refresh(self) -> None:
         try:
-            self._new_view(msgspec.convert(await self.command("get_room"), RoomView))
-        except PasserelleError:
+            while self._connection.state == "connected":
+                try:
+                    self._new_view(msgspec.convert(await self.command("get_room"), RoomView))
+                    return
+                except Refused as error:
+                    logger.info("the room was not shown: %s", error.code)
+                    await asyncio.sleep(REFRESH_DELAY_S)
+        except (Disconnected, Removed):
             return  # a new connection brings a new view
+        finally:
+            self._is_refreshing = False
 
     def _lobby(self, message: LobbyState) -> None:
         self.lobby_state = message.state
         self.emit("lobby", message.state)
         if message.state == "denied":
             self._end(Removed("denied"))
-        self._notify()
+        self._waiting.settle(self._ended)
 
     def _document_closed(self, message: DocumentClosed) -> None:
         document = self._documents.get(message.document)
@@ -280,50 +380,49 @@ class Room(Emitter):
         document.connection_lost()
         if message.reason == "resync":
             self._spawn(self._open_document(document))
-        elif message.reason == "unavailable":
+        elif message.reason in ("unavailable", "limit"):
             self._spawn(self._reopen_later(document))
         elif message.reason != "draining":
             document.refuse(Refused(message.reason, f"the server closed the document ({message.code})"))
 
     async def _reopen_later(self, document: SharedDocument) -> None:
         await asyncio.sleep(REOPEN_DELAY_S)
-        await self._open_document(document)
+        # Not when it was opened by a new connection meanwhile, or closed.
+        if document.state == "offline" and self._documents.get(document.name) is document:
+            await self._open_document(document)
+
+    # --- the connection ---------------------------------------------------------------------
 
     def _connection_state(self, state: ConnectionState) -> None:
         self.emit("state", state)
-        self._notify()
+        self._waiting.settle(self._ended)
 
     def _refused(self, error: Refused) -> None:
         self._end(Removed(error.code) if error.code in ("removed", "denied") else error)
 
     def _lost(self) -> None:
-        self._fresh_connection = True
+        self._is_fresh_connection = True
         for document in self._documents.values():
             document.connection_lost()
 
     def _end(self, error: PasserelleError) -> None:
-        if self._ended is None:
-            self._ended = error
-            self.emit("removed", getattr(error, "reason", getattr(error, "code", "")))
-            self._spawn(self._connection.close())
-            self._notify()
+        """This participant is out: nothing will come back."""
+        if self._ended is not None:
+            return
+        self._ended = error
+        for document in self._documents.values():
+            document.refuse(error)
+        self._close_iterators(error)
+        self.emit("removed", error.reason if isinstance(error, Removed) else getattr(error, "code", ""))
+        self._spawn(self._connection.close())
+        self._waiting.settle(error)
 
-    # --- waiting ----------------------------------------------------------------------------
+    def _close_iterators(self, error: PasserelleError | None) -> None:
+        for events in self._iterators:
+            events.close(error)
+        self._iterators.clear()
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _notify(self) -> None:
-        self._spawn(self._notify_waiters())
-
-    async def _notify_waiters(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def _wait_for(self, condition: Any) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: condition() or self._ended is not None)
-        if self._ended is not None and not condition():
-            raise self._ended

@@ -11,9 +11,23 @@ from passerelle_client.protocol import (
     RoomEventMessage,
     RoomView,
     SettingsChanged,
+    SpeakersChanged,
     TrackPublished,
     TrackUnpublished,
 )
+
+RoomEvent = (
+    ParticipantJoined
+    | ParticipantChanged
+    | ParticipantLeft
+    | LobbyChanged
+    | SettingsChanged
+    | ChatSent
+    | TrackPublished
+    | TrackUnpublished
+    | SpeakersChanged
+)
+"""What may happen in a room, as it is told to those inside."""
 
 LONGEST_CHAT = 200
 """Lines that a view keeps, as the server does."""
