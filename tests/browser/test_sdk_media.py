@@ -143,6 +143,23 @@ async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, ki
             assert not [line for line in person.page.console_lines if line.startswith("uncaught")]  # type: ignore[attr-defined]
 
 
+async def test_a_consultation_leaves_nothing_in_the_browser(script: str, tmp_path: Path) -> None:
+    """Next to a class, whose text is kept."""
+    async with running_server(tmp_path) as server, launched_chromium() as browser:
+        for kind, kept in (("interclass", 1), ("consultation", 0)):
+            created = await post(server, "/api/rooms", {"name": "Rencontre", "kind": kind})
+            page = await sdk_page(await sdk_context(browser), server, script)
+            # Opened before anything is known of the room, as a reloaded page does.
+            await page.evaluate("(token) => { globalThis.room = new Passerelle.Room({ token }) }", created["token"])
+            await page.evaluate("globalThis.texte = room.document('texte'); texte.doc.getText('t').insert(0, 'mot')")
+            await page.evaluate("room.connect()")
+            await page.wait_for_function("texte.state === 'saved'")
+            await page.wait_for_function(
+                "async (kept) => (await indexedDB.databases()).filter(({ name }) => name.includes('/')).length === kept",
+                arg=kept,
+            )
+
+
 async def test_the_server_restarts_and_everything_flows_again(script: str, tmp_path: Path) -> None:
     async with stage(script, tmp_path, "interclass") as on:
         await on.server.restart()

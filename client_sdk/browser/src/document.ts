@@ -1,6 +1,7 @@
-import { Awareness, applyAwarenessUpdate, encodeAwarenessUpdate, removeAwarenessStates } from 'y-protocols/awareness'
+import { Awareness, applyAwarenessUpdate, removeAwarenessStates } from 'y-protocols/awareness'
 import * as Y from 'yjs'
-import { DocumentSession, EditTooLong, awarenessMessage, type Received } from './document_session.js'
+import { AwarenessSender } from './awareness_sender.js'
+import { DocumentSession, EditTooLong, type Received } from './document_session.js'
 import { DocumentStorage } from './document_storage.js'
 import { Emitter } from './emitter.js'
 import { PasserelleError, asPasserelleError } from './errors.js'
@@ -39,8 +40,6 @@ export interface DocumentLink {
 
 /** Over long polling, local edits of this long go together; over WebSocket, those of one moment. */
 const POLLING_BATCH_MS = 20
-/** Cursor moves are sent at most this often; the last one always is. */
-const AWARENESS_INTERVAL_MS = 50
 const FIRST_REOPEN_MS = 500
 const LONGEST_REOPEN_MS = 15_000
 
@@ -60,6 +59,7 @@ export class SharedDocument extends Emitter<DocumentEvents> {
   readonly doc = new Y.Doc()
   readonly awareness = new Awareness(this.doc)
   readonly #link: DocumentLink
+  readonly #own: AwarenessSender
   /** Origin of transactions that come from the server. */
   readonly #remote = { remote: true }
   #storage: DocumentStorage | null
@@ -71,8 +71,6 @@ export class SharedDocument extends Emitter<DocumentEvents> {
   #unsentEdits = 0
   #pending: Uint8Array[] = []
   #flushTimer: ReturnType<typeof setTimeout> | 'microtask' | undefined
-  #awarenessTimer: ReturnType<typeof setTimeout> | undefined
-  #awarenessWaits = false
   #reopenTimer: ReturnType<typeof setTimeout> | undefined
   #reopenMs = FIRST_REOPEN_MS
   /** Rises with each opening; what belongs to an older one is ignored. */
@@ -90,11 +88,7 @@ export class SharedDocument extends Emitter<DocumentEvents> {
     this.#link = link
     this.#storage = storageName === null ? null : new DocumentStorage(storageName, this.doc)
     this.doc.on('update', (update: Uint8Array, origin: unknown) => this.#updated(update, origin))
-    this.awareness.on('update', (changes: Record<'added' | 'updated' | 'removed', number[]>) => {
-      // Also when somebody else's message says that we had gone: we have not.
-      const own = this.awareness.clientID
-      if (Object.values(changes).some((clients) => clients.includes(own))) this.#announce()
-    })
+    this.#own = new AwarenessSender(this.awareness, (message) => this.#session !== null && this.#sendAll([message]))
     this.#loaded = this.#storage?.load() ?? Promise.resolve(false)
     void this.#loaded.then(() => this.#settle())
   }
@@ -169,7 +163,7 @@ export class SharedDocument extends Emitter<DocumentEvents> {
 
   #stop(): void {
     this.awareness.setLocalState(null)
-    this.#sendAwareness()
+    this.#own.sendNow()
     this.#link.close(this.name)
     this.#closed = true
     this.#dropSession()
@@ -255,8 +249,7 @@ export class SharedDocument extends Emitter<DocumentEvents> {
       if (this.#session !== session) return
       this.#setCanWrite(opened.can_write)
       this.#sendAll(session.start())
-      // With a newer clock: the others may have been told that we had gone.
-      this.awareness.setLocalState(this.awareness.getLocalState())
+      this.#own.renew()
     } catch (thrown) {
       if (this.#session === session) this.#openRefused(asPasserelleError(thrown, 'internal'))
     }
@@ -321,7 +314,7 @@ export class SharedDocument extends Emitter<DocumentEvents> {
   #take(received: Received): void {
     this.#sendAll(received.toSend)
     if (received.awareness !== undefined) applyAwarenessUpdate(this.awareness, received.awareness, this.#remote)
-    if (received.awarenessWanted) this.#sendAwareness()
+    if (received.awarenessWanted) this.#own.sendNow()
     if (received.denied !== undefined) this.emit('refused', DENIAL_CODES[received.denied] ?? FORBIDDEN, received.denied)
   }
 
@@ -361,25 +354,6 @@ export class SharedDocument extends Emitter<DocumentEvents> {
 
   #sendAll(messages: Uint8Array[]): void {
     for (const message of messages) this.#link.send(this.name, message)
-  }
-
-  /** Our cursor and name, now; further changes within the interval go together at its end. */
-  #announce(): void {
-    if (this.#awarenessTimer !== undefined) {
-      this.#awarenessWaits = true
-      return
-    }
-    this.#sendAwareness()
-    this.#awarenessTimer = setTimeout(() => {
-      this.#awarenessTimer = undefined
-      if (this.#awarenessWaits) this.#announce()
-    }, AWARENESS_INTERVAL_MS)
-  }
-
-  #sendAwareness(): void {
-    this.#awarenessWaits = false
-    if (this.#session === null || this.#closed || !this.awareness.meta.has(this.awareness.clientID)) return
-    this.#sendAll([awarenessMessage(encodeAwarenessUpdate(this.awareness, [this.awareness.clientID]))])
   }
 
   // --- state ----------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import { Pacing, configurationOf } from './peer_connection.js'
 import { PeerLink } from './peer_link.js'
 import { randomId } from './random_id.js'
 import { RemoteTracks, type RemoteTrack } from './remote_tracks.js'
+import { shareScreen } from './screen_share.js'
 import { ServerLink } from './server_link.js'
-import { SignalOutbox } from './signal_outbox.js'
+import { SignalOutbox, gistOf } from './signal_outbox.js'
 import { SpeakerMeter } from './speaker_meter.js'
 import type { EngineName, MediaClosed, MediaStarted, Subscription, Track, TrackMutedByHost, TrackSource } from './wire.js'
 
@@ -166,27 +167,8 @@ export class Media extends Emitter<MediaEvents> {
 
   /** Share a screen, window or tab, with its sound where the browser gives it. Ends by itself when
    * the browser's own "stop sharing" is pressed. Rejects when the person declines. */
-  async shareScreen(): Promise<LocalTrack[]> {
-    if (typeof navigator.mediaDevices?.getDisplayMedia !== 'function') {
-      throw new PasserelleError('unsupported', 'This browser cannot share its screen.')
-    }
-    const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 15 } }, audio: true })
-    const published: LocalTrack[] = []
-    for (const track of stream.getTracks()) {
-      // Small print matters more than motion.
-      if (track.kind === 'video' && track.contentHint === '') track.contentHint = 'detail'
-      const local = await this.publish(track, track.kind === 'video' ? 'screen' : 'screen_audio')
-      published.push(local)
-      track.addEventListener('ended', () => this.#local.some(({ id }) => id === local.id) && void this.unpublish(local.id))
-    }
-    // Either part unpublished, by whichever way, ends the capture.
-    const stop = this.on('localTracks', () => {
-      if (published.every(({ id }) => this.#local.some((local) => local.id === id))) return
-      stop()
-      for (const track of stream.getTracks()) track.stop()
-      this.#setLocal(this.#local.filter(({ id }) => !published.some((each) => each.id === id)))
-    })
-    return published
+  shareScreen(): Promise<LocalTrack[]> {
+    return shareScreen(this)
   }
 
   /** The whole set of tracks wanted now; until it is said, all of them come. */
@@ -241,7 +223,7 @@ export class Media extends Emitter<MediaEvents> {
   }
 
   #receive(event: string, payload: unknown): void {
-    this.#host.log.debug('hears', event, ...gist(payload))
+    this.#host.log.debug('hears', event, ...gistOf(payload))
     if (event === 'media_muted') this.#mutedByHost((payload as TrackMutedByHost).track_id)
     else if (event === 'media_closed') this.#closedByServer(payload as MediaClosed)
     else this.#link?.receive(event, payload)
@@ -313,7 +295,7 @@ export class Media extends Emitter<MediaEvents> {
       localTracks: () => this.#local,
       expectsRemoteMedia: () => this.#expectsRemoteMedia(),
       signal: (event, payload) => {
-        this.#host.log.debug('says', event, ...gist(payload))
+        this.#host.log.debug('says', event, ...gistOf(payload))
         outbox.send(event, payload)
       },
       configuration: () => this.#configuration(),
@@ -449,10 +431,4 @@ export class Media extends Emitter<MediaEvents> {
     if (connectivity === 'connected' || connectivity === 'new') return 'connected'
     return this.#wasConnected ? 'reconnecting' : 'connecting'
   }
-}
-
-/** Of a signaling message, for the log: which connection, which negotiation, which half of it. */
-function gist(payload: unknown): string[] {
-  const { pc, negotiation, description } = payload as { pc?: string; negotiation?: number; description?: { type: string } }
-  return [pc, negotiation?.toString(), description?.type].filter((each) => each !== undefined && each !== null)
 }

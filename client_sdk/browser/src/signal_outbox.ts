@@ -95,3 +95,9 @@ export class SignalOutbox {
     return at >= 0
   }
 }
+
+/** Of a signaling message, for the log: which connection, which negotiation, which half of it. */
+export function gistOf(payload: unknown): string[] {
+  const { pc, negotiation, description } = payload as { pc?: string; negotiation?: number; description?: { type: string } }
+  return [pc, negotiation?.toString(), description?.type].filter((each) => each !== undefined && each !== null)
+}
