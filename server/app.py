@@ -286,7 +286,7 @@ async def drain(house: House) -> None:
     """Tell everyone, and give the word time to arrive."""
     house.draining = house.yjs.draining = True
     house.realtime.drain(DRAIN_RECONNECT_MS)
-    if house.realtime.socket_count:
+    if len(house.connections):
         await asyncio.sleep(DRAIN_TELL_S)
 
 

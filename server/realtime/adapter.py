@@ -39,6 +39,18 @@ STRANGER_S = 15.0
 token that is held back as wrong is answered within 5 s."""
 
 
+class _Everything(socketio.AsyncNamespace):  # type: ignore[misc]
+    """Every event of the one namespace. The library finds handlers by the name that the client gives, its
+    own "connect", "disconnect" and "*" among them; here the name decides nothing."""
+
+    def __init__(self, realtime: "RealtimeServer") -> None:
+        super().__init__("/")
+        self._realtime = realtime
+
+    async def trigger_event(self, event: Any, sid: str, *arguments: Any) -> Any:
+        return await self._realtime.receive(event, sid, *arguments)
+
+
 class RealtimeServer:
     """Owns the python-socketio server of this process."""
 
@@ -80,9 +92,7 @@ class RealtimeServer:
         )
         self.server.packet_class = StrictPacket
         self.server.eio.create_queue = PacketQueue
-        self.server.on("connect", self._connect)
-        self.server.on("disconnect", self._disconnect)
-        self.server.on("*", self._event)
+        self.server.register_namespace(_Everything(self))
 
     def wire(self, commands: Commands, media: MediaService) -> None:
         """The rest of the house, once it is there."""
@@ -97,12 +107,20 @@ class RealtimeServer:
     def socket_count(self) -> int:
         return len(self._sockets)
 
+    async def receive(self, event: Any, sid: str, *arguments: Any) -> Any:
+        """What python-socketio has to tell: a connection, its end, or anything a client sends."""
+        first = arguments[0] if arguments else None
+        if event == "connect" and isinstance(first, dict) and isinstance(first.get("aiohttp.request"), web.Request):
+            await self._connect(sid, first["aiohttp.request"], arguments[1] if len(arguments) > 1 else None)
+            return None
+        if event == "disconnect" and not self.server.manager.is_connected(sid, "/"):
+            self._disconnect(sid)
+            return None
+        return await self._event(event, sid, *arguments)
+
     # --- connections ------------------------------------------------------------------------
 
-    async def _connect(self, sid: str, environ: Any, auth: Any = None) -> None:
-        if not isinstance(environ, dict) or not isinstance(environ.get("aiohttp.request"), web.Request):
-            return  # a client may name its event "connect": nothing happens
-        request: web.Request = environ["aiohttp.request"]
+    async def _connect(self, sid: str, request: web.Request, auth: Any) -> None:
         try:
             await self._let_in(sid, auth)
         except Exception as error:
@@ -161,9 +179,7 @@ class RealtimeServer:
         for connection in self._sockets:
             self._renew_if_old(connection)
 
-    async def _disconnect(self, sid: str, _reason: Any = None) -> None:
-        if self.server.manager.is_connected(sid, "/"):
-            return  # a client may name its event "disconnect": nothing happens
+    def _disconnect(self, sid: str) -> None:
         connection = self._sockets.pop(sid)
         if connection is None:
             return

@@ -111,7 +111,12 @@ class RoomClient:
         """Without an acknowledgement."""
         await self.sio.emit(event, arguments)
 
+    async def say_goodbye(self) -> None:
+        """As a page that is closed. The library's own way waits for the poll that is under way."""
+        await self.sio._send_packet(self.sio.packet_class(socketio.packet.DISCONNECT, namespace="/"))
+
     async def close(self) -> None:
+        """As a network that is cut."""
         with suppress(Exception):
             await self.sio.eio.disconnect(abort=True)
         http = self.sio.eio.http

@@ -1,0 +1,157 @@
+"""Each fix of python-engineio: that it works, and that it is still needed.
+
+A test named `..._is_still_needed` looks at the library as it is, in a process of its own where nothing
+has mended it. When it fails, upstream has: take the fix out of server/engineio_fixes.py, and its tests.
+"""
+
+import base64
+import subprocess
+import sys
+import textwrap
+import zlib
+from pathlib import Path
+
+import aiohttp
+import pytest
+from engineio import packet
+
+from server.engineio_fixes import MAX_PACKETS_PER_POST, apply_fixes
+from tests.support.room_client import connected
+from tests.support.running_house import RunningHouse, running_house
+
+
+def unmended(code: str) -> str:
+    """What this prints where the library is as it was installed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+async def house(tmp_path: Path):
+    async with running_house(tmp_path / "data") as running:
+        yield running
+
+
+# --- 1: one packet, two forms -----------------------------------------------------------------------
+
+
+def test_a_binary_packet_has_a_form_for_each_transport() -> None:
+    apply_fixes()
+    shared = packet.Packet(packet.MESSAGE, data=b"\x00\xff")
+    coded = "b" + base64.b64encode(b"\x00\xff").decode()
+    assert [shared.encode(), shared.encode(b64=True), shared.encode(), shared.encode(b64=True)] == [
+        b"\x00\xff", coded, b"\x00\xff", coded,
+    ]  # fmt: skip
+    assert packet.Packet(packet.MESSAGE, data="é").encode() == "4é"
+
+
+def test_fix_of_shared_packets_is_still_needed() -> None:
+    seen = unmended(
+        """
+        from engineio import packet
+        shared = packet.Packet(packet.MESSAGE, data=b"x")
+        shared.encode()
+        print(type(shared.encode(b64=True)).__name__)
+        """
+    )
+    assert seen == "bytes"
+
+
+async def test_websocket_and_polling_readers_get_the_same_document(house: RunningHouse) -> None:
+    host = await house.room()
+    people = [await house.guest(host, role="pupil", name=f"Élève {n}") for n in range(4)]
+    transports = ("websocket", "polling", "websocket", "polling")
+    async with (
+        connected(house.url, people[0].token, transports[0]) as a,
+        connected(house.url, people[1].token, transports[1]) as b,
+        connected(house.url, people[2].token, transports[2]) as c,
+        connected(house.url, people[3].token, transports[3]) as d,
+    ):
+        editors = [await client.edit("texte", f"e{n}") for n, client in enumerate((a, b, c, d))]
+        for round_ in range(6):
+            for number, editor in enumerate(editors):
+                editor.type(f"[{round_}.{number}]")
+        written = {f"[{round_}.{number}]" for round_ in range(6) for number in range(4)}
+        for editor in editors:
+            await editor.until(lambda editor=editor: all(piece in editor.text for piece in written))
+        assert len({editor.text for editor in editors}) == 1
+        assert not any(client.closed.is_set() for client in (a, b, c, d))
+
+
+# --- 2: sixteen packets a POST ----------------------------------------------------------------------
+
+
+async def test_burst_of_forty_events_by_polling_arrives(house: RunningHouse) -> None:
+    host = await house.room()
+    async with (
+        connected(house.url, host.token, "polling") as writer,
+        connected(house.url, (await house.guest(host)).token) as reader,
+    ):
+        from_writer, at_reader = await writer.edit("texte", "w"), await reader.edit("texte", "r")
+        for number in range(40):
+            from_writer.type(f"<{number}>")
+        expected = "".join(f"<{number}>" for number in range(40))
+        await at_reader.until(lambda: at_reader.text == expected)
+        await from_writer.until(lambda: from_writer.all_saved)
+
+
+def test_fix_of_packets_per_post_is_still_needed() -> None:
+    assert (
+        int(unmended("from engineio import payload; print(payload.Payload.max_decode_packets)")) < MAX_PACKETS_PER_POST
+    )
+
+
+# --- 3: a body in pieces ----------------------------------------------------------------------------
+
+
+async def test_long_post_arrives_whole(house: RunningHouse) -> None:
+    host = await house.room()
+    noise = "".join(f"{zlib.crc32(str(number).encode()):08x}" for number in range(60_000))
+    async with (
+        connected(house.url, host.token, "polling") as writer,
+        connected(house.url, (await house.guest(host)).token) as reader,
+    ):
+        from_writer, at_reader = await writer.edit("texte", "w"), await reader.edit("texte", "r")
+        from_writer.type(noise)
+        await at_reader.until(lambda: at_reader.text == noise)
+
+
+def test_fix_of_bodies_is_still_needed() -> None:
+    seen = unmended(
+        """
+        import inspect
+        from engineio import async_socket
+        source = inspect.getsource(async_socket.AsyncSocket.handle_post_request)
+        print("environ['wsgi.input'].read(length)" in source)
+        """
+    )
+    assert seen == "True"
+
+
+# --- 4: deflate, and whose transport ----------------------------------------------------------------
+
+
+async def test_socket_io_does_not_compress(house: RunningHouse) -> None:
+    url = house.url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
+    async with aiohttp.ClientSession() as http, http.ws_connect(url, compress=15) as socket:
+        assert not socket.compress
+
+
+async def test_an_engine_socket_knows_its_websocket_transport(house: RunningHouse) -> None:
+    host = await house.room()
+    async with connected(house.url, host.token):
+        (engine_socket,) = house.house.realtime.server.eio.sockets.values()
+        assert not engine_socket.websocket_transport.is_closing()
+
+
+def test_fix_of_the_driver_is_still_needed() -> None:
+    seen = unmended(
+        """
+        import inspect
+        from engineio.async_drivers import aiohttp
+        print("compress" in inspect.getsource(aiohttp.WebSocket.__call__))
+        """
+    )
+    assert seen == "False"
