@@ -24,7 +24,7 @@ ACKNOWLEDGEMENT_TIMEOUT_S = 10.0
 GOODBYE_TIMEOUT_S = 1.0
 FIRST_DELAY_S = 0.3
 LONGEST_DELAY_S = 5.0
-FINAL_REFUSALS = frozenset({"token-invalid", "token-expired", "removed", "not-found", "denied"})
+FINAL_REFUSALS = frozenset({"token-missing", "token-invalid", "token-expired", "removed", "not-found", "denied"})
 """Codes after which trying the same token again is of no use."""
 
 # python-engineio drops a whole polling answer of more than 16 packets; a server that flushes a
@@ -139,7 +139,12 @@ class Connection(Emitter):
         client = socketio.AsyncClient(reconnection=False, handle_sigint=False)
         answered: asyncio.Queue[Any] = asyncio.Queue()
         lost = self._lost = asyncio.Event()
-        client.on("connect", lambda: answered.put_nowait(None))
+
+        def stand() -> None:
+            self._stand(client)
+            answered.put_nowait(None)
+
+        client.on("connect", stand)
         client.on("connect_error", lambda data=None: answered.put_nowait(data or ""))
         client.on("disconnect", lambda *_reason: lost.set())
         client.on("*", lambda event, *arguments: self.emit("message", event, arguments))
@@ -148,7 +153,8 @@ class Connection(Emitter):
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await client.connect(self._url, auth={"token": self._token()}, transports=self._transports, wait=False)
                 refusal = await _first_of(answered, lost)
-        except (socketio.exceptions.ConnectionError, TimeoutError):
+        except Exception as error:  # whatever it is, the next try may go well
+            logger.debug("no connection: %s", type(error).__name__)
             await self._discard(client)
             return None
         except BaseException:  # closed meanwhile
@@ -157,11 +163,14 @@ class Connection(Emitter):
         if refusal is not None:
             await self._discard(client)
             return _refusal(refusal)
+        return None
+
+    def _stand(self, client: socketio.AsyncClient) -> None:
+        """At once, for the room's first message may be read in the same breath."""
         self._client = client
         self.transport = client.transport()
         self._set_state("connected")
         self.emit("opened", self.transport)
-        return None
 
     async def _lose_client(self) -> None:
         client, self._client = self._client, None

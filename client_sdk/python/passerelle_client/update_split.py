@@ -61,6 +61,8 @@ def split_update(update: bytes, most_bytes: int) -> list[bytes]:
     reader = Reader(update)
     runs = [_read_run(reader) for _ in range(reader.number())]
     deletions = _read_deletions(reader)
+    if reader.at != len(update):
+        raise MalformedMessage("bytes after the end")
     pieces: list[_Piece] = [_Piece()]
     for client, struct in _in_order_of_need(runs):
         size = struct.end - struct.begin + _HEAD_BYTES
