@@ -12,7 +12,7 @@ let server: ServerProcess
 
 beforeAll(async () => {
   server = await ServerProcess.start()
-}, 60 * SECOND_MS)
+}, 70 * SECOND_MS)
 afterAll(async () => {
   await Promise.all([server.dispose(), rm(EXAMPLE, { force: true })])
 })

@@ -14,7 +14,7 @@ const rooms: Room[] = []
 
 beforeAll(async () => {
   server = await ServerProcess.start()
-}, 60 * SECOND_MS)
+}, 70 * SECOND_MS)
 afterAll(() => server.dispose())
 afterEach(() => {
   for (const room of rooms.splice(0)) room.close()
@@ -114,6 +114,8 @@ test('a draining server is left for the next one, not before its time', async ()
   await server.terminate()
   await server.start()
   await eventually(() => states.some(([state]) => state === 'connected'), { deadlineMs: 20 * SECOND_MS })
+  const at = (wanted: ConnectionState) => states.find(([state]) => state === wanted)?.[1] ?? 0
+  expect(at('connected') - at('reconnecting')).toBeGreaterThan(1_400) // the server asked for 1.5 s
   await eventually(() => document.state === 'saved' && document.synced)
   expect(text(document)).toBe('juste avant')
 })

@@ -12,7 +12,7 @@ const rooms: Room[] = []
 beforeAll(async () => {
   server = await ServerProcess.start()
   api = new PasserelleApi({ baseUrl: server.url })
-}, 60 * SECOND_MS)
+}, 70 * SECOND_MS)
 afterAll(() => server.dispose())
 afterEach(() => {
   for (const room of rooms.splice(0)) room.close()

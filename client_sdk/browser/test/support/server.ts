@@ -53,7 +53,7 @@ export class ServerProcess {
         if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}:\n${this.#log}`)
         return (await fetch(`${this.url}/readyz`).catch(() => null))?.status === 200
       },
-      { deadlineMs: 40 * SECOND_MS, what: () => `a ready server\n${this.#log}` },
+      { deadlineMs: 60 * SECOND_MS, what: () => `a ready server\n${this.#log}` },
     )
   }
 
