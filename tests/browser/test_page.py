@@ -44,7 +44,7 @@ async def visitor(browser: Browser, *permissions: str) -> AsyncIterator[Page]:
 
 
 async def reads(page: Page, expected: str) -> None:
-    """Until the shared text is that, cursors left out."""
+    """Until the shared text is that, cursors left out. As long as two steps: the page may be loading."""
     await page.wait_for_function(
         """(expected) => {
           const editor = document.querySelector('[data-testid=editor]')
@@ -54,7 +54,7 @@ async def reads(page: Page, expected: str) -> None:
           return [...copy.children].map((block) => block.textContent.replaceAll('\\u2060', '')).join('\\n') === expected
         }""",
         arg=expected,
-        timeout=STEP_MS,
+        timeout=2 * STEP_MS,
     )
 
 

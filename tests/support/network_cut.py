@@ -51,9 +51,12 @@ class CuttableProxy:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
             writer.transport.abort()
+        except asyncio.CancelledError:
+            pass  # cut while it was connecting; asyncio would report the callback's cancellation as an error
         else:
             self._writers.add(far_writer)
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
             far_writer.transport.abort()
             self._writers.discard(far_writer)
         finally:

@@ -79,7 +79,7 @@ def is_colour(seen: dict[str, Any], rgb: tuple[int, int, int]) -> bool:
 
 async def sees(viewer: Person, others: list[Person]) -> None:
     """The viewer's page shows each other's own colour, and the frames keep coming."""
-    first: dict[str, int] = {}
+    last: dict[str, int] = {}
 
     async def all_shown() -> bool:
         shown = {tile["name"]: tile for tile in await viewer.page.evaluate(READ_MEDIA)}
@@ -87,7 +87,9 @@ async def sees(viewer: Person, others: list[Person]) -> None:
             tile = shown.get(other.device.name)
             if tile is None or not is_colour(tile, other.device.rgb):
                 return False
-            if tile["frames"] <= first.setdefault(other.device.name, tile["frames"]):
+            # A connection built anew counts from zero again: what counts is that the count moves.
+            before, last[other.device.name] = last.get(other.device.name), tile["frames"]
+            if before is None or tile["frames"] == before:
                 return False
         return True
 
