@@ -237,7 +237,10 @@ async def _body(request: web.Request, kind: type[T]) -> T:
     if request.content_type != "application/json":
         # A form of a foreign page can send anything but this (CSRF).
         raise Refusal("content-type", "Send the body as application/json.")
-    return msgspec.json.decode(await _read(request), type=kind)
+    try:
+        return msgspec.json.decode(await _read(request), type=kind)
+    except UnicodeDecodeError:
+        raise Refusal("invalid", "JSON is UTF-8 text.") from None
 
 
 async def _read(request: web.Request) -> bytes:

@@ -4,18 +4,27 @@ from typing import Any
 
 import msgspec
 
+from server.error_answers import STATUS
 from server.wire import http
 from server.wire.common import ErrorAnswer
 from server.wire.room import RoomView
+
+Security = list[dict[str, list[str]]]
+
+_BODIES = (
+    http.CreateRoom, http.RoomCreated, http.CreateInvitation, http.Invitation, http.InvitationList,
+    http.Join, http.Joined, RoomView, ErrorAnswer,
+)  # fmt: skip
+_TOKEN: Security = [{"joinToken": []}]
+_API_KEY_OR_THIS_MACHINE: Security = [{"apiKey": []}, {}]
+_SDP = {"application/sdp": {"schema": {"type": "string"}}}
 
 
 def _reference(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}}
 
 
-_ERROR = {"description": "Refused: see the code.", "content": _reference(ErrorAnswer)}
-_TOKEN: list[dict[str, list[str]]] = [{"joinToken": []}]
-_SDP = {"application/sdp": {"schema": {"type": "string"}}}
+_ERROR = {"description": "Refused: `error.code` says why.", "content": _reference(ErrorAnswer)}
 
 
 def _operation(
@@ -24,7 +33,7 @@ def _operation(
     body: type[msgspec.Struct] | None = None,
     answer: type[msgspec.Struct] | None = None,
     status: int = 200,
-    security: list[dict[str, list[str]]] | None = None,
+    security: Security | None = None,
     parameters: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done."}
@@ -42,69 +51,90 @@ def _operation(
     return operation
 
 
-def _media(summary: str) -> dict[str, Any]:
-    operation = _operation(summary, status=201, security=_TOKEN, parameters=("room",))
-    operation["requestBody"] = {"required": True, "content": _SDP}
-    operation["responses"]["201"] = {
-        "description": "The answer.",
+def _rooms() -> dict[str, Any]:
+    room = ("room",)
+    return {
+        "/api/rooms": {
+            "post": _operation(
+                "Make a room and be its host.",
+                body=http.CreateRoom, answer=http.RoomCreated, status=201, security=_API_KEY_OR_THIS_MACHINE,
+            )
+        },
+        "/api/rooms/{room}": {
+            "get": _operation("The room as its bearer may see it.", answer=RoomView, security=_TOKEN, parameters=room)
+        },
+        "/api/rooms/{room}/invitations": {
+            "get": _operation("Every invitation.", answer=http.InvitationList, security=_TOKEN, parameters=room),
+            "post": _operation(
+                "Make an invitation: a link and a join code.",
+                body=http.CreateInvitation, answer=http.Invitation, status=201, security=_TOKEN, parameters=room,
+            ),
+        },
+        "/api/rooms/{room}/invitations/{invitation}": {
+            "delete": _operation(
+                "Revoke it; who came with it is out at once.",
+                status=204, security=_TOKEN, parameters=("room", "invitation"),
+            )
+        },
+        "/api/join": {
+            "post": _operation("Turn an invitation into a participant.", body=http.Join, answer=http.Joined)
+        },
+    }  # fmt: skip
+
+
+def _media(kind: str, summary: str) -> dict[str, Any]:
+    begin = _operation(summary, status=201, security=_TOKEN, parameters=("room",))
+    begin["requestBody"] = {"required": True, "content": _SDP}
+    begin["responses"]["201"] = {
+        "description": "The answer, with every candidate.",
         "content": _SDP,
         "headers": {"Location": {"schema": {"type": "string"}, "description": "DELETE it to end."}},
     }
-    return operation
+    session = ("room", "session")
+    return {
+        f"/{kind}/{{room}}": {
+            "post": begin,
+            "options": _operation("What an offer must be (Accept-Post).", status=204, parameters=("room",)),
+        },
+        f"/{kind}/{{room}}/{{session}}": {
+            "delete": _operation("End the session.", security=_TOKEN, parameters=session),
+            "patch": _operation("Refused (405): nothing trickles.", status=405, security=_TOKEN, parameters=session),
+        },
+    }
+
+
+def _sockets() -> dict[str, Any]:
+    yjs = _operation("A WebSocket of y-websocket's protocol.", status=101, parameters=("room", "document"))
+    yjs["parameters"] += [
+        {"name": "token", "in": "query", "required": True, "schema": {"type": "string"}},
+        {"name": "ack", "in": "query", "schema": {"enum": ["1"]}, "description": "Send `saved` and `unsaved`."},
+    ]
+    return {"/yjs/{room}/{document}": {"get": yjs}}
+
+
+def _operations() -> dict[str, Any]:
+    return {
+        "/healthz": {"get": _operation("The process lives.")},
+        "/readyz": {"get": _operation("The process can serve; 503 says what is missing.")},
+        "/metrics": {"get": _operation("Figures, in Prometheus' text format.")},
+        "/api/openapi.json": {"get": _operation("This description.")},
+    }
 
 
 def describe_api(version: str) -> dict[str, Any]:
     """The whole document."""
-    roots = (
-        http.CreateRoom, http.RoomCreated, http.CreateInvitation, http.Invitation, http.InvitationList,
-        http.Join, http.Joined, RoomView, ErrorAnswer,
-    )  # fmt: skip
-    _references, schemas = msgspec.json.schema_components(roots, ref_template="#/components/schemas/{name}")
-    room = ("room",)
+    _references, schemas = msgspec.json.schema_components(_BODIES, ref_template="#/components/schemas/{name}")
+    # Not an enum of the type itself: a client must bear the codes of a newer server.
+    schemas["ErrorBody"]["properties"]["code"]["examples"] = sorted(STATUS)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Passerelle", "version": version, "license": {"name": "Apache-2.0"}},
         "paths": {
-            "/api/rooms": {
-                "post": _operation(
-                    "Make a room and be its host.",
-                    body=http.CreateRoom,
-                    answer=http.RoomCreated,
-                    status=201,
-                    security=[{"apiKey": []}, {}],
-                )
-            },
-            "/api/rooms/{room}": {
-                "get": _operation(
-                    "The room as its bearer may see it.", answer=RoomView, security=_TOKEN, parameters=room
-                )
-            },
-            "/api/rooms/{room}/invitations": {
-                "get": _operation("Every invitation.", answer=http.InvitationList, security=_TOKEN, parameters=room),
-                "post": _operation(
-                    "Make an invitation: a link and a join code.",
-                    body=http.CreateInvitation,
-                    answer=http.Invitation,
-                    status=201,
-                    security=_TOKEN,
-                    parameters=room,
-                ),
-            },
-            "/api/rooms/{room}/invitations/{invitation}": {
-                "delete": _operation(
-                    "Revoke it; who came with it is out at once.",
-                    status=204,
-                    security=_TOKEN,
-                    parameters=("room", "invitation"),
-                )
-            },
-            "/api/join": {
-                "post": _operation("Turn an invitation into a participant.", body=http.Join, answer=http.Joined)
-            },
-            "/whip/{room}": {"post": _media("Publish by HTTP (RFC 9725).")},
-            "/whep/{room}": {"post": _media("Watch by HTTP (draft-ietf-wish-whep).")},
-            "/healthz": {"get": _operation("The process lives.")},
-            "/readyz": {"get": _operation("The process can serve; 503 says what is missing.")},
+            **_rooms(),
+            **_sockets(),
+            **_media("whip", "Publish by HTTP (RFC 9725)."),
+            **_media("whep", "Watch by HTTP (draft-ietf-wish-whep)."),
+            **_operations(),
         },
         "components": {
             "schemas": schemas,

@@ -220,7 +220,7 @@ async def test_a_connection_that_reads_nothing_is_given_up(
     await silent.hear("room_view")
     # Its polls are not answered any more, as when a tablet sleeps with its sockets open.
     silent.sio.eio.read_loop_task.cancel()
-    (connection,) = [each for each in house.house.connections.of_participant(host.room_id, (await _id_of(silent)))]
+    (connection,) = house.house.connections.of_participant(host.room_id, await _id_of(silent))
     for number in range(150):
         connection.emit("room_event", {"seq": 1, "prev": 1, "event": {"type": "x", "filler": "é" * 2_000, "n": number}})
     await amelie.until(lambda: not house.house.connections.of_participant(host.room_id, connection.participant_id))
