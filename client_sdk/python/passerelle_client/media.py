@@ -1,65 +1,75 @@
 """Sound and pictures by aiortc: publish any `MediaStreamTrack`, receive everybody's.
 
-With a server engine (`sfu`, `janus`) there are two peer connections, one offerer each: `publish`
-(we offer) and `subscribe` (the server offers). With `p2p` there is one per other session. aiortc
-ignores ICE restart, so what failed is built anew.
+A media session lives on a link: by way of a server (`server_link`), or from peer to peer
+(`peer_link`). Whatever concerns it is done one after the other, in the order in which it was asked
+for or arrived.
 """
 
 import asyncio
 import logging
 import uuid
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceServer
 from aiortc.mediastreams import MediaStreamTrack
-from aiortc.sdp import candidate_from_sdp
 
-from passerelle_client.emitter import Emitter
-from passerelle_client.errors import PasserelleError
-from passerelle_client.protocol import (
-    MediaClosed,
-    MediaStarted,
-    PeerJoined,
-    PeerLeft,
-    ServerCandidate,
-    ServerDescription,
-    SubscribedMedia,
-    Track,
-)
+from passerelle_client.emitter import Emitter, Unsubscribe
+from passerelle_client.errors import Disconnected, PasserelleError, Refused
+from passerelle_client.media_link import KINDS, LocalTrack, MediaLink, ReceivedTrack, Source
+from passerelle_client.media_tracks import IncomingTrack, OutgoingTrack, Reception
+from passerelle_client.peer_link import PeerLink
+from passerelle_client.protocol import MediaClosed, MediaStarted, RoomView, Track, TrackMutedByHost
+from passerelle_client.server_link import ServerLink
 
 if TYPE_CHECKING:
     from passerelle_client.room import Room
 
 logger = logging.getLogger("passerelle_client")
 
-Source = Literal["camera", "microphone", "screen", "screen_audio"]
 MediaState = Literal["idle", "connecting", "connected", "failed"]
-KINDS: dict[str, str] = {"camera": "video", "microphone": "audio", "screen": "video", "screen_audio": "audio"}
-
-
-@dataclass(slots=True)
-class LocalTrack:
-    """A track that this participant publishes."""
-
-    id: str
-    source: Source
-    media_stream_track: MediaStreamTrack
-    muted: bool = False
+TrackIdEvent = Literal["remote_track_ended", "local_track_ended", "muted_by_host"]
+EVENTS = (
+    "media_description",
+    "media_candidate",
+    "media_peer_joined",
+    "media_peer_left",
+    "media_closed",
+    "media_muted",
+)
+PERMISSIONS: dict[str, str] = {
+    "camera": "publish_video",
+    "microphone": "publish_audio",
+    "screen": "publish_screen",
+    "screen_audio": "publish_screen",
+}
+RESTART_DELAY_S = 1.0
+"""Pause before a session is begun anew that could not be begun, or did not last."""
+CALM_S = 10.0
+"""A session that lasted so long is begun anew at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteTrack:
-    """A track of somebody else, as it arrives; `await media_stream_track.recv()` for its frames."""
+    """A track of somebody else, as it arrives."""
 
     track: Track
-    media_stream_track: MediaStreamTrack
+    """As it was when it appeared; `room.view.tracks` says how it is now (muted or not)."""
+    media_stream_track: IncomingTrack
+    """`await recv()` for its frames. It goes on when a connection is rebuilt."""
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[], Awaitable[Any]]
+    done: "asyncio.Future[Any] | None" = None
 
 
 class Media(Emitter):
-    """One media session. Events: `state` (MediaState), `remote_track` (RemoteTrack),
-    `remote_track_ended` (track id), `muted_by_host` (track id)."""
+    """The media of one participant in a room: `room.media`."""
 
     def __init__(self, room: "Room") -> None:
         super().__init__()
@@ -67,334 +77,349 @@ class Media(Emitter):
         self.engine: str | None = None
         self.local_tracks: dict[str, LocalTrack] = {}
         self.remote_tracks: dict[str, RemoteTrack] = {}
+        self.configuration = RTCConfiguration(iceServers=[])
         self._room = room
         self._session_id: str | None = None
-        self._configuration = RTCConfiguration(iceServers=[])
-        self._peer_connections: dict[str, RTCPeerConnection] = {}
-        self._negotiations: dict[str, int] = {}
-        self._polite: dict[str, bool] = {}
-        self._work: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self._link: MediaLink | None = None
+        self._wanted: dict[str, int | None] | None = None
+        self._is_wanted = False
+        self._begun_at = 0.0
+        self._reception = Reception()
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._is_closed = False
         self._off = [
-            room.listen(event, lambda payload, event=event: self._work.put_nowait((event, payload)))
-            for event in (
-                "media_description",
-                "media_candidate",
-                "media_peer_joined",
-                "media_peer_left",
-                "media_closed",
-                "media_muted",
-            )
+            room.listen(event, lambda payload, event=event: self.do_soon(lambda: self._handle(event, payload)))
+            for event in EVENTS
         ]
         self._off.append(room.on("state", self._connection_state))
+        self._off.append(room.on("view", self._view_changed))
+
+    @overload
+    def on(self, event: Literal["state"], listener: Callable[[MediaState], None]) -> Unsubscribe: ...
+    @overload
+    def on(self, event: Literal["remote_track"], listener: Callable[[RemoteTrack], None]) -> Unsubscribe: ...
+    @overload
+    def on(
+        self,
+        event: Literal["remote_track_ended", "local_track_ended", "muted_by_host"],
+        listener: Callable[[str], None],
+    ) -> Unsubscribe: ...
+
+    def on(self, event: str, listener: Callable[..., None]) -> Unsubscribe:
+        """`remote_track`: somebody's track arrives; `remote_track_ended`, `local_track_ended` (a file
+        is at its end) and `muted_by_host` give the track's id."""
+        return self.listen(event, listener)
+
+    # --- what one can do ----------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin to receive everything, and to send what is published. Raises: Refused, Disconnected."""
-        if self._worker is None:
-            self._worker = asyncio.create_task(self._run(), name="passerelle media")
+        """Begin to receive everything, and to send what is published. Once admitted; comes back by
+        itself whenever it was lost. Raises: Refused, Disconnected, Removed."""
+        self._is_wanted = True
         self._set_state("connecting")
-        await self._start()
+        try:
+            await self._do(self._begin)
+        except BaseException:
+            self._is_wanted = False
+            self._set_state("idle")
+            raise
 
     async def publish(self, track: MediaStreamTrack, source: Source, *, muted: bool = False) -> LocalTrack:
-        """Send a track to the room; before `start` it waits for it.
+        """Send a track to the room; before `start` it waits for it. When it ends, it is unpublished.
 
         Raises: ValueError when the source is not of the track's kind; Refused; Disconnected."""
         if KINDS[source] != track.kind:
             raise ValueError(f"a {source} is {KINDS[source]}, this track is {track.kind}")
-        local = LocalTrack(uuid.uuid4().hex, source, track, muted)
-        self.local_tracks[local.id] = local
-        if self._session_id is not None:
-            await self._offer_all()
+        track_id = uuid.uuid4().hex
+        outgoing = OutgoingTrack(track, muted, lambda: self.do_soon(lambda: self._local_track_ended(track_id)))
+        local = LocalTrack(track_id, source, track, outgoing)
+        await self._do(lambda: self._publish(local))
         return local
 
     async def unpublish(self, track_id: str) -> None:
-        local = self.local_tracks.pop(track_id, None)
-        if local is None:
-            return
-        for connection in self._peer_connections.values():
-            for sender in connection.getSenders():
-                if sender.track is local.media_stream_track:
-                    sender.replaceTrack(None)
-        if self._session_id is not None:
-            await self._room.command("media_unpublish", session_id=self._session_id, track_id=track_id)
+        """Stop sending it. The track that was given goes on. Raises: Refused, Disconnected."""
+        await self._do(lambda: self._unpublish(track_id))
 
     async def set_muted(self, track_id: str, muted: bool) -> None:
-        """Raises: Refused, Disconnected, KeyError."""
-        self.local_tracks[track_id].muted = muted
-        if self._session_id is not None:
-            await self._room.command("media_mute", session_id=self._session_id, track_id=track_id, muted=muted)
+        """Raises: KeyError; Refused, Disconnected (what is muted here is silent all the same)."""
+        local = self.local_tracks[track_id]
+        local.outgoing.is_muted = muted
+        await self._do(lambda: self._tell_muted(local))
+
+    async def subscribe(self, wanted: Mapping[str, int | None]) -> None:
+        """Receive these tracks alone, by id, each with the height at which it is shown (None: whatever
+        there is). Until this is called everything is received. Raises: Refused, Disconnected."""
+        self._wanted = dict(wanted)
+        await self._do(self._tell_wanted)
 
     async def stop(self) -> None:
+        """End the session; what is published is kept for the next `start`."""
+        self._is_wanted = False
+        await self._do(self._end)
+
+    async def close(self) -> None:
+        """For the room: forget everything without a word to the server."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for off in self._off:
+            off()
+        for timer in self._timers:
+            timer.cancel()
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        while not self._jobs.empty():
+            job = self._jobs.get_nowait()
+            if job.done is not None and not job.done.done():
+                job.done.set_exception(Disconnected("closed"))
+        await self._drop_link()
+        await self._reception.close()
+        self._set_state("idle")
+
+    # --- one after the other --------------------------------------------------------------------
+
+    async def _do(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        if self._is_closed:
+            raise Disconnected("closed")
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._put(_Job(work, done))
+        return await done
+
+    def do_soon(self, work: Callable[[], Awaitable[Any]], delay_s: float = 0.0) -> None:
+        """For links: see LinkHost."""
+        if self._is_closed:
+            return
+        if delay_s <= 0.0:
+            self._put(_Job(work))
+            return
+
+        def due() -> None:
+            self._timers.discard(timer)
+            self.do_soon(work)
+
+        timer = asyncio.get_running_loop().call_later(delay_s, due)
+        self._timers.add(timer)
+
+    def _put(self, job: _Job) -> None:
+        self._jobs.put_nowait(job)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._run(), name="passerelle media")
+
+    async def _run(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            try:
+                result = await job.work()
+            except Exception as error:
+                self._failed(job, error)
+            else:
+                if job.done is not None and not job.done.done():
+                    job.done.set_result(result)
+
+    def _failed(self, job: _Job, error: Exception) -> None:
+        if job.done is not None and not job.done.done():
+            job.done.set_exception(error)
+        elif isinstance(error, PasserelleError):
+            logger.warning("media: %s", error)
+        else:  # what one peer sends must not stop the others
+            logger.error("media: a message could not be handled", exc_info=error)
+
+    # --- the session ----------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """A session, the old one if the server still has it."""
+        if not self._is_wanted:
+            return
+        answer = await self._room.command("media_start", session_id=self._session_id)
+        started = msgspec.convert(answer, MediaStarted)
+        self.configuration = _configuration(started)
+        if started.resumed and self._link is not None:
+            await self._link.resume(started)
+            self.changed()
+            return
+        await self._drop_link()
+        self._begun_at = asyncio.get_running_loop().time()
+        self._session_id, self.engine = started.session_id, started.engine
+        if started.engine == "p2p":
+            peers = self._link = PeerLink(self)
+            await peers.greet(started.peers)
+        else:
+            self._link = ServerLink(self)
+            if self.local_tracks:
+                await self._link.local_tracks_changed()
+        if self._wanted is not None:
+            await self._tell_wanted()
+        self.changed()
+
+    async def _begin_again(self) -> None:
+        try:
+            await self._begin()
+        except Refused as error:
+            logger.warning("media: not begun again: %s", error)
+            self.do_soon(self._begin_again, RESTART_DELAY_S)
+        except Disconnected:
+            return  # the next connection comes back to it
+
+    def begin_anew(self) -> None:
+        """For links: see LinkHost."""
+        lasted_s = asyncio.get_running_loop().time() - self._begun_at
+        self.do_soon(self._begin_anew, 0.0 if lasted_s > CALM_S else RESTART_DELAY_S)
+
+    async def _begin_anew(self) -> None:
+        self._session_id = None
+        self._set_state("connecting")
+        await self._begin_again()
+
+    async def _end(self) -> None:
         session_id, self._session_id = self._session_id, None
-        await self._drop_all()
+        await self._drop_link()
         self._set_state("idle")
         if session_id is not None:
             await self._room.command("media_stop", session_id=session_id)
 
-    async def close(self) -> None:
-        """For the room: forget everything without a word to the server."""
-        for off in self._off:
-            off()
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
-        await self._drop_all()
+    async def _drop_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+        self.received([])
 
-    # --- the session ------------------------------------------------------------------------
-
-    async def _start(self) -> None:
-        answer = await self._room.command("media_start", session_id=self._session_id)
-        started = msgspec.convert(answer, MediaStarted)
-        if started.resumed:
+    async def _publish(self, local: LocalTrack) -> None:
+        self.local_tracks[local.id] = local
+        if self._link is None:
             return
-        await self._drop_all()
-        self._session_id, self.engine = started.session_id, started.engine
-        self._configuration = RTCConfiguration(
-            iceServers=[
-                RTCIceServer(urls=server.urls, username=server.username, credential=server.credential)
-                for server in started.ice_servers
-            ]
-        )
-        for peer in started.peers:
-            self._polite[peer.session_id] = peer.polite
-            await self._offer("peer", peer.session_id)
-        if self.engine != "p2p" and self.local_tracks:
-            await self._offer("publish")
+        try:
+            await self._link.local_tracks_changed()
+        except Refused:
+            del self.local_tracks[local.id]
+            self.begin_anew()  # the offer cannot be taken back
+            raise
 
-    async def _offer_all(self) -> None:
-        if self.engine == "p2p":
-            for peer in tuple(self._polite):
-                await self._offer("peer", peer)
-        else:
-            await self._offer("publish")
-
-    async def _offer(self, pc: str, peer: str | None = None) -> None:
-        connection = self._connection(pc, peer)
-        if connection.signalingState != "stable":
-            return  # the answer under way is followed by the next offer
-        mids = self._attach(connection, receive=pc == "peer")
-        await connection.setLocalDescription(await connection.createOffer())
-        key = peer or pc
-        self._negotiations[key] = self._negotiations.get(key, -1) + 1
-        await self._describe(pc, peer, self._negotiations[key], connection, mids)
-
-    async def _describe(
-        self, pc: str, peer: str | None, negotiation: int, connection: RTCPeerConnection, tracks: list[LocalTrack]
-    ) -> None:
-        mids = {
-            transceiver.sender.track.id: transceiver.mid
-            for transceiver in connection.getTransceivers()
-            if transceiver.sender.track is not None
-        }
-        media = [
-            {
-                "mid": mids[local.media_stream_track.id],
-                "track_id": local.id,
-                "source": local.source,
-                "muted": local.muted,
-            }
-            for local in tracks
-        ]
-        description = connection.localDescription
-        await self._room.command(
-            "media_description",
-            session_id=self._session_id,
-            pc=pc,
-            negotiation=negotiation,
-            description={"type": description.type, "sdp": description.sdp},
-            media=media,
-            to=peer,
-        )
-
-    def _attach(self, connection: RTCPeerConnection, *, receive: bool) -> list[LocalTrack]:
-        """Give every local track a sender; the tracks that have one."""
-        sending = {sender.track.id for sender in connection.getSenders() if sender.track is not None}
-        for local in self.local_tracks.values():
-            if local.media_stream_track.id not in sending:
-                connection.addTransceiver(local.media_stream_track, direction="sendrecv" if receive else "sendonly")
-        if receive:
-            kinds = {transceiver.kind for transceiver in connection.getTransceivers()}
-            for kind in {"audio", "video"} - kinds:
-                connection.addTransceiver(kind, direction="recvonly")
-        return list(self.local_tracks.values())
-
-    def _connection(self, pc: str, peer: str | None) -> RTCPeerConnection:
-        key = peer or pc
-        connection = self._peer_connections.get(key)
-        if connection is None:
-            connection = RTCPeerConnection(self._configuration)
-            self._peer_connections[key] = connection
-            connection.on("connectionstatechange", lambda: self._connection_changed(key, connection))
-        return connection
-
-    def _connection_changed(self, key: str, connection: RTCPeerConnection) -> None:
-        if self._peer_connections.get(key) is not connection:
+    async def _unpublish(self, track_id: str) -> None:
+        local = self.local_tracks.pop(track_id, None)
+        if local is None:
             return
-        if connection.connectionState == "connected":
-            self._set_state("connected")
-        elif connection.connectionState == "failed" and key in ("publish", "subscribe"):
-            self._work.put_nowait(("rebuild", key))
+        local.outgoing.is_muted = True  # at once, whatever the negotiation takes
+        if self._link is not None:
+            await self.signal("media_unpublish", track_id=track_id)
+            await self._link.local_tracks_changed()
+
+    async def _local_track_ended(self, track_id: str) -> None:
+        if track_id in self.local_tracks:
+            self.emit("local_track_ended", track_id)
+            await self._unpublish(track_id)
+
+    async def _tell_muted(self, local: LocalTrack) -> None:
+        if self._link is not None and local.id in self.local_tracks:
+            await self.signal("media_mute", track_id=local.id, muted=local.muted)
+
+    async def _tell_wanted(self) -> None:
+        if self._link is not None and self._wanted is not None:
+            tracks = [{"track_id": track_id, "max_height": height} for track_id, height in self._wanted.items()]
+            await self.signal("media_subscribe", tracks=tracks)
+
+    # --- what arrives -----------------------------------------------------------------------------
 
     def _connection_state(self, state: str) -> None:
-        if state == "connected" and self._session_id is not None:
-            self._work.put_nowait(("restart", None))
+        if state == "connected" and self._is_wanted:
+            self.do_soon(self._begin_again)
 
-    # --- what arrives, one at a time ----------------------------------------------------------
-
-    async def _run(self) -> None:
-        while True:
-            event, payload = await self._work.get()
-            try:
-                await self._handle(event, payload)
-            except PasserelleError as error:
-                logger.warning("media: %s", error)
-            except Exception:  # a description that aiortc cannot use must not stop the others
-                logger.exception("media: %s could not be handled", event)
+    def _view_changed(self, view: RoomView) -> None:
+        """What may no longer be sent is sent no longer."""
+        for local in tuple(self.local_tracks.values()):
+            if PERMISSIONS[local.source] not in view.permissions and self._link is not None:
+                local.outgoing.is_muted = True
+                self.do_soon(partial(self._local_track_ended, local.id))
 
     async def _handle(self, event: str, payload: Any) -> None:
-        if event == "restart":
-            await self._start()
-        elif event == "rebuild":
-            await self._rebuild(payload)
-        elif event == "media_description":
-            message = msgspec.convert(payload, ServerDescription)
-            if message.session_id == self._session_id:
-                await self._described(message)
-        elif event == "media_candidate":
-            await self._candidate(msgspec.convert(payload, ServerCandidate))
-        elif event == "media_peer_joined":
-            joined = msgspec.convert(payload, PeerJoined)
-            self._polite[joined.peer.session_id] = joined.peer.polite  # the newcomer offers
-        elif event == "media_peer_left":
-            peer = msgspec.convert(payload, PeerLeft).peer_session_id
-            self._polite.pop(peer, None)
-            await self._drop(peer)
-        elif event == "media_closed":
+        if payload.get("session_id") != self._session_id or self._link is None:
+            return
+        if event == "media_closed":
             await self._closed(msgspec.convert(payload, MediaClosed))
         elif event == "media_muted":
-            track_id = payload["track_id"]
+            track_id = msgspec.convert(payload, TrackMutedByHost).track_id
             if (local := self.local_tracks.get(track_id)) is not None:
-                local.muted = True
-            self.emit("muted_by_host", track_id)
-
-    async def _described(self, message: ServerDescription) -> None:
-        peer = message.from_ if message.pc == "peer" else None
-        key = peer or message.pc
-        description = RTCSessionDescription(sdp=message.description.sdp, type=message.description.type)
-        if description.type == "answer":
-            connection = self._connection(message.pc, peer)
-            if message.negotiation == self._negotiations.get(key) and connection.signalingState == "have-local-offer":
-                await connection.setRemoteDescription(description)
-                self._learn_tracks(connection, message.media)
-                if self._attach_is_needed(connection):
-                    await self._offer(message.pc, peer)
-            return
-        connection = self._connection(message.pc, peer)
-        if connection.signalingState != "stable":
-            if not self._polite.get(key, True):
-                return
-            await self._drop(key)  # aiortc has no rollback: answer with a fresh connection
-            connection = self._connection(message.pc, peer)
-        await connection.setRemoteDescription(description)
-        tracks = self._attach_answer(connection) if message.pc == "peer" else []
-        await connection.setLocalDescription(await connection.createAnswer())
-        self._learn_tracks(connection, message.media)
-        self._negotiations[key] = message.negotiation
-        await self._describe(message.pc, peer, message.negotiation, connection, tracks)
-
-    def _attach_is_needed(self, connection: RTCPeerConnection) -> bool:
-        sending = {sender.track for sender in connection.getSenders()}
-        return any(local.media_stream_track not in sending for local in self.local_tracks.values())
-
-    def _attach_answer(self, connection: RTCPeerConnection) -> list[LocalTrack]:
-        attached: list[LocalTrack] = []
-        for local in self.local_tracks.values():
-            for transceiver in connection.getTransceivers():
-                if transceiver.kind == local.media_stream_track.kind and transceiver.sender.track is None:
-                    transceiver.sender.replaceTrack(local.media_stream_track)
-                    transceiver.direction = "sendrecv"
-                    attached.append(local)
-                    break
-        return attached
-
-    def _learn_tracks(self, connection: RTCPeerConnection, media: list[SubscribedMedia]) -> None:
-        """Say which received track is whose, from the names of the m-lines."""
-        room_tracks = {track.id: track for track in (self._room.view.tracks if self._room.view else [])}
-        transceivers = {transceiver.mid: transceiver for transceiver in connection.getTransceivers()}
-        for item in media:
-            transceiver = transceivers.get(item.mid)
-            if transceiver is None or item.track_id in self.remote_tracks:
-                continue
-            track = room_tracks.get(item.track_id) or Track(
-                id=item.track_id,
-                participant_id=item.participant_id,
-                session_id="",
-                source="camera" if transceiver.kind == "video" else "microphone",
-                kind="video" if transceiver.kind == "video" else "audio",
-                muted=False,
-            )
-            remote = RemoteTrack(track, transceiver.receiver.track)
-            self.remote_tracks[item.track_id] = remote
-            self.emit("remote_track", remote)
-        if connection is self._peer_connections.get("subscribe"):
-            for gone in set(self.remote_tracks) - {item.track_id for item in media}:
-                self._forget_remote(gone)
-
-    def _forget_remote(self, track_id: str) -> None:
-        if self.remote_tracks.pop(track_id, None) is not None:
-            self.emit("remote_track_ended", track_id)
-
-    async def _candidate(self, message: ServerCandidate) -> None:
-        key = message.from_ if message.pc == "peer" and message.from_ else message.pc
-        connection = self._peer_connections.get(key)
-        if connection is None or message.candidate is None or not message.candidate.candidate:
-            return
-        candidate = candidate_from_sdp(message.candidate.candidate.removeprefix("candidate:"))
-        candidate.sdpMid = message.candidate.sdp_mid
-        candidate.sdpMLineIndex = message.candidate.sdp_m_line_index
-        await connection.addIceCandidate(candidate)
+                local.outgoing.is_muted = True
+                self.emit("muted_by_host", track_id)
+        else:
+            await self._link.receive(event, payload)
 
     async def _closed(self, message: MediaClosed) -> None:
-        if message.session_id != self._session_id:
-            return
+        assert self._link is not None
         if not message.retry:
-            self._session_id = None
-            await self._drop_all()
+            self._session_id, self._is_wanted = None, False
+            await self._drop_link()
             self._set_state("failed")
-        elif message.pc in ("publish", "subscribe"):
-            await self._rebuild(message.pc)
+        elif message.pc is not None:
+            await self._link.lost_by_server(message.pc)
         else:
-            self._session_id = None
-            self._set_state("connecting")
-            await self._start()
+            await self._begin_anew()
 
-    async def _rebuild(self, pc: str) -> None:
-        """A fresh peer connection in place of one that failed."""
-        if self._session_id is None:
-            return
-        await self._drop(pc)
-        await self._room.command("media_rebuild", session_id=self._session_id, pc=pc)
-        if pc == "publish":
-            await self._offer("publish")
+    # --- for links: see LinkHost ------------------------------------------------------------------
 
-    async def _drop(self, key: str) -> None:
-        connection = self._peer_connections.pop(key, None)
-        self._negotiations.pop(key, None) if key not in ("publish", "subscribe") else None
-        if connection is None:
-            return
-        received = {transceiver.receiver.track for transceiver in connection.getTransceivers()}
-        for track_id, remote in tuple(self.remote_tracks.items()):
-            if remote.media_stream_track in received:
-                self._forget_remote(track_id)
-        await connection.close()
+    async def signal(self, event: str, **fields: Any) -> Any:
+        return await self._room.command(event, session_id=self._session_id, **fields)
 
-    async def _drop_all(self) -> None:
-        for key in tuple(self._peer_connections):
-            await self._drop(key)
-        self._polite.clear()
-        self._negotiations.clear()
+    def expects_media(self, track_ids: Collection[str] | None = None) -> bool:
+        view = self._room.view
+        if view is None or "subscribe_media" not in view.permissions:
+            return False
+        wanted = self._wanted if track_ids is None else track_ids
+        return any(
+            not track.muted and track.participant_id != view.self_id and (wanted is None or track.id in wanted)
+            for track in view.tracks
+        )
+
+    def received(self, tracks: Sequence[ReceivedTrack]) -> None:
+        now = {each.media.track_id: each for each in tracks}
+        for track_id in self.remote_tracks.keys() - now.keys():
+            remote = self.remote_tracks.pop(track_id)
+            remote.media_stream_track.stop()
+            self.emit("remote_track_ended", track_id)
+        appeared: list[RemoteTrack] = []
+        for track_id in now.keys() - self.remote_tracks.keys():
+            remote = RemoteTrack(self._described(now[track_id]), IncomingTrack(now[track_id].kind))
+            self.remote_tracks[track_id] = remote
+            appeared.append(remote)
+        self._reception.connect(
+            {each.media_stream_track: self.remote_tracks[track_id].media_stream_track for track_id, each in now.items()}
+        )
+        for remote in appeared:
+            self.emit("remote_track", remote)
+
+    def _described(self, received: ReceivedTrack) -> Track:
+        """As the room knows it; the room's word may come a moment later than the track."""
+        for track in self._room.view.tracks if self._room.view is not None else []:
+            if track.id == received.media.track_id:
+                return track
+        return Track(
+            id=received.media.track_id,
+            participant_id=received.media.participant_id,
+            session_id="",
+            source="camera" if received.kind == "video" else "microphone",
+            kind="video" if received.kind == "video" else "audio",
+            muted=False,
+        )
+
+    def changed(self) -> None:
+        if self._link is not None and self.state in ("connecting", "connected"):
+            self._set_state("connected" if self._link.is_connected else "connecting")
 
     def _set_state(self, state: MediaState) -> None:
         if state != self.state:
             self.state = state
             self.emit("state", state)
+
+
+def _configuration(started: MediaStarted) -> RTCConfiguration:
+    return RTCConfiguration(
+        iceServers=[
+            RTCIceServer(urls=server.urls, username=server.username, credential=server.credential)
+            for server in started.ice_servers
+        ]
+    )
+
+
+__all__ = ["IncomingTrack", "LocalTrack", "Media", "MediaState", "RemoteTrack"]

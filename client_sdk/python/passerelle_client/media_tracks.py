@@ -1,0 +1,99 @@
+"""Tracks between aiortc and whoever uses this SDK: muted at the source, never piling up."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+FRAMES_KEPT = {"audio": 50, "video": 3}
+"""Frames that wait for a reader: a second of sound, a picture or two. Older ones are dropped."""
+
+
+class OutgoingTrack(MediaStreamTrack):
+    """A track of ours as it is sent. While muted its frames are taken and dropped: nothing leaves this
+    machine, and nothing piles up in the camera's queue."""
+
+    def __init__(self, source: MediaStreamTrack, muted: bool, ended: Callable[[], None]) -> None:
+        super().__init__()
+        self.kind = source.kind
+        self.source = source
+        self.is_muted = muted
+        self._ended = ended
+
+    async def recv(self) -> Any:
+        while True:
+            try:
+                frame = await self.source.recv()
+            except MediaStreamError:
+                if self.readyState == "live":
+                    self.stop()
+                    self._ended()
+                raise
+            if not self.is_muted:
+                return frame
+
+
+class IncomingTrack(MediaStreamTrack):
+    """A track of somebody else; `await recv()` for its frames. It outlives the peer connections that
+    bring it. What nobody takes is dropped, the oldest first."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self._frames: deque[Any] = deque(maxlen=FRAMES_KEPT[kind])
+        self._changed = asyncio.Event()
+
+    async def recv(self) -> Any:
+        """The next frame. Raises: MediaStreamError once the track has ended."""
+        while not self._frames:
+            if self.readyState != "live":
+                raise MediaStreamError
+            self._changed.clear()
+            await self._changed.wait()
+        return self._frames.popleft()
+
+    def put(self, frame: Any) -> None:
+        self._frames.append(frame)
+        self._changed.set()
+
+    def stop(self) -> None:
+        super().stop()
+        self._changed.set()
+
+
+class Reception:
+    """Takes frames from the tracks of peer connections and hands each to the incoming track that it
+    belongs to now: a line of a peer connection may carry one track today, and another one tomorrow."""
+
+    def __init__(self) -> None:
+        self._readers: dict[MediaStreamTrack, asyncio.Task[None]] = {}
+        self._targets: dict[MediaStreamTrack, IncomingTrack] = {}
+
+    def connect(self, targets: dict[MediaStreamTrack, IncomingTrack]) -> None:
+        """From now on these, and only these."""
+        self._targets = dict(targets)
+        for source in targets:
+            if source not in self._readers:
+                self._readers[source] = asyncio.create_task(self._read(source))
+
+    async def _read(self, source: MediaStreamTrack) -> None:
+        # Read to its end even while it belongs to nobody: aiortc keeps what is not taken.
+        try:
+            with contextlib.suppress(MediaStreamError):
+                while True:
+                    frame = await source.recv()
+                    target = self._targets.get(source)
+                    if target is not None:
+                        target.put(frame)
+        finally:
+            self._readers.pop(source, None)
+            self._targets.pop(source, None)
+
+    async def close(self) -> None:
+        readers = list(self._readers.values())
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
