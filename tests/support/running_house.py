@@ -79,14 +79,14 @@ class RunningHouse:
 
 @asynccontextmanager
 async def running_house(
-    data: Path, *, store: Store | None = None, media: bool = False, **settings: Any
+    data: Path, *, store: Store | None = None, media: bool = False, port: int = 0, **settings: Any
 ) -> AsyncIterator[RunningHouse]:
-    """`store` None: one in memory. Without `media` no worker is started."""
+    """`store` None: one in memory. Without `media` no worker is started. `port` 0: any."""
     chosen = Settings(**{"media_addresses": ("127.0.0.1",), **settings, "data": data, "port": 0})
     house = build_house(chosen, store if store is not None else MemoryStore())
     if not media:
         del house.engines["sfu"]
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", port)
     runner = web.AppRunner(house.web, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await start_house(house)
     await runner.setup()
