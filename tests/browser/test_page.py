@@ -137,12 +137,14 @@ async def test_the_server_goes_away_and_nothing_is_lost(tmp_path: Path) -> None:
         await pupil.reload()
         await reads(pupil, "Avant. Zoé hors ligne. ")
         await has_state(pupil, "offline")
+        # A page that never reached the server since: it has the text, and writes on.
+        await write(pupil, "Et après. ")
         await write(host, "Roy hors ligne. ")
         await server.start()
         await has_state(pupil, "saved")
         await has_state(host, "saved")
         merged = await text_of(pupil)
-        assert sorted(merged) == sorted("Avant. Zoé hors ligne. Roy hors ligne. ")
+        assert sorted(merged) == sorted("Avant. Zoé hors ligne. Et après. Roy hors ligne. ")
         await reads(host, merged)
         await server.restart()
         await has_state(pupil, "saved")
@@ -203,7 +205,6 @@ async def test_removed_means_out_and_a_revoked_link_opens_nothing(tmp_path: Path
         visitor(browser, "camera", "microphone") as host,
         visitor(browser, "camera", "microphone") as museum,
     ):
-        host.on("dialog", lambda dialog: dialog.accept())
         await open_room(host, server.url, "Les oiseaux", "Mme Roy")
         url = (await invite(host, "guest", "Musée")).url
         await join_by_link(museum, url, "Musée")
@@ -211,6 +212,7 @@ async def test_removed_means_out_and_a_revoked_link_opens_nothing(tmp_path: Path
         await by_test(host, "admit-first").click()
         await expect(by_test(museum, "live")).to_be_visible(timeout=STEP_MS)
         await by_test(host, "revoke").last.click()
+        await by_test(host, "confirm-yes").click()
         await expect(by_test(museum, "message")).to_contain_text("plus dans la salle", timeout=STEP_MS)
         await join_by_link_refused(museum, url)
 

@@ -1,11 +1,22 @@
 /** Cameras, microphones and loudspeakers: asked for kindly, refused kindly. */
 
+import type { Key } from './i18n.js'
+
 export type DeviceProblem = 'refused' | 'missing' | 'busy' | 'insecure'
+
+export const problemText: Readonly<Record<DeviceProblem, Key>> = {
+  refused: 'cameraRefused',
+  missing: 'cameraMissing',
+  busy: 'cameraBusy',
+  insecure: 'cameraInsecure',
+}
 
 /** Which devices a person chose: an id, '' for any, null for none. */
 export interface DeviceChoice {
   cameraId: string | null
   microphoneId: string | null
+  /** Of the loudspeaker; '' is the usual one. */
+  speakerId?: string
 }
 
 export interface Devices {
@@ -87,22 +98,39 @@ export function watchLevel(track: MediaStreamTrack, level: (value: number) => vo
   }
 }
 
-/** Three rising notes on the loudspeaker; resolves when they are over. */
-export async function playTestSound(): Promise<void> {
+/** Whether this browser lets a page choose the loudspeaker. */
+export const canChooseSpeaker = typeof HTMLMediaElement !== 'undefined' && 'setSinkId' in HTMLMediaElement.prototype
+
+/** Send an element's sound to that loudspeaker; one that was unplugged meanwhile leaves the usual one. */
+export async function routeSound(element: HTMLMediaElement, speakerId: string): Promise<void> {
+  if (!canChooseSpeaker || element.sinkId === speakerId) return
+  await element.setSinkId(speakerId).catch((error: unknown) => console.warn('loudspeaker:', error))
+}
+
+const testNotesHz = [523.25, 659.25, 783.99]
+const noteS = 0.25
+
+/** Three rising notes on that loudspeaker; resolves when they are over. */
+export async function playTestSound(speakerId: string): Promise<void> {
   const context = new AudioContext()
-  const notes = [523.25, 659.25, 783.99]
-  for (const [index, frequency] of notes.entries()) {
+  const outlet = context.createMediaStreamDestination()
+  const loudspeaker = new Audio()
+  loudspeaker.srcObject = outlet.stream
+  await routeSound(loudspeaker, speakerId)
+  await loudspeaker.play()
+  for (const [index, frequency] of testNotesHz.entries()) {
     const note = context.createOscillator()
     const volume = context.createGain()
-    const start = context.currentTime + index * 0.25
+    const start = context.currentTime + 0.05 + index * noteS
     note.frequency.value = frequency
     volume.gain.setValueAtTime(0.0001, start)
     volume.gain.exponentialRampToValueAtTime(0.25, start + 0.03)
-    volume.gain.exponentialRampToValueAtTime(0.0001, start + 0.24)
-    note.connect(volume).connect(context.destination)
+    volume.gain.exponentialRampToValueAtTime(0.0001, start + noteS - 0.01)
+    note.connect(volume).connect(outlet)
     note.start(start)
-    note.stop(start + 0.25)
+    note.stop(start + noteS)
   }
-  await new Promise((resolve) => setTimeout(resolve, notes.length * 250 + 100))
+  await new Promise((resolve) => setTimeout(resolve, testNotesHz.length * noteS * 1_000 + 200))
+  loudspeaker.srcObject = null
   await context.close()
 }

@@ -1,16 +1,21 @@
 /** Where this browser has a place: room tokens, kept so that a reload or a restart changes nothing. */
 
-import type { RoleName } from '@passerelle/client'
+import type { RoleName, RoomKind } from '@passerelle/client'
 
 export interface Place {
   room: string
   roomName: string
+  kind: RoomKind
   token: string
   participantId: string
   role: RoleName
   name: string
   /** The invitation it came from: whoever comes again by the same link is the same participant. */
   invitation: string | null
+  /** Has been let in once: a reload goes straight to the text, which may be all there is offline. */
+  wasInside: boolean
+  /** The right to write as the server gave it last; for a reload while it cannot be asked. */
+  canWrite: boolean
   at: number
 }
 
@@ -22,17 +27,28 @@ function storeOf(role: RoleName): Storage {
   return role === 'host' ? localStorage : sessionStorage
 }
 
-function read(storage: Storage): Place[] {
+/** A list as it was kept; one of another version, or cut short, counts as empty: it is a convenience. */
+export function readPlaces(kept: string | null): Place[] {
   try {
-    const list: unknown = JSON.parse(storage.getItem(stored) ?? '[]')
-    return Array.isArray(list) ? (list as Place[]) : []
+    const list: unknown = JSON.parse(kept ?? '[]')
+    return Array.isArray(list) ? list.filter(isPlace) : []
   } catch {
-    return [] // another version's, or cut short: it is only a convenience
+    return []
   }
 }
 
+function isPlace(value: unknown): value is Place {
+  const place = value as Partial<Place> | null
+  return typeof place?.room === 'string' && typeof place.token === 'string' && typeof place.role === 'string' && typeof place.at === 'number'
+}
+
+/** With this place first, and no other one in the same room. */
+export function withPlace(list: readonly Place[], place: Place): Place[] {
+  return [place, ...list.filter((other) => other.room !== place.room)].slice(0, longestList)
+}
+
 export function places(): Place[] {
-  return [...read(sessionStorage), ...read(localStorage)].sort((a, b) => b.at - a.at)
+  return [sessionStorage, localStorage].flatMap((storage) => readPlaces(storage.getItem(stored))).sort((a, b) => b.at - a.at)
 }
 
 export function placeOf(room: string): Place | undefined {
@@ -41,12 +57,16 @@ export function placeOf(room: string): Place | undefined {
 
 export function keepPlace(place: Place): void {
   const storage = storeOf(place.role)
-  const others = read(storage).filter((other) => other.room !== place.room)
-  storage.setItem(stored, JSON.stringify([place, ...others].slice(0, longestList)))
+  storage.setItem(stored, JSON.stringify(withPlace(readPlaces(storage.getItem(stored)), place)))
 }
 
 export function forgetPlace(room: string): void {
   for (const storage of [sessionStorage, localStorage]) {
-    storage.setItem(stored, JSON.stringify(read(storage).filter((place) => place.room !== room)))
+    storage.setItem(stored, JSON.stringify(readPlaces(storage.getItem(stored)).filter((place) => place.room !== room)))
   }
+}
+
+/** Whether there is a camera and a sound to check first: pupils only write, except alone with a professional. */
+export function needsDevices(place: Pick<Place, 'role' | 'kind'>): boolean {
+  return place.role === 'pupil' ? place.kind === 'consultation' : place.role !== 'observer'
 }

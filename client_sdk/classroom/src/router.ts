@@ -1,29 +1,21 @@
-/** The page's addresses. Secrets come in the fragment, which no server sees, and are taken out at once. */
+/** Where the page is. Secrets are taken out of the address at once: it may be on a projector. */
 
 import { signal } from '@preact/signals'
+import { parseRoute, type Route } from './routes.js'
 
-export type Route =
-  | { page: 'home' }
-  | { page: 'join'; invitation: string }
-  | { page: 'room'; room: string; token: string | null }
-
-export function parseRoute(path: string, fragment: string): Route {
-  const room = /^\/salle\/([A-Za-z0-9_-]{1,64})\/?$/.exec(path)
-  if (room?.[1]) {
-    const token = /^#jeton=([A-Za-z0-9_.-]+)$/.exec(fragment)
-    return { page: 'room', room: room[1], token: token?.[1] ?? null }
-  }
-  if (/^\/entrer\/?$/.test(path)) {
-    return { page: 'join', invitation: fragment.slice(1) }
-  }
-  return { page: 'home' }
-}
+/** For this tab: a reload of the form asks for the name again, not for the link. */
+const keptInvitation = 'passerelle.invitation'
 
 export const route = signal<Route>(take())
 
 function take(): Route {
   const taken = parseRoute(location.pathname, location.hash)
-  if (taken.page === 'room' && location.hash) history.replaceState(null, '', location.pathname)
+  if (taken.page === 'home') return taken
+  if (taken.page === 'join') {
+    if (taken.invitation) sessionStorage.setItem(keptInvitation, taken.invitation)
+    else taken.invitation = sessionStorage.getItem(keptInvitation) ?? ''
+  }
+  if (location.hash) history.replaceState(null, '', location.pathname)
   return taken
 }
 

@@ -2,16 +2,26 @@
 
 import { PasserelleError, Room, type Media, type MediaState, type RemoteTrack, type RoomView } from '@passerelle/client'
 import { computed, signal } from '@preact/signals'
-import { openDevices, type DeviceChoice } from './devices.js'
+import { emptyMoment, gather, sentenceOf } from './announcements.js'
+import { openDevices, problemText, type DeviceChoice } from './devices.js'
 import { errorText, t } from './i18n.js'
+import { momentWords } from './moment_words.js'
 import { forgetPlace, keepPlace, type Place } from './places.js'
 
-export type Stage = 'checking' | 'entering' | 'waiting' | 'inside' | 'denied' | 'removed' | 'left' | 'refused'
+export type Stage = 'entering' | 'waiting' | 'inside' | 'denied' | 'removed' | 'left' | 'refused'
+
+/** A yes-or-no that waits for its answer. The browser's own `confirm` would stop the page, sound and all. */
+export interface Question {
+  text: string
+  yes: string
+  answer: (yes: boolean) => void
+}
 
 const noticeMs = 6_000
+/** What happens within this time is announced together. */
+const momentMs = 1_500
 
 export class Session {
-  readonly place: Place
   readonly room: Room
   readonly stage = signal<Stage>('entering')
   readonly view = signal<RoomView | null>(null)
@@ -26,17 +36,25 @@ export class Session {
   /** For screen readers, one sentence at a time. */
   readonly announcement = signal('')
   readonly refusal = signal<string>('other')
+  readonly question = signal<Question | null>(null)
+  /** Sounds that the browser holds back until the page is touched: how to start each. */
+  readonly silenced = signal<readonly (() => void)[]>([])
+  /** The loudspeaker's id; '' is the usual one. */
+  readonly speaker = signal('')
   camera: MediaStreamTrack | null = null
   microphone: MediaStreamTrack | null = null
+  /** Whether the chat is on screen, and its lines read as they come. */
+  chatShown = false
   readonly self = computed(() => this.view.value?.participants.find((one) => one.id === this.view.value?.self_id) ?? null)
   readonly #off: (() => void)[] = []
+  #place: Place
   #choice: DeviceChoice | null = null
   #noticeTimer: ReturnType<typeof setTimeout> | undefined
-  #arrivals: string[] = []
-  #arrivalTimer: ReturnType<typeof setTimeout> | undefined
+  #moment = emptyMoment()
+  #momentTimer: ReturnType<typeof setTimeout> | undefined
 
   constructor(place: Place) {
-    this.place = place
+    this.#place = place
     this.room = new Room({ token: place.token })
     const { room } = this
     this.#off.push(
@@ -49,24 +67,39 @@ export class Session {
         if (state === 'denied') this.#end('denied')
       }),
       room.on('view', (view) => this.#viewChanged(view)),
+      room.on('chat', (line) => {
+        if (this.chatShown || line.participant_id === this.view.value?.self_id) return
+        this.#moment.wrote.push(line.name)
+        this.#announceSoon()
+      }),
       room.on('removed', (reason) => this.#end(reason === 'denied' ? 'denied' : 'removed')),
-      room.on('token', (token) => keepPlace({ ...this.place, token, at: Date.now() })),
-      room.on('error', (error) => this.notify(errorText(error.code))),
+      room.on('token', (token) => this.#keep({ token })),
+      room.on('error', (error) => {
+        // The place itself is refused (its token ran out while the lid was closed): nothing comes back by itself.
+        if (room.connectionState === 'closed') this.#refuse(error.code)
+        else this.notify(errorText(error.code))
+      }),
     )
     this.#followMedia(room.media)
+  }
+
+  /** As it is kept: with the newest token. */
+  get place(): Place {
+    return this.#place
   }
 
   /** Connect; afterwards `stage` says where we are. `choice`: devices to open if none are open (a reload). */
   async enter(choice: DeviceChoice | null): Promise<void> {
     this.stage.value = 'entering'
     this.#choice = choice
+    if (choice) this.speaker.value = choice.speakerId ?? ''
     try {
       await this.room.connect()
     } catch (error) {
       const code = error instanceof PasserelleError ? error.code : 'other'
+      if (code === 'closed') return // this page is going away
       if (code === 'removed' || code === 'denied') return this.#end(code)
-      this.refusal.value = code
-      this.stage.value = 'refused'
+      this.#refuse(code)
     }
   }
 
@@ -95,38 +128,61 @@ export class Session {
     }
   }
 
-  async startMedia(): Promise<void> {
-    if (!this.can('subscribe_media') && !this.can('publish_audio')) return
-    if (this.#choice && !this.camera && !this.microphone) {
-      const { camera, microphone } = await openDevices(this.#choice.cameraId, this.#choice.microphoneId)
-      this.camera = camera
-      this.microphone = microphone
-    }
-    if (this.microphone && this.can('publish_audio')) void this.attempt(() => this.media.publish(this.microphone!, 'microphone'))
-    if (this.camera && this.can('publish_video')) void this.attempt(() => this.media.publish(this.camera!, 'camera'))
-    await this.attempt(() => this.media.start())
+  /** Resolves with the answer. */
+  ask(text: string, yes: string): Promise<boolean> {
+    this.question.value?.answer(false)
+    return new Promise((resolve) => {
+      const answer = (said: boolean) => {
+        this.question.value = null
+        resolve(said)
+      }
+      this.question.value = { text, yes, answer }
+    })
   }
 
-  /** Another camera or microphone, in place of the present one or as the first. */
-  async useDevices(cameraId: string | null, microphoneId: string | null): Promise<void> {
-    const { camera, microphone, problem } = await openDevices(cameraId, microphoneId)
-    if (problem) this.notify(t(problem === 'refused' ? 'cameraRefused' : 'cameraMissing'))
-    for (const [source, track, old] of [
-      ['camera', camera, this.camera],
-      ['microphone', microphone, this.microphone],
-    ] as const) {
-      const wanted = source === 'camera' ? cameraId : microphoneId
-      if (wanted === null || !track) continue
-      const local = this.media.localTracks.find((one) => one.source === source)
-      if (local) await this.attempt(() => this.media.replace(local.id, track))
-      else await this.attempt(() => this.media.publish(track, source))
-      old?.stop()
-      this[source] = track
+  keepWriteRight(canWrite: boolean): void {
+    if (canWrite !== this.#place.canWrite) this.#keep({ canWrite })
+  }
+
+  /** One more sound waits for the page to be touched. */
+  soundHeldBack(start: () => void): void {
+    this.silenced.value = [...this.silenced.value.filter((other) => other !== start), start]
+  }
+
+  soundGone(start: () => void): void {
+    if (this.silenced.value.includes(start)) this.silenced.value = this.silenced.value.filter((other) => other !== start)
+  }
+
+  /** In answer to a touch of the page, or the browser refuses again. */
+  startSounds(): void {
+    const waiting = this.silenced.value
+    this.silenced.value = []
+    for (const start of waiting) start()
+  }
+
+  /** Another camera or microphone, in place of the present one or as the first; null: none. */
+  async useDevice(source: 'camera' | 'microphone', id: string | null): Promise<void> {
+    const local = this.media.localTracks.find((one) => one.source === source)
+    if (id === null) {
+      if (local) await this.attempt(() => this.media.unpublish(local.id))
+      this[source]?.stop()
+      this[source] = null
+      return
     }
+    const opened = await openDevices(source === 'camera' ? id : null, source === 'microphone' ? id : null)
+    const track = opened[source]
+    if (opened.problem) this.notify(t(problemText[opened.problem]))
+    if (!track) return
+    const old = this[source]
+    this.#hold(source, track)
+    await this.attempt(() => (local ? this.media.replace(local.id, track) : this.media.publish(track, source)))
+    old?.stop()
   }
 
   async leave(): Promise<void> {
     this.stage.value = 'left'
+    // The next pupil at this tablet must not find the place of the one before.
+    if (this.#place.role === 'pupil') forgetPlace(this.#place.room)
     await this.attempt(() => this.room.leave())
     this.close()
   }
@@ -134,40 +190,96 @@ export class Session {
   close(): void {
     for (const off of this.#off) off()
     clearTimeout(this.#noticeTimer)
-    clearTimeout(this.#arrivalTimer)
+    clearTimeout(this.#momentTimer)
     this.room.close()
     this.camera?.stop()
     this.microphone?.stop()
     for (const track of this.media.localTracks) track.mediaStreamTrack.stop()
   }
 
+  async #startMedia(): Promise<void> {
+    if (!this.can('subscribe_media') && !this.can('publish_audio')) return
+    if (this.#choice && !this.camera && !this.microphone) {
+      const { camera, microphone } = await openDevices(this.#choice.cameraId, this.#choice.microphoneId)
+      this.camera = camera
+      this.microphone = microphone
+    }
+    for (const source of ['microphone', 'camera'] as const) {
+      const track = this[source]
+      if (!track || !this.can(source === 'camera' ? 'publish_video' : 'publish_audio')) continue
+      this.#hold(source, track)
+      void this.attempt(() => this.media.publish(track, source))
+    }
+    await this.attempt(() => this.media.start())
+  }
+
+  /** Ours from now on; when it is unplugged the page says so, and its button opens another. */
+  #hold(source: 'camera' | 'microphone', track: MediaStreamTrack): void {
+    this[source] = track
+    track.addEventListener('ended', () => {
+      if (this[source] !== track || this.stage.value !== 'inside') return
+      void this.useDevice(source, null)
+      this.notify(t(source === 'camera' ? 'cameraLost' : 'microphoneLost'))
+    })
+  }
+
+  #keep(change: Partial<Place>): void {
+    this.#place = { ...this.#place, ...change, at: Date.now() }
+    keepPlace(this.#place)
+  }
+
+  #refuse(code: string): void {
+    if (this.stage.value === 'left') return
+    this.refusal.value = code
+    this.stage.value = 'refused'
+  }
+
   #end(stage: 'denied' | 'removed'): void {
     if (this.stage.value === 'left') return
     this.stage.value = stage
-    forgetPlace(this.place.room)
+    forgetPlace(this.#place.room)
     this.close()
   }
 
   #viewChanged(view: RoomView): void {
-    const first = this.view.value === null
-    if (!first) this.#announceArrivals(this.view.value!, view)
+    const before = this.view.value
     this.view.value = view
+    if (before) {
+      gather(this.#moment, before, view)
+      this.#announceSoon()
+    }
+    this.#keepWhoWeAre(view)
     if (this.stage.value === 'entering' || this.stage.value === 'waiting') {
       this.stage.value = 'inside'
-      void this.startMedia()
+      void this.#startMedia()
     }
   }
 
-  /** Thirty pupils who arrive together are one announcement. */
-  #announceArrivals(before: RoomView, after: RoomView): void {
-    const known = new Set(before.participants.map((one) => one.id))
-    this.#arrivals.push(...after.participants.filter((one) => !known.has(one.id)).map((one) => one.name))
-    if (!this.#arrivals.length || this.#arrivalTimer) return
-    this.#arrivalTimer = setTimeout(() => {
-      const names = this.#arrivals.splice(0)
-      this.#arrivalTimer = undefined
-      this.announcement.value = names.length === 1 ? `${names[0]} ${t('joined')}` : `${names.length} ${t('manyJoined')}`
-    }, 1_500)
+  /** What the room says of us, for the next page: a host's link brings no name of its own. */
+  #keepWhoWeAre(view: RoomView): void {
+    const name = this.self.value?.name ?? this.#place.name
+    const { room, self_id: participantId, role } = view
+    const { place } = this
+    if (
+      place.wasInside &&
+      place.roomName === room.name &&
+      place.kind === room.kind &&
+      place.name === name &&
+      place.participantId === participantId &&
+      place.role === role
+    ) {
+      return
+    }
+    this.#keep({ wasInside: true, roomName: room.name, kind: room.kind, name, participantId, role })
+  }
+
+  #announceSoon(): void {
+    if (this.#momentTimer !== undefined || !sentenceOf(this.#moment, momentWords)) return
+    this.#momentTimer = setTimeout(() => {
+      this.announcement.value = sentenceOf(this.#moment, momentWords)
+      this.#moment = emptyMoment()
+      this.#momentTimer = undefined
+    }, momentMs)
   }
 
   #followMedia(media: Media): void {

@@ -1,7 +1,8 @@
 import { describe, expect, test, vi } from 'vitest'
 
 vi.stubGlobal('localStorage', { getItem: () => null, setItem: () => undefined })
-const { dictionaries, errorText } = await import('../src/i18n.js')
+const { dictionaries, errorText, fill } = await import('../src/i18n.js')
+const sources: Record<string, string> = import.meta.glob(['../src/**/*.{ts,tsx}', '!../src/sentences_*.ts'], { query: '?raw', import: 'default', eager: true })
 
 describe('the sentences', () => {
   const { fr, en } = dictionaries
@@ -13,6 +14,26 @@ describe('the sentences', () => {
 
   test('are written as French is: a narrow place before double signs never breaks', () => {
     for (const [key, sentence] of Object.entries(fr)) expect(sentence, key).not.toMatch(/ [!?:;»]|« /)
+  })
+
+  test('are translated, save the words that both languages share', () => {
+    const shared = ['code', 'microphone']
+    const alike = Object.keys(fr).filter((key) => fr[key as keyof typeof fr] === en[key as keyof typeof en])
+    expect(alike.filter((key) => !shared.includes(key))).toEqual([])
+  })
+
+  test('are all said somewhere', () => {
+    const code = Object.values(sources).join('\n')
+    const composed = /^(error|role|invite|inviteFor)_/
+    expect(code).toContain("t('")
+    expect(Object.keys(fr).filter((key) => !composed.test(key) && !code.includes(`'${key}'`))).toEqual([])
+  })
+
+  test('have the same blanks in both languages, and are filled in', () => {
+    const blanks = (sentence: string) => sentence.match(/\{\w+\}/g) ?? []
+    for (const key of Object.keys(fr)) expect(blanks(en[key as keyof typeof en]), key).toEqual(blanks(fr[key as keyof typeof fr]))
+    expect(fill('sayHand', { name: 'Zoé' })).toBe('Zoé lève la main.')
+    expect(fill('sayHand', { name: '{name}' })).toBe('{name} lève la main.')
   })
 
   test('say something for any error', () => {

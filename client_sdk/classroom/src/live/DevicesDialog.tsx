@@ -1,14 +1,15 @@
-import { Mic, Video } from 'lucide-preact'
+import { Mic, Video, Volume2 } from 'lucide-preact'
 import type { RefObject } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
-import { listDevices, type DeviceList } from '../devices.js'
+import { canChooseSpeaker, listDevices, type DeviceList } from '../devices.js'
 import { t } from '../i18n.js'
 import { Choice } from '../pages/DeviceCheck.js'
 import type { Session } from '../session.js'
 
-/** Another camera or microphone, in the middle of the session. */
+/** Another camera, microphone or loudspeaker, in the middle of the session. */
 export function DevicesDialog({ session, dialog }: { session: Session; dialog: RefObject<HTMLDialogElement> }) {
   const [devices, setDevices] = useState<DeviceList>({ cameras: [], microphones: [], speakers: [] })
+  void session.localVersion.value // the tracks are the session's own: follow their changes
   useEffect(() => {
     const refresh = () => void listDevices().then(setDevices)
     refresh()
@@ -19,8 +20,11 @@ export function DevicesDialog({ session, dialog }: { session: Session; dialog: R
   return (
     <dialog ref={dialog} aria-labelledby="devices-title">
       <h2 id="devices-title">{t('chooseDevices')}</h2>
-      <Choice icon={<Video aria-hidden="true" />} label={t('camera')} none={t('noCamera')} devices={devices.cameras} value={used(session.camera)} onChange={(id) => void session.useDevices(id, null)} />
-      <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={used(session.microphone)} onChange={(id) => void session.useDevices(null, id)} />
+      <Choice icon={<Video aria-hidden="true" />} label={t('camera')} none={t('noCamera')} devices={devices.cameras} value={used(session.camera)} onChange={(id) => void session.useDevice('camera', id)} />
+      <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={used(session.microphone)} onChange={(id) => void session.useDevice('microphone', id)} />
+      {canChooseSpeaker && devices.speakers.length > 1 && (
+        <Choice icon={<Volume2 aria-hidden="true" />} label={t('speaker')} devices={devices.speakers} value={session.speaker.value} onChange={(id) => (session.speaker.value = id ?? '')} />
+      )}
       <form method="dialog" class="actions">
         <button type="submit" class="secondary">
           {t('close')}

@@ -4,25 +4,31 @@ import Collaboration from '@tiptap/extension-collaboration'
 import CollaborationCaret from '@tiptap/extension-collaboration-caret'
 import StarterKit from '@tiptap/starter-kit'
 import { Bold, Check, CloudOff, Heading1, Heading2, Italic, Link2, List, ListOrdered, Loader, Lock, Redo2, Undo2 } from 'lucide-preact'
-import type { ComponentChildren } from 'preact'
+import type { ComponentChildren, RefObject } from 'preact'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import { t } from '../i18n.js'
+import { language, t, type Key } from '../i18n.js'
 import type { Session } from '../session.js'
 import { colourOf } from './colours.js'
+import { linkOf } from './link.js'
 
 const documentName = 'texte'
 
 /** The shared text: any Yjs editor could open the same document. */
 export function Editor({ session }: { session: Session }) {
-  const shared = useMemo(() => session.room.document(documentName), [session])
+  const shared = useMemo(
+    // A private meeting leaves nothing on the device, not even until the server says what kind of room it is.
+    () => session.room.document(documentName, session.place.kind === 'consultation' ? { persist: false } : {}),
+    [session],
+  )
   const element = useRef<HTMLDivElement>(null)
   const [editor, setEditor] = useState<TiptapEditor | null>(null)
+  const [writable, setWritable] = useState(() => mayWrite(shared, session))
   const [, redraw] = useState(0)
   useEffect(() => {
     const made = new TiptapEditor({
       element: element.current!,
       extensions: [
-        StarterKit.configure({ undoRedo: false, link: { openOnClick: false, protocols: ['http', 'https', 'mailto'] } }),
+        StarterKit.configure({ undoRedo: false, link: { openOnClick: 'whenNotEditable' } }),
         Collaboration.configure({ document: shared.doc, field: 'content' }),
         CollaborationCaret.configure({
           provider: shared,
@@ -32,14 +38,14 @@ export function Editor({ session }: { session: Session }) {
       ],
       editable: false,
       editorProps: {
-        attributes: {
+        attributes: () => ({
           role: 'textbox',
           'aria-multiline': 'true',
           'aria-label': t('editorLabel'),
           lang: 'fr-CA',
           spellcheck: 'true',
           'data-testid': 'editor',
-        },
+        }),
       },
     })
     setEditor(made)
@@ -57,46 +63,58 @@ export function Editor({ session }: { session: Session }) {
   }, [editor, session])
   useEffect(() => {
     if (!editor) return
-    const follow = () => editor.setEditable(mayWrite(shared))
+    const follow = () => {
+      if (session.view.value && shared.synced) session.keepWriteRight(shared.canWrite)
+      const may = mayWrite(shared, session)
+      setWritable(may)
+      editor.setEditable(may)
+    }
     follow()
     const off = [shared.on('access', follow), shared.on('synced', follow), shared.on('state', follow)]
     return () => off.forEach((stop) => stop())
-  }, [editor, shared])
+  }, [editor, session, shared])
+  // The label of the text is not drawn by a component: the editor is told to ask for it again.
+  const spoken = language.value
+  useEffect(() => editor?.setOptions({}), [editor, spoken])
   return (
     <div class="editor">
       <div class="editor-top">
-        {editor && <Toolbar editor={editor} disabled={!mayWrite(shared)} />}
-        <SaveMark shared={shared} />
+        {editor && <Toolbar editor={editor} disabled={!writable} />}
+        <SaveMark shared={shared} writable={writable} />
       </div>
-      <div class="paper" ref={element} onClick={() => editor?.isEditable && !editor.isFocused && editor.commands.focus()} />
+      <div
+        class="paper"
+        ref={element}
+        data-placeholder={editor?.isEmpty && writable ? '' : undefined}
+        style={{ '--placeholder': JSON.stringify(t('placeholder')) }}
+        onClick={() => editor?.isEditable && !editor.isFocused && editor.commands.focus()}
+      />
     </div>
   )
 }
 
-/** Offline one writes on: what was kept of the right the server gave last. */
-function mayWrite(shared: SharedDocument): boolean {
-  return shared.canWrite && shared.state !== 'refused'
+function mayWrite(shared: SharedDocument, session: Session): boolean {
+  if (shared.state === 'refused') return false
+  // Reloaded while the server is away: the right it gave last, kept here; it judges what is sent later.
+  const isReloadedOffline = session.view.value === null && shared.state === 'offline'
+  return shared.canWrite || (isReloadedOffline && session.place.canWrite)
 }
 
-function SaveMark({ shared }: { shared: SharedDocument }) {
+function SaveMark({ shared, writable }: { shared: SharedDocument; writable: boolean }) {
   const [state, setState] = useState(shared.state)
   const [count, setCount] = useState(shared.unsavedCount)
-  const [canWrite, setCanWrite] = useState(shared.canWrite)
   useEffect(() => {
-    setState(shared.state)
-    const off = [
-      shared.on('state', (next, unsaved) => {
-        setState(next)
-        setCount(unsaved)
-      }),
-      shared.on('access', setCanWrite),
-    ]
-    return () => off.forEach((stop) => stop())
+    const follow = () => {
+      setState(shared.state)
+      setCount(shared.unsavedCount)
+    }
+    follow()
+    return shared.on('state', follow)
   }, [shared])
   const marks = {
     saved: [<Check aria-hidden="true" />, t('saved')],
     unsaved: [<Loader aria-hidden="true" />, count > 0 ? `${t('unsaved')} (${count})` : t('unsaved')],
-    offline: [<CloudOff aria-hidden="true" />, t('offline')],
+    offline: [<CloudOff aria-hidden="true" />, count > 0 ? `${t('offline')} (${count})` : t('offline')],
     loading: [<Loader aria-hidden="true" />, t('loadingText')],
     refused: [<Lock aria-hidden="true" />, t('refusedText')],
   } as const
@@ -104,7 +122,7 @@ function SaveMark({ shared }: { shared: SharedDocument }) {
   return (
     <p class={`save-mark ${state}`} role="status" data-testid="save-state" data-state={state}>
       {icon} <span>{text}</span>
-      {!canWrite && state !== 'loading' && state !== 'refused' && (
+      {!writable && state !== 'loading' && state !== 'refused' && (
         <span class="read-only">
           <Lock aria-hidden="true" /> {t('readOnly')}
         </span>
@@ -113,71 +131,120 @@ function SaveMark({ shared }: { shared: SharedDocument }) {
   )
 }
 
+interface ToolAction {
+  label: Key
+  icon: ComponentChildren
+  press: () => void
+  on?: boolean
+}
+
+/** One stop of the Tab key; the arrow keys go along it (ARIA practices, toolbar). */
 function Toolbar({ editor, disabled }: { editor: TiptapEditor; disabled: boolean }) {
   const dialog = useRef<HTMLDialogElement>(null)
+  const bar = useRef<HTMLDivElement>(null)
+  const [current, setCurrent] = useState(0)
   const [address, setAddress] = useState('')
-  const run = (command: () => boolean) => () => !disabled && command()
-  const chain = () => editor.chain().focus()
-  const setLink = () => {
-    const href = /^(https?:|mailto:)/i.test(address) ? address : `https://${address}`
-    if (address) chain().extendMarkRange('link').setLink({ href }).run()
-    else chain().unsetLink().run()
+  const chain = () => {
+    editor.view.focus() // now: the command alone waits for the next frame, and what is typed meanwhile is lost
+    return editor.chain().focus()
+  }
+  const askForLink = () => {
+    setAddress((editor.getAttributes('link')['href'] as string | undefined) ?? '')
+    dialog.current?.showModal()
+  }
+  const tools: ToolAction[] = [
+    { label: 'heading', icon: <Heading1 />, on: editor.isActive('heading', { level: 1 }), press: () => chain().toggleHeading({ level: 1 }).run() },
+    { label: 'subheading', icon: <Heading2 />, on: editor.isActive('heading', { level: 2 }), press: () => chain().toggleHeading({ level: 2 }).run() },
+    { label: 'bold', icon: <Bold />, on: editor.isActive('bold'), press: () => chain().toggleBold().run() },
+    { label: 'italic', icon: <Italic />, on: editor.isActive('italic'), press: () => chain().toggleItalic().run() },
+    { label: 'bulletList', icon: <List />, on: editor.isActive('bulletList'), press: () => chain().toggleBulletList().run() },
+    { label: 'numberedList', icon: <ListOrdered />, on: editor.isActive('orderedList'), press: () => chain().toggleOrderedList().run() },
+    { label: 'link', icon: <Link2 />, on: editor.isActive('link'), press: askForLink },
+    { label: 'undo', icon: <Undo2 />, press: () => chain().undo().run() },
+    { label: 'redo', icon: <Redo2 />, press: () => chain().redo().run() },
+  ]
+  const walk = (event: KeyboardEvent) => {
+    const steps: Record<string, number> = { ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: tools.length - 1 }
+    const next = steps[event.key]
+    if (next === undefined) return
+    event.preventDefault()
+    const index = (next + tools.length) % tools.length
+    setCurrent(index)
+    bar.current?.querySelectorAll('button')[index]?.focus()
   }
   return (
-    <div class="toolbar" role="toolbar" aria-label={t('formatting')} aria-disabled={disabled}>
-      <Tool label={t('heading')} on={editor.isActive('heading', { level: 1 })} disabled={disabled} press={run(() => chain().toggleHeading({ level: 1 }).run())} icon={<Heading1 />} />
-      <Tool label={t('subheading')} on={editor.isActive('heading', { level: 2 })} disabled={disabled} press={run(() => chain().toggleHeading({ level: 2 }).run())} icon={<Heading2 />} />
-      <Tool label={t('bold')} on={editor.isActive('bold')} disabled={disabled} press={run(() => chain().toggleBold().run())} icon={<Bold />} />
-      <Tool label={t('italic')} on={editor.isActive('italic')} disabled={disabled} press={run(() => chain().toggleItalic().run())} icon={<Italic />} />
-      <Tool label={t('bulletList')} on={editor.isActive('bulletList')} disabled={disabled} press={run(() => chain().toggleBulletList().run())} icon={<List />} />
-      <Tool label={t('numberedList')} on={editor.isActive('orderedList')} disabled={disabled} press={run(() => chain().toggleOrderedList().run())} icon={<ListOrdered />} />
-      <Tool
-        label={t('link')}
-        on={editor.isActive('link')}
-        disabled={disabled}
-        press={run(() => {
-          setAddress((editor.getAttributes('link')['href'] as string | undefined) ?? '')
-          dialog.current?.showModal()
-          return true
-        })}
-        icon={<Link2 />}
-      />
-      <Tool label={t('undo')} disabled={disabled} press={run(() => chain().undo().run())} icon={<Undo2 />} />
-      <Tool label={t('redo')} disabled={disabled} press={run(() => chain().redo().run())} icon={<Redo2 />} />
-      <dialog ref={dialog} aria-label={t('link')}>
-        <form method="dialog" onSubmit={setLink}>
-          <label>
-            {t('linkAddress')}
-            <input value={address} onInput={(event) => setAddress(event.currentTarget.value)} autocomplete="off" />
-          </label>
-          <div class="actions">
-            <button type="submit" class="primary">
-              {t('link')}
-            </button>
-            <button type="button" class="secondary" onClick={() => (chain().unsetLink().run(), dialog.current?.close())}>
-              {t('removeLink')}
-            </button>
-          </div>
-        </form>
-      </dialog>
-    </div>
+    <>
+      <div class="toolbar" role="toolbar" ref={bar} aria-label={t('formatting')} aria-disabled={disabled} onKeyDown={walk}>
+        {tools.map((tool, index) => (
+          <Tool key={tool.label} tool={tool} disabled={disabled} tabIndex={index === current ? 0 : -1} onFocus={() => setCurrent(index)} />
+        ))}
+      </div>
+      <LinkDialog dialog={dialog} address={address} setAddress={setAddress} set={(href) => chain().extendMarkRange('link').setLink({ href }).run()} unset={() => chain().extendMarkRange('link').unsetLink().run()} />
+    </>
   )
 }
 
 interface ToolProps {
-  label: string
-  icon: ComponentChildren
-  press: () => void
+  tool: ToolAction
   disabled: boolean
-  on?: boolean
+  tabIndex: number
+  onFocus: () => void
 }
 
-function Tool({ label, icon, press, disabled, on }: ToolProps) {
+function Tool({ tool, disabled, tabIndex, onFocus }: ToolProps) {
   return (
-    // The text keeps the focus and the selection: pressing with a mouse must not take them.
-    <button type="button" class="tool" aria-label={label} title={label} aria-pressed={on} aria-disabled={disabled} onMouseDown={(event) => event.preventDefault()} onClick={press}>
-      <span aria-hidden="true">{icon}</span>
+    <button
+      type="button"
+      class="tool"
+      aria-label={t(tool.label)}
+      title={t(tool.label)}
+      aria-pressed={tool.on}
+      aria-disabled={disabled}
+      tabIndex={tabIndex}
+      onFocus={onFocus}
+      // The text keeps the focus and the selection: pressing with a mouse must not take them.
+      onMouseDown={(event) => event.preventDefault()}
+      onClick={() => !disabled && tool.press()}
+    >
+      <span aria-hidden="true">{tool.icon}</span>
     </button>
+  )
+}
+
+interface LinkDialogProps {
+  dialog: RefObject<HTMLDialogElement>
+  address: string
+  setAddress: (address: string) => void
+  set: (href: string) => void
+  unset: () => void
+}
+
+function LinkDialog({ dialog, address, setAddress, set, unset }: LinkDialogProps) {
+  const href = linkOf(address)
+  const submit = () => (href ? set(href) : unset())
+  return (
+    <dialog ref={dialog} aria-labelledby="link-title">
+      <h2 id="link-title">{t('link')}</h2>
+      <form method="dialog" onSubmit={submit}>
+        <label>
+          {t('linkAddress')}
+          <input value={address} inputMode="url" maxLength={2_000} data-testid="link-address" onInput={(event) => setAddress(event.currentTarget.value)} autocomplete="off" />
+        </label>
+        <div class="actions">
+          <button type="submit" class="primary" data-testid="link-set">
+            {t('link')}
+          </button>
+          <button type="button" class="secondary" onClick={() => (unset(), dialog.current?.close())}>
+            {t('removeLink')}
+          </button>
+          {href && (
+            <a class="button secondary" href={href} target="_blank" rel="noopener noreferrer">
+              {t('openLink')}
+            </a>
+          )}
+        </div>
+      </form>
+    </dialog>
   )
 }
 

@@ -1,4 +1,5 @@
 import { PasserelleApi, type Invitation, type RoleName } from '@passerelle/client'
+import { Check, Maximize2 } from 'lucide-preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { encode } from 'uqr'
 import { t } from '../i18n.js'
@@ -18,19 +19,34 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
   const kind = session.view.value?.room.kind ?? 'interclass'
   const roles = offered[kind] ?? []
   const [role, setRole] = useState<RoleName>(roles[0] ?? 'class')
+  const [made, setMade] = useState<string | null>(null)
+  const list = useRef<HTMLUListElement>(null)
   const api = new PasserelleApi()
   const { room } = session.place
-  const token = session.place.token
+  // Asked for at each use: a token is renewed while the panel is open.
+  const token = () => session.place.token
   const refresh = () =>
     session.attempt(async () => {
-      const all = await api.listInvitations(room, token)
+      const all = await api.listInvitations(room, token())
       setInvitations(all.filter((one) => !one.revoked && one.expires_at * 1_000 > Date.now()))
     })
   useEffect(() => void refresh(), [])
+  useEffect(() => {
+    if (made) list.current?.querySelector(`[data-id="${CSS.escape(made)}"]`)?.scrollIntoView({ block: 'nearest' })
+  }, [made, invitations])
   const create = async (event: Event) => {
     event.preventDefault()
-    await session.attempt(() => api.createInvitation(room, token, { role, label }))
-    setLabel('')
+    await session.attempt(async () => {
+      const invitation = await api.createInvitation(room, token(), { role, label })
+      setMade(invitation.id)
+      setLabel('')
+      session.notify(t('invitationMade'))
+    })
+    await refresh()
+  }
+  const revoke = async (id: string) => {
+    if (!(await session.ask(t('revokeQuestion'), t('revoke')))) return
+    await session.attempt(() => api.revokeInvitation(room, token(), id))
     await refresh()
   }
   return (
@@ -38,16 +54,16 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
       <PanelHeader title={t('inviteTitle')} onClose={onClose} />
       <div class="panel-body">
         <form class="invite-form" onSubmit={(event) => void create(event)}>
-          <p>{t('inviteHelp')}</p>
-          <label>
+                    <label>
             {t('newInvitation')}
-            <select data-testid="invite-role" value={role} onChange={(event) => setRole(event.currentTarget.value as RoleName)}>
+            <select data-testid="invite-role" aria-describedby="invite-for" value={role} onChange={(event) => setRole(event.currentTarget.value as RoleName)}>
               {roles.map((one) => (
                 <option key={one} value={one}>
                   {t(`invite_${one}`)}
                 </option>
               ))}
             </select>
+            <small id="invite-for">{t(`inviteFor_${role}`)}</small>
           </label>
           <label>
             {t('label')}
@@ -58,14 +74,13 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
           </button>
         </form>
         {invitations?.length === 0 && <p class="quiet-text">{t('noInvitation')}</p>}
-        <ul class="invitations">
+        <ul class="invitations" ref={list}>
           {invitations?.map((one) => (
             <InvitationCard
               key={one.id}
               invitation={one}
-              onRevoke={() => {
-                if (confirm(t('revokeQuestion'))) void session.attempt(() => api.revokeInvitation(room, token, one.id)).then(refresh)
-              }}
+              isNew={one.id === made}
+              onRevoke={() => void revoke(one.id)}
             />
           ))}
         </ul>
@@ -74,10 +89,10 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
   )
 }
 
-function InvitationCard({ invitation, onRevoke }: { invitation: Invitation; onRevoke: () => void }) {
+function InvitationCard({ invitation, isNew, onRevoke }: { invitation: Invitation; isNew: boolean; onRevoke: () => void }) {
   const big = useRef<HTMLDialogElement>(null)
   return (
-    <li class="invitation" data-testid="invitation" data-role={invitation.role}>
+    <li class={`invitation ${isNew ? 'new' : ''}`} data-testid="invitation" data-role={invitation.role} data-id={invitation.id}>
       <p class="invitation-head">
         <strong>{invitation.label || t(`invite_${invitation.role}`)}</strong>
         <small>
@@ -88,12 +103,12 @@ function InvitationCard({ invitation, onRevoke }: { invitation: Invitation; onRe
         {invitation.code}
       </p>
       <div class="actions">
+        <button type="button" class="small primary" data-testid="show-big" onClick={() => big.current?.showModal()}>
+          <Maximize2 aria-hidden="true" /> {t('showBig')}
+        </button>
         <Copy text={invitation.url} label={t('copyLink')} test="copy-link" />
         <Copy text={invitation.code} label={t('copyCode')} test="copy-code" />
-        <button type="button" class="small" data-testid="show-big" onClick={() => big.current?.showModal()}>
-          {t('showBig')}
-        </button>
-        <button type="button" class="small" onClick={onRevoke} data-testid="revoke">
+        <button type="button" class="small quiet" onClick={onRevoke} data-testid="revoke">
           {t('revoke')}
         </button>
       </div>
@@ -114,29 +129,34 @@ function InvitationCard({ invitation, onRevoke }: { invitation: Invitation; onRe
 
 function Copy({ text, label, test }: { text: string; label: string; test: string }) {
   const [done, setDone] = useState(false)
+  const copy = async () => {
+    setDone(await copyText(text))
+    setTimeout(() => setDone(false), 2_000)
+  }
   return (
-    <button
-      type="button"
-      class="small"
-      data-testid={test}
-      data-text={text}
-      onClick={() => {
-        // Not everywhere: without a secure context there is no clipboard; then it is shown, to copy by hand.
-        if (navigator.clipboard) void navigator.clipboard.writeText(text).then(() => setDone(true))
-        else prompt(label, text)
-        setTimeout(() => setDone(false), 2_000)
-      }}
-    >
-      {done ? t('copied') : label}
+    <button type="button" class="small" data-testid={test} data-text={text} onClick={() => void copy()}>
+      {done && <Check aria-hidden="true" />} <span aria-live="polite">{done ? t('copied') : label}</span>
     </button>
   )
+}
+
+/** Whether it is in the clipboard now. Over plain http there is no clipboard to write to, only a selection to copy. */
+async function copyText(text: string): Promise<boolean> {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false)
+  const field = document.createElement('textarea')
+  field.value = text
+  document.body.append(field)
+  field.select()
+  const copied = document.execCommand('copy')
+  field.remove()
+  return copied
 }
 
 function QrCode({ text }: { text: string }) {
   const { data, size } = encode(text, { border: 2 })
   const path = data.flatMap((row, y) => row.map((dark, x) => (dark ? `M${x} ${y}h1v1h-1z` : ''))).join('')
   return (
-    <svg class="qr" viewBox={`0 0 ${size} ${size}`} role="img" aria-label="QR" shape-rendering="crispEdges">
+    <svg class="qr" viewBox={`0 0 ${size} ${size}`} role="img" aria-label={t('qrCode')} shape-rendering="crispEdges">
       <rect width={size} height={size} fill="#fff" />
       <path d={path} fill="#000" />
     </svg>

@@ -1,5 +1,5 @@
-import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Settings2, UserPlus, Users, Video, VideoOff } from 'lucide-preact'
 import type { ComponentChildren } from 'preact'
+import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Settings2, UserPlus, Users, Video, VideoOff, Volume2 } from 'lucide-preact'
 import { lazy, Suspense } from 'preact/compat'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { t } from '../i18n.js'
@@ -8,7 +8,10 @@ import type { Session } from '../session.js'
 import { ChatPanel } from './ChatPanel.js'
 import { DevicesDialog } from './DevicesDialog.js'
 import { InvitePanel } from './InvitePanel.js'
+import { Door, Hands } from './Notices.js'
 import { PeoplePanel } from './PeoplePanel.js'
+import { QuestionDialog } from './QuestionDialog.js'
+import { Divider, keptTextShare } from './Divider.js'
 import { Tiles } from './Tiles.js'
 
 const Editor = lazy(() => import('./Editor.js').then((module) => module.Editor))
@@ -20,40 +23,66 @@ export function Live({ session }: { session: Session }) {
   const offStage = view ? !session.can('subscribe_media') : session.place.role === 'pupil'
   const [panel, setPanel] = useState<Panel>(null)
   const [textShown, setTextShown] = useState(true)
+  const [textShare, setTextShare] = useState(keptTextShare)
   const [unread, setUnread] = useState(0)
+  const aside = useRef<HTMLElement>(null)
+  const roomName = view?.room.name ?? session.place.roomName
   useEffect(() => {
-    document.title = `${view?.room.name ?? session.place.roomName} – Passerelle`
-  }, [view?.room.name, session])
-  useEffect(() => session.room.on('chat', () => setUnread((count) => count + 1)), [session])
+    document.title = `${roomName} – Passerelle`
+  }, [roomName])
+  useEffect(
+    () => session.room.on('chat', (line) => line.participant_id !== session.view.value?.self_id && setUnread((count) => count + 1)),
+    [session],
+  )
   useEffect(() => {
+    session.chatShown = panel === 'chat'
     if (panel === 'chat') setUnread(0)
   }, [panel, view?.chat.length])
-  const toggle = (next: Panel) => setPanel(panel === next ? null : next)
+  useEffect(() => {
+    if (panel) aside.current?.querySelector<HTMLElement>('h2')?.focus({ preventScroll: true })
+  }, [panel])
+  const close = () => {
+    // Back to the button it came from: the keyboard goes on where it was.
+    if (panel) document.getElementById(`bar-${panel}`)?.focus()
+    setPanel(null)
+  }
+  const toggle = (next: Panel) => (panel === next ? close() : setPanel(next))
+  const withText = textShown || offStage
   return (
-    <div class={`live ${offStage ? 'off-stage' : ''} ${textShown ? 'text-shown' : ''} ${panel ? 'panel-shown' : ''}`} data-testid="live">
+    <div
+      class={`live ${offStage ? 'off-stage' : ''} ${withText ? 'text-shown' : ''} ${panel ? 'panel-shown' : ''}`}
+      style={{ '--text-share': `${textShare}%` }}
+      data-testid="live"
+    >
       <header class="live-header">
-        <h1>{view?.room.name ?? session.place.roomName}</h1>
+        <h1>{roomName}</h1>
         <Status session={session} />
+        <SoundButton session={session} />
+        {session.can('publish_audio') && <DevicesButton session={session} />}
         <LanguageSwitch />
       </header>
       <main id="main" class="live-main">
-        {!offStage && <Tiles session={session} />}
-        {(textShown || offStage) && (
+        {!offStage && <Tiles session={session} onInvite={() => setPanel('invite')} />}
+        {!offStage && withText && <Divider share={textShare} onShare={setTextShare} />}
+        {withText && (
           <section class="text-side" aria-label={t('text')}>
-            <Suspense fallback={<p class="quiet-text">{t('loadingText')}</p>}>
+            <Suspense fallback={<p class="quiet-text text-loading">{t('loadingText')}</p>}>
               <Editor session={session} />
             </Suspense>
           </section>
         )}
         {panel && (
-          <aside class="panel" aria-label={t(panel)}>
-            {panel === 'people' && <PeoplePanel session={session} onClose={() => setPanel(null)} />}
-            {panel === 'chat' && <ChatPanel session={session} onClose={() => setPanel(null)} />}
-            {panel === 'invite' && <InvitePanel session={session} onClose={() => setPanel(null)} />}
+          <aside class="panel" aria-label={t(panel)} ref={aside} onKeyDown={(event) => event.key === 'Escape' && !event.defaultPrevented && close()}>
+            {panel === 'people' && <PeoplePanel session={session} onClose={close} />}
+            {panel === 'chat' && <ChatPanel session={session} onClose={close} />}
+            {panel === 'invite' && <InvitePanel session={session} onClose={close} />}
           </aside>
         )}
       </main>
-      <Door session={session} onOpen={() => setPanel('people')} />
+      <div class="notices">
+        <Hands session={session} />
+        <Door session={session} onOpen={() => setPanel('people')} />
+      </div>
       <Bar
         session={session}
         panel={panel}
@@ -62,14 +91,13 @@ export function Live({ session }: { session: Session }) {
         textShown={textShown}
         onText={offStage ? null : () => setTextShown(!textShown)}
       />
+      <QuestionDialog session={session} />
       <p class="visually-hidden" aria-live="polite" data-testid="announcement">
         {session.announcement.value}
       </p>
-      {session.notice.value && (
-        <p class="notice" role="status">
-          {session.notice.value}
-        </p>
-      )}
+      <p class={`notice ${session.notice.value ? 'shown' : ''}`} role="status" data-testid="notice">
+        {session.notice.value}
+      </p>
     </div>
   )
 }
@@ -77,7 +105,7 @@ export function Live({ session }: { session: Session }) {
 function Status({ session }: { session: Session }) {
   const media = session.mediaState.value
   let text = ''
-  if (!session.connected.value) text = session.view.value ? t('reconnecting') : t('connecting')
+  if (!session.connected.value) text = session.view.value || session.place.wasInside ? t('reconnecting') : t('connecting')
   else if (media === 'failed') text = t('mediaFailed')
   else if (media === 'reconnecting') text = t('mediaReconnecting')
   else if (session.polling.value) text = t('overPolling')
@@ -88,35 +116,36 @@ function Status({ session }: { session: Session }) {
   )
 }
 
-/** Somebody is at the door: seen by the host whatever panel is open, heard by a screen reader. */
-function Door({ session, onOpen }: { session: Session; onOpen: () => void }) {
-  const lobby = session.view.value?.lobby ?? []
-  const first = lobby[0]
+/** After a reload a browser may play no sound until it is touched: any touch will do, and a button says so. */
+function SoundButton({ session }: { session: Session }) {
+  const heldBack = session.silenced.value.length > 0
+  useEffect(() => {
+    if (!heldBack) return
+    const start = () => session.startSounds()
+    addEventListener('pointerdown', start)
+    addEventListener('keydown', start)
+    return () => {
+      removeEventListener('pointerdown', start)
+      removeEventListener('keydown', start)
+    }
+  }, [heldBack, session])
+  if (!heldBack) return null
   return (
-    <div class={`door ${first ? 'shown' : ''}`} role="status">
-      {first && (
-        <>
-          <span>
-            {lobby.length === 1 ? (
-              <>
-                <strong>{first.name}</strong>
-                {first.label && ` (${first.label})`} {t('someoneWaits')}
-              </>
-            ) : (
-              `${lobby.length} ${t('peopleWait')}`
-            )}
-          </span>
-          {lobby.length === 1 && (
-            <button type="button" class="primary" data-testid="admit-first" onClick={() => void session.attempt(() => session.room.admit(first.id))}>
-              {t('admit')}
-            </button>
-          )}
-          <button type="button" class="secondary" onClick={onOpen}>
-            {t('people')}
-          </button>
-        </>
-      )}
-    </div>
+    <button type="button" class="sound-button" data-testid="enable-sound" title={t('soundHeldBack')} onClick={() => session.startSounds()}>
+      <Volume2 aria-hidden="true" /> {t('enableSound')}
+    </button>
+  )
+}
+
+function DevicesButton({ session }: { session: Session }) {
+  const dialog = useRef<HTMLDialogElement>(null)
+  return (
+    <>
+      <button type="button" class="icon-button" aria-label={t('chooseDevices')} title={t('chooseDevices')} data-testid="devices" onClick={() => dialog.current?.showModal()}>
+        <Settings2 aria-hidden="true" />
+      </button>
+      <DevicesDialog session={session} dialog={dialog} />
+    </>
   )
 }
 
@@ -138,7 +167,6 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
   const self = session.self.value
   const raised = self !== null && self.hand_raised_at !== null
   const dialog = useRef<HTMLDialogElement>(null)
-  const devices = useRef<HTMLDialogElement>(null)
   const { media, room } = session
   const run = (work: () => Promise<unknown>) => () => void session.attempt(work)
   return (
@@ -150,7 +178,7 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
           label={microphone && !microphone.muted ? t('mute') : t('unmute')}
           icon={microphone && !microphone.muted ? <Mic /> : <MicOff />}
           off={!microphone || microphone.muted}
-          onClick={run(() => (microphone ? media.setMuted(microphone.id, !microphone.muted) : session.useDevices(null, '')))}
+          onClick={run(() => (microphone ? media.setMuted(microphone.id, !microphone.muted) : session.useDevice('microphone', '')))}
         />
       )}
       {session.can('publish_video') && (
@@ -160,11 +188,8 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
           label={camera && !camera.muted ? t('cameraOff') : t('cameraOn')}
           icon={camera && !camera.muted ? <Video /> : <VideoOff />}
           off={!camera || camera.muted}
-          onClick={run(() => (camera ? media.setMuted(camera.id, !camera.muted) : session.useDevices('', null)))}
+          onClick={run(() => (camera ? media.setMuted(camera.id, !camera.muted) : session.useDevice('camera', '')))}
         />
-      )}
-      {session.can('publish_audio') && (
-        <BarButton test="devices" label={t('chooseDevices')} short={t('devicesShort')} icon={<Settings2 />} onClick={() => devices.current?.showModal()} />
       )}
       {session.can('publish_screen') && 'getDisplayMedia' in (navigator.mediaDevices ?? {}) && (
         <BarButton
@@ -187,16 +212,15 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
       <BarButton test="leave" label={t('leave')} icon={<LogOut />} danger onClick={() => dialog.current?.showModal()} />
       <dialog ref={dialog} aria-labelledby="leave-title">
         <h2 id="leave-title">{t('leaveQuestion')}</h2>
-        <form method="dialog" class="actions">
-          <button type="submit" class="danger" data-testid="leave-for-good" onClick={() => void session.leave()}>
+        <div class="actions">
+          <button type="button" class="danger" data-testid="leave-for-good" onClick={() => void session.leave()}>
             {t('leaveForGood')}
           </button>
-          <button type="submit" class="secondary">
+          <button type="button" class="secondary" onClick={() => dialog.current?.close()}>
             {t('stay')}
           </button>
-        </form>
+        </div>
       </dialog>
-      <DevicesDialog session={session} dialog={devices} />
     </nav>
   )
 }
@@ -226,6 +250,7 @@ function BarButton({ test, label, short, icon, onClick, pressed, off, danger, co
   return (
     <button
       type="button"
+      id={`bar-${test}`}
       class={`bar-button ${off ? 'off' : ''} ${danger ? 'danger' : ''}`}
       data-testid={test}
       aria-pressed={pressed}

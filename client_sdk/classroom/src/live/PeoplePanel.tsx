@@ -1,7 +1,8 @@
 import type { Configure, Participant, RoomView } from '@passerelle/client'
 import { Hand, MicOff, UserX, VideoOff } from 'lucide-preact'
-import { t } from '../i18n.js'
+import { fill, t } from '../i18n.js'
 import type { Session } from '../session.js'
+import { raisedHands } from './hands.js'
 import { PanelHeader } from './PanelHeader.js'
 
 type Lobbied = RoomView['settings']['lobby_roles'][number]
@@ -9,9 +10,7 @@ type Lobbied = RoomView['settings']['lobby_roles'][number]
 export function PeoplePanel({ session, onClose }: { session: Session; onClose: () => void }) {
   const view = session.view.value
   if (!view) return null
-  const hands = view.participants
-    .filter((one) => one.hand_raised_at !== null)
-    .sort((a, b) => (a.hand_raised_at ?? 0) - (b.hand_raised_at ?? 0))
+  const hands = raisedHands(view.participants)
   return (
     <>
       <PanelHeader title={t('people')} onClose={onClose} />
@@ -62,7 +61,7 @@ function Lobby({ session, view }: { session: Session; view: RoomView }) {
       <h3>{t('inLobby')}</h3>
       <ul class="people" data-testid="lobby">
         {view.lobby.map((one) => (
-          <li key={one.id}>
+          <li key={one.id} class="waiting-person">
             <span class="person">
               {one.name}
               <small>{one.label || t(`role_${one.role}`)}</small>
@@ -100,12 +99,12 @@ function Person({ session, view, one }: { session: Session; view: RoomView; one:
         </small>
       </span>
       {session.can('mute_others') && !isSelf && microphone && (
-        <button type="button" class="icon-button" data-testid="mute-other" aria-label={`${t('muteThis')} ${one.name}`} title={t('muteThis')} onClick={() => void session.attempt(() => session.room.muteOther(microphone.id))}>
+        <button type="button" class="icon-button" data-testid="mute-other" aria-label={`${t('muteThis')} ${one.name}`} title={`${t('muteThis')} ${one.name}`} onClick={() => void session.attempt(() => session.room.muteOther(microphone.id))}>
           <MicOff aria-hidden="true" />
         </button>
       )}
       {session.can('mute_others') && !isSelf && camera && (
-        <button type="button" class="icon-button" aria-label={`${t('stopThisCamera')} ${one.name}`} title={t('stopThisCamera')} onClick={() => void session.attempt(() => session.room.muteOther(camera.id))}>
+        <button type="button" class="icon-button" data-testid="stop-camera" aria-label={`${t('stopThisCamera')} ${one.name}`} title={`${t('stopThisCamera')} ${one.name}`} onClick={() => void session.attempt(() => session.room.muteOther(camera.id))}>
           <VideoOff aria-hidden="true" />
         </button>
       )}
@@ -115,9 +114,9 @@ function Person({ session, view, one }: { session: Session; view: RoomView; one:
           class="icon-button"
           data-testid="remove"
           aria-label={`${t('removeThis')} ${one.name}`}
-          title={t('removeThis')}
+          title={`${t('removeThis')} ${one.name}`}
           onClick={() => {
-            if (confirm(t('removeQuestion'))) void session.attempt(() => session.room.remove(one.id))
+            void session.ask(fill('removeQuestion', { name: one.name }), t('removeThis')).then((yes) => yes && session.attempt(() => session.room.remove(one.id)))
           }}
         >
           <UserX aria-hidden="true" />

@@ -1,9 +1,10 @@
 import type { Participant } from '@passerelle/client'
-import { Hand, MicOff } from 'lucide-preact'
+import { Hand, MicOff, UserPlus } from 'lucide-preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { routeSound } from '../devices.js'
 import { t } from '../i18n.js'
 import type { Session } from '../session.js'
-import { bestGrid, orderTiles, type TileOrder } from './grid.js'
+import { bestGrid, gridGap, orderTiles, type TileOrder } from './grid.js'
 
 interface Tile extends TileOrder {
   participant: Participant
@@ -12,7 +13,7 @@ interface Tile extends TileOrder {
 }
 
 /** Everybody who has, or may have, a picture; screens take the big place. */
-export function Tiles({ session }: { session: Session }) {
+export function Tiles({ session, onInvite }: { session: Session; onInvite: () => void }) {
   const box = useRef<HTMLDivElement>(null)
   const [size, setSize] = useState({ width: 960, height: 540 })
   useLayoutEffect(() => {
@@ -31,13 +32,20 @@ export function Tiles({ session }: { session: Session }) {
   return (
     <section class={`stage ${screens.length ? 'with-screen' : ''}`} aria-label={t('people')}>
       <div class="grid-box" ref={box}>
-        <ul class="grid" style={{ gridTemplateColumns: `repeat(${grid.columns}, ${grid.tileWidth}px)` }}>
+        <ul class="grid" style={{ '--tile-width': `${grid.tileWidth}px`, maxWidth: `${grid.columns * (grid.tileWidth + gridGap)}px` }}>
           {shown.map((tile) => (
             <TileView key={tile.id} tile={tile} />
           ))}
         </ul>
         {!others.length && !screens.length && (
-          <p class="alone">{session.can('invite') ? t('alone') : t('aloneParticipant')}</p>
+          <div class="alone">
+            <p>{session.can('invite') ? t('alone') : t('aloneParticipant')}</p>
+            {session.can('invite') && (
+              <button type="button" data-testid="invite-first" onClick={onInvite}>
+                <UserPlus aria-hidden="true" /> {t('inviteFirst')}
+              </button>
+            )}
+          </div>
         )}
       </div>
       {screens.length > 0 && (
@@ -109,7 +117,7 @@ function TileView({ tile }: { tile: Tile }) {
       <span class="tile-name">
         {participant.hand_raised_at !== null && <Hand class="hand" aria-hidden="true" />}
         {tile.muted && !tile.isScreen && <MicOff aria-hidden="true" />}
-        <span>
+        <span class="tile-text">
           {tile.isScreen && `${t('screenOf')} `}
           {participant.name} {tile.isSelf && t('you')}
         </span>
@@ -134,25 +142,33 @@ function Sounds({ session }: { session: Session }) {
   return (
     <>
       {sounds.map((remote) => (
-        <Sound key={remote.track.id} track={remote.mediaStreamTrack} participant={remote.track.participant_id} />
+        <Sound key={remote.track.id} session={session} track={remote.mediaStreamTrack} participant={remote.track.participant_id} />
       ))}
     </>
   )
 }
 
-function Sound({ track, participant }: { track: MediaStreamTrack; participant: string }) {
+function Sound({ session, track, participant }: { session: Session; track: MediaStreamTrack; participant: string }) {
   const audio = useRef<HTMLAudioElement>(null)
+  const speaker = session.speaker.value
   useEffect(() => {
     const element = audio.current
     if (!element) return
     element.srcObject = new MediaStream([track])
-    // Refused until the page was touched once: the entrance is a button, so it has been; on a reload
+    // Refused until the page was touched once: the entrance is a button, so it has been; after a reload
     // the next touch starts it.
-    const play = () => void element.play().catch(() => addEventListener('pointerdown', play, { once: true }))
+    const play = () => void element.play().catch((error: unknown) => isRefusal(error) && session.soundHeldBack(play))
     play()
-    return () => removeEventListener('pointerdown', play)
-  }, [track])
+    return () => session.soundGone(play)
+  }, [session, track])
+  useEffect(() => {
+    if (audio.current) void routeSound(audio.current, speaker)
+  }, [speaker])
   return <audio ref={audio} data-participant={participant} />
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'NotAllowedError'
 }
 
 function initials(name: string): string {

@@ -7,7 +7,10 @@ export interface Grid {
   tileWidth: number
 }
 
-export function bestGrid(count: number, width: number, height: number, gap = 12, ratio = 16 / 9): Grid {
+/** Between two tiles, in CSS pixels; as in live.css. */
+export const gridGap = 12
+
+export function bestGrid(count: number, width: number, height: number, gap = gridGap, ratio = 16 / 9): Grid {
   let best: Grid = { columns: 1, rows: Math.max(1, count), tileWidth: 0 }
   for (let columns = 1; columns <= Math.max(1, count); columns += 1) {
     const rows = Math.ceil(count / columns)

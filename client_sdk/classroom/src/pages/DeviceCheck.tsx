@@ -1,22 +1,16 @@
 import { Mic, Video, Volume2 } from 'lucide-preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { listDevices, openDevices, playTestSound, watchLevel, type DeviceChoice, type DeviceList, type DeviceProblem } from '../devices.js'
-import { t, type Key } from '../i18n.js'
+import { canChooseSpeaker, listDevices, openDevices, playTestSound, problemText, watchLevel, type DeviceChoice, type DeviceList, type DeviceProblem } from '../devices.js'
+import { t } from '../i18n.js'
 import { SelfVideo } from '../live/SelfVideo.js'
 import type { Session } from '../session.js'
 import { Shell } from './Shell.js'
-
-const problemText: Record<DeviceProblem, Key> = {
-  refused: 'cameraRefused',
-  missing: 'cameraMissing',
-  busy: 'cameraBusy',
-  insecure: 'cameraInsecure',
-}
 
 /** Before the room: what the others will see and hear. The session gets the tracks. */
 export function DeviceCheck({ session, onReady }: { session: Session; onReady: (choice: DeviceChoice) => void }) {
   const [cameraId, setCameraId] = useState<string | null>('')
   const [microphoneId, setMicrophoneId] = useState<string | null>('')
+  const [speakerId, setSpeakerId] = useState('')
   const [, redraw] = useState(0)
   const [problem, setProblem] = useState<DeviceProblem | null>(null)
   const [opening, setOpening] = useState(true)
@@ -25,7 +19,7 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
   const [devices, setDevices] = useState<DeviceList>({ cameras: [], microphones: [], speakers: [] })
   useEffect(() => {
     // Pressed before the camera was ready: in as soon as it is, with a picture.
-    if (entering && !opening) onReady({ cameraId, microphoneId })
+    if (entering && !opening) onReady({ cameraId, microphoneId, speakerId })
   }, [entering, opening])
   useEffect(() => {
     let wanted = true
@@ -61,7 +55,14 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
         </div>
         <div class="check-side">
           <h1>{t('checkTitle')}</h1>
-          <p>{session.place.roomName}</p>
+          <p class="check-where">
+            <strong>{session.place.roomName}</strong>
+            {session.place.name && (
+              <span>
+                {t('youAre')} {session.place.name}
+              </span>
+            )}
+          </p>
           {problem && (
             <div class="problem" role="alert">
               <p>{t(problemText[problem])}</p>
@@ -75,7 +76,10 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
           <Choice icon={<Video aria-hidden="true" />} label={t('camera')} none={t('noCamera')} devices={devices.cameras} value={cameraId} onChange={setCameraId} />
           <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={microphoneId} onChange={setMicrophoneId} />
           <Level track={session.microphone} />
-          <TestSound />
+          {canChooseSpeaker && devices.speakers.length > 1 && (
+            <Choice icon={<Volume2 aria-hidden="true" />} label={t('speaker')} devices={devices.speakers} value={speakerId} onChange={(id) => setSpeakerId(id ?? '')} />
+          )}
+          <TestSound speakerId={speakerId} />
           <button type="button" class="primary" data-testid="enter-session" aria-disabled={entering} onClick={() => setEntering(true)}>
             {entering ? t('startingCamera') : t('enterSession')}
           </button>
@@ -88,7 +92,8 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
 interface ChoiceProps {
   icon: preact.JSX.Element
   label: string
-  none: string
+  /** The words for doing without; none: one cannot. */
+  none?: string
   devices: MediaDeviceInfo[]
   value: string | null
   onChange: (value: string | null) => void
@@ -107,7 +112,7 @@ export function Choice({ icon, label, none, devices, value, onChange }: ChoicePr
             {device.label || `${label} ${index + 1}`}
           </option>
         ))}
-        <option value="none">{none}</option>
+        {none && <option value="none">{none}</option>}
       </select>
     </label>
   )
@@ -130,17 +135,18 @@ function Level({ track }: { track: MediaStreamTrack | null }) {
   )
 }
 
-function TestSound() {
+function TestSound({ speakerId }: { speakerId: string }) {
   const [playing, setPlaying] = useState(false)
   return (
     <button
       type="button"
       class="secondary"
+      data-testid="test-sound"
       aria-disabled={playing}
       onClick={() => {
         if (playing) return
         setPlaying(true)
-        void playTestSound().finally(() => setPlaying(false))
+        void playTestSound(speakerId).finally(() => setPlaying(false))
       }}
     >
       <Volume2 aria-hidden="true" /> {playing ? t('soundPlaying') : t('testSound')}

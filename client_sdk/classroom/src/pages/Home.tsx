@@ -2,8 +2,10 @@ import { PasserelleApi, PasserelleError } from '@passerelle/client'
 import { DoorOpen, KeyRound } from 'lucide-preact'
 import { useState } from 'preact/hooks'
 import { errorText, t } from '../i18n.js'
-import { keepPlace, places } from '../places.js'
+import { places } from '../places.js'
 import { go } from '../router.js'
+import { BridgePicture } from './BridgePicture.js'
+import { enterCreated, enterJoined } from './entering.js'
 import { Shell } from './Shell.js'
 
 const rememberedName = 'passerelle.host-name'
@@ -11,7 +13,10 @@ const rememberedName = 'passerelle.host-name'
 export function Home() {
   return (
     <Shell title="Passerelle">
-      <h1 class="tagline">{t('appTagline')}</h1>
+      <div class="hero">
+        <h1 class="tagline">{t('appTagline')}</h1>
+        <BridgePicture />
+      </div>
       <div class="two-ways">
         <CodeForm />
         <OpenForm />
@@ -33,17 +38,7 @@ function CodeForm() {
     setError(null)
     try {
       const joined = await new PasserelleApi().join({ code, name })
-      keepPlace({
-        room: joined.room.id,
-        roomName: joined.room.name,
-        token: joined.token,
-        participantId: joined.participant_id,
-        role: joined.role,
-        name,
-        invitation: null,
-        at: Date.now(),
-      })
-      go(`/salle/${joined.room.id}`)
+      enterJoined(joined, name, null)
     } catch (problem) {
       setError(errorText(problem instanceof PasserelleError ? problem.code : 'other'))
       setBusy(false)
@@ -54,7 +49,7 @@ function CodeForm() {
       <h2 id="code-title">
         <KeyRound aria-hidden="true" /> {t('haveCode')}
       </h2>
-      <p>{t('haveCodeHelp')}</p>
+      <p id="code-help">{t('haveCodeHelp')}</p>
       <label>
         {t('code')}
         <input
@@ -67,7 +62,8 @@ function CodeForm() {
           autocomplete="off"
           autocapitalize="none"
           spellcheck={false}
-          aria-describedby={error ? 'code-error' : undefined}
+          enterkeyhint="next"
+          aria-describedby={error ? 'code-help code-error' : 'code-help'}
         />
       </label>
       <label>
@@ -79,6 +75,7 @@ function CodeForm() {
           required
           maxLength={60}
           autocomplete="given-name"
+          enterkeyhint="go"
         />
       </label>
       {error && (
@@ -112,17 +109,7 @@ function OpenForm() {
         key || undefined,
       )
       localStorage.setItem(rememberedName, name)
-      keepPlace({
-        room: created.room.id,
-        roomName: created.room.name,
-        token: created.token,
-        participantId: created.participant_id,
-        role: 'host',
-        name,
-        invitation: null,
-        at: Date.now(),
-      })
-      go(`/salle/${created.room.id}`)
+      enterCreated(created, name)
     } catch (problem) {
       const code = problem instanceof PasserelleError ? problem.code : 'other'
       if (code === 'api-key-required') setKeyWanted(true)

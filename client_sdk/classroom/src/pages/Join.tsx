@@ -1,8 +1,8 @@
 import { PasserelleApi, PasserelleError } from '@passerelle/client'
 import { useState } from 'preact/hooks'
 import { errorText, t } from '../i18n.js'
-import { keepPlace, places } from '../places.js'
-import { go } from '../router.js'
+import { places } from '../places.js'
+import { enterJoined } from './entering.js'
 import { Message, Shell } from './Shell.js'
 
 /** Somebody came by a link: a name, and they are at the door. */
@@ -21,20 +21,10 @@ export function JoinByLink({ invitation }: { invitation: string }) {
     setError(null)
     try {
       const joined = await new PasserelleApi().join({ invitation, name, ...(before ? { resume: before.token } : {}) })
-      keepPlace({
-        room: joined.room.id,
-        roomName: joined.room.name,
-        token: joined.token,
-        participantId: joined.participant_id,
-        role: joined.role,
-        name,
-        invitation,
-        at: Date.now(),
-      })
-      go(`/salle/${joined.room.id}`)
+      enterJoined(joined, name, invitation)
     } catch (problem) {
       const code = problem instanceof PasserelleError ? problem.code : 'other'
-      setGone(code.startsWith('invitation-'))
+      setGone(code.startsWith('invitation-') || code === 'not-found')
       setError(errorText(code))
       setBusy(false)
     }
@@ -43,7 +33,7 @@ export function JoinByLink({ invitation }: { invitation: string }) {
     <Shell title={t('joinTitle')} narrow>
       <form class="card" onSubmit={submit} aria-labelledby="join-title">
         <h1 id="join-title">{t('joinTitle')}</h1>
-        <p>{t('joinHelpGuest')}</p>
+        <p id="join-help">{t('joinHelpGuest')}</p>
         <label>
           {t('yourName')}
           <input
@@ -53,6 +43,7 @@ export function JoinByLink({ invitation }: { invitation: string }) {
             required
             maxLength={60}
             autocomplete="name"
+            aria-describedby="join-help"
             autofocus
           />
         </label>
@@ -61,7 +52,7 @@ export function JoinByLink({ invitation }: { invitation: string }) {
             {error}
           </p>
         )}
-        <button type="submit" class="primary" data-testid="join" aria-disabled={busy}>
+        <button type="submit" class="primary wide" data-testid="join" aria-disabled={busy}>
           {t('enter')}
         </button>
       </form>

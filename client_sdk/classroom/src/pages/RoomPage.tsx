@@ -2,36 +2,60 @@ import { useEffect, useMemo, useState } from 'preact/hooks'
 import type { DeviceChoice } from '../devices.js'
 import { errorText, t } from '../i18n.js'
 import { Live } from '../live/Live.js'
-import { forgetPlace, keepPlace, placeOf, type Place } from '../places.js'
+import { forgetPlace, keepPlace, needsDevices, placeOf, type Place } from '../places.js'
 import { go } from '../router.js'
 import { Session } from '../session.js'
 import { DeviceCheck } from './DeviceCheck.js'
-import { Message } from './Shell.js'
+import { Message, Shell } from './Shell.js'
 import { Waiting } from './Waiting.js'
 
 /** A room's address: with a place kept here, or with the host's token from the link. */
 export function RoomPage({ room, token }: { room: string; token: string | null }) {
-  const place = useMemo(() => placeFrom(room, token), [room, token])
+  const [visit, setVisit] = useState(0)
+  const place = useMemo(() => placeFrom(room, visit ? null : token), [room, token, visit])
   if (!place) return <Message title={t('noPlaceTitle')} />
-  return <Stay place={place} />
+  const comeBack = (left: Place) => {
+    keepPlace(left)
+    setVisit(visit + 1)
+  }
+  return <Stay key={visit} place={place} comeBack={comeBack} />
 }
 
 function placeFrom(room: string, token: string | null): Place | undefined {
-  if (token) {
-    // The host's own link, on another device: the name comes with the room.
-    keepPlace({ room, roomName: 'Passerelle', token, participantId: '', role: 'host', name: '', invitation: null, at: Date.now() })
-  }
-  return placeOf(room)
+  const known = placeOf(room)
+  if (!token) return known
+  // The host's own link, on this or another device: the room says the rest.
+  const place: Place = known
+    ? { ...known, token, role: 'host', at: Date.now() }
+    : {
+        room,
+        roomName: 'Passerelle',
+        kind: 'interclass',
+        token,
+        participantId: '',
+        role: 'host',
+        name: '',
+        invitation: null,
+        wasInside: false,
+        canWrite: false,
+        at: Date.now(),
+      }
+  keepPlace(place)
+  return place
 }
 
-function Stay({ place }: { place: Place }) {
+function Stay({ place, comeBack }: { place: Place; comeBack: (place: Place) => void }) {
   const session = useMemo(() => new Session(place), [place])
-  const [checked, setChecked] = useState(() => place.role === 'pupil' || place.role === 'observer' || keptChoice(place.room) !== null)
+  const [checked, setChecked] = useState(() => !needsDevices(place) || keptChoice(place.room) !== null)
   useEffect(() => {
     const close = () => session.close()
+    // Back from the browser's memory of pages this one would be a picture of itself.
+    const wake = (event: PageTransitionEvent) => event.persisted && location.reload()
     addEventListener('pagehide', close)
+    addEventListener('pageshow', wake)
     return () => {
       removeEventListener('pagehide', close)
+      removeEventListener('pageshow', wake)
       close()
     }
   }, [session])
@@ -50,6 +74,9 @@ function Stay({ place }: { place: Place }) {
     )
   }
   switch (session.stage.value) {
+    case 'entering':
+      // Whoever was inside goes on at once: their text is on this device.
+      return place.wasInside ? <Live session={session} /> : <Connecting />
     case 'inside':
       return <Live session={session} />
     case 'waiting':
@@ -61,18 +88,25 @@ function Stay({ place }: { place: Place }) {
     case 'left':
       return (
         <Message title={t('leftTitle')} text={t('leftHelp')}>
-          {place.invitation && (
-            <button type="button" class="primary" onClick={() => go(`/entrer#${place.invitation}`)}>
-              {t('rejoin')}
-            </button>
-          )}
+          <button type="button" class="primary" data-testid="come-back" onClick={() => comeBack(session.place)}>
+            {t('rejoin')}
+          </button>
         </Message>
       )
     case 'refused':
       return <Refused session={session} />
-    default:
-      return <Live session={session} />
   }
+}
+
+function Connecting() {
+  return (
+    <Shell title={t('connecting')} narrow>
+      <section class="card message waiting" role="status">
+        <h1>{t('connecting')}</h1>
+        <div class="bridge" aria-hidden="true" />
+      </section>
+    </Shell>
+  )
 }
 
 function choiceKey(room: string): string {
@@ -85,17 +119,30 @@ function keptChoice(room: string): DeviceChoice | null {
   return kept === null ? null : (JSON.parse(kept) as DeviceChoice)
 }
 
+/** The token is not good (any more): the place is gone, the invitation may open another. */
+const lost = new Set(['token-missing', 'token-invalid', 'token-expired', 'not-found', 'permission-denied'])
+
 function Refused({ session }: { session: Session }) {
   const code = session.refusal.value
-  const final = code !== 'network' && code !== 'draining' && code !== 'store-unavailable'
+  const { place } = session
+  const isLost = lost.has(code)
   useEffect(() => {
-    if (final) forgetPlace(session.place.room)
-  }, [final, session])
-  return (
-    <Message title={final ? t('expiredTitle') : t('connecting')} text={final ? t('expiredHelp') : errorText(code)}>
-      {!final && (
-        <button type="button" class="primary" onClick={() => void session.enter(keptChoice(session.place.room))}>
+    if (isLost) forgetPlace(place.room)
+  }, [isLost, place.room])
+  if (!isLost) {
+    return (
+      <Message title={t('notNowTitle')} text={errorText(code)}>
+        <button type="button" class="primary" onClick={() => location.reload()}>
           {t('tryAgain')}
+        </button>
+      </Message>
+    )
+  }
+  return (
+    <Message title={t('expiredTitle')} text={t('expiredHelp')}>
+      {place.invitation && (
+        <button type="button" class="primary" onClick={() => go(`/entrer#${place.invitation}`)}>
+          {t('rejoin')}
         </button>
       )}
     </Message>

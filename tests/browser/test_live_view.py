@@ -1,0 +1,208 @@
+"""What a teacher relies on in the middle of a session: raised hands are seen, doors open and close, a
+secret is not on the projector, and whoever left finds the way back."""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from playwright.async_api import Browser, Page, expect
+
+from tests.support.chromium import launched_chromium
+from tests.support.fake_media import FakeDevice
+from tests.support.page import (
+    STEP_MS,
+    by_test,
+    enter_session,
+    invite,
+    join_by_code,
+    join_by_link,
+    open_room,
+    saved,
+    write,
+)
+from tests.support.server_process import running_server
+
+DEVICE = FakeDevice("Mme Roy", (200, 40, 40), 440.0)
+LAPTOP = (1366, 768)
+PHONE = (390, 844)
+HANDS_GO_UP = re.compile("lève la main|mains se lèvent")
+
+
+@contextlib.asynccontextmanager
+async def visitor(browser: Browser, size: tuple[int, int] = LAPTOP) -> AsyncIterator[Page]:
+    context = await browser.new_context(
+        permissions=["camera", "microphone"], viewport={"width": size[0], "height": size[1]}, locale="fr-CA"
+    )
+    page = await context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    try:
+        yield page
+        assert errors == [], "the page threw"
+    finally:
+        await context.close()
+
+
+async def test_hands_are_seen_in_order_without_opening_anything(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as host,
+        visitor(browser) as zoe,
+        visitor(browser, PHONE) as leo,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        code = (await invite(host, "pupil")).code
+        await join_by_code(zoe, server.url, code, "Zoé")
+        await join_by_code(leo, server.url, code, "Léo")
+        strip = by_test(host, "hands-strip")
+        await by_test(leo, "hand").click()
+        await expect(strip).to_contain_text("Léo", timeout=STEP_MS)
+        await by_test(zoe, "hand").click()
+        await expect(strip.get_by_role("button")).to_have_text(["Léo", "Zoé"], timeout=STEP_MS)
+        # A screen reader hears it too; arrivals and hands of one moment come as one announcement.
+        await expect(by_test(host, "announcement")).to_contain_text(HANDS_GO_UP, timeout=STEP_MS)
+        await strip.get_by_role("button", name="Baisser la main de Léo").click()
+        await expect(by_test(leo, "hand")).to_have_attribute("aria-pressed", "false", timeout=STEP_MS)
+        await expect(strip.get_by_role("button")).to_have_text(["Zoé"], timeout=STEP_MS)
+
+
+async def test_all_who_wait_are_let_in_at_once(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as host,
+        visitor(browser) as museum,
+        visitor(browser, PHONE) as aquarium,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        url = (await invite(host, "guest", "Partenaires")).url
+        await join_by_link(museum, url, "Musée")
+        await join_by_link(aquarium, url, "Aquarium")
+        await expect(by_test(host, "door")).to_contain_text("2 personnes", timeout=STEP_MS)
+        await by_test(host, "people").click()
+        await by_test(host, "admit-all").click()
+        for guest in (museum, aquarium):
+            await expect(by_test(guest, "live")).to_be_visible(timeout=STEP_MS)
+        await expect(by_test(host, "door")).to_be_hidden(timeout=STEP_MS)
+        # Removing asks first, and "no" is an answer.
+        await by_test(host, "remove").first.click()
+        await by_test(host, "confirm-no").click()
+        await expect(by_test(museum, "live")).to_be_visible()
+        await host.get_by_role("button", name="Retirer Musée").click()
+        await by_test(host, "confirm-yes").click()
+        await expect(by_test(museum, "message")).to_contain_text("plus dans la salle", timeout=STEP_MS)
+        await expect(by_test(aquarium, "live")).to_be_visible()
+
+
+async def test_secrets_leave_the_address_bar_and_survive_a_reload(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as host,
+        visitor(browser) as school,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        url = (await invite(host, "class")).url
+        await school.goto(url)
+        await expect(by_test(school, "join-name")).to_be_visible(timeout=STEP_MS)
+        assert "#" not in school.url
+        await school.reload()
+        await by_test(school, "join-name").fill("Gaspé")
+        await by_test(school, "join").click()
+        await enter_session(school)
+        await expect(by_test(school, "live")).to_be_visible(timeout=STEP_MS)
+        assert "#" not in school.url
+        assert "eyJ" not in school.url
+
+
+async def test_who_left_comes_back_and_a_pupil_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as host,
+        visitor(browser) as pupil,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        code = (await invite(host, "pupil")).code
+        await join_by_code(pupil, server.url, code, "Zoé")
+        await write(pupil, "Un huard")
+        await saved(pupil)
+        await by_test(pupil, "leave").click()
+        await by_test(pupil, "leave-for-good").click()
+        await by_test(pupil, "come-back").click()
+        await expect(by_test(pupil, "editor")).to_contain_text("Un huard", timeout=STEP_MS)
+        await by_test(pupil, "leave").click()
+        await by_test(pupil, "leave-for-good").click()
+        await pupil.get_by_role("button", name="Retour à l’accueil").click()
+        await expect(by_test(pupil, "code")).to_be_visible(timeout=STEP_MS)
+        await expect(pupil.get_by_text("Les oiseaux")).to_have_count(0)
+        # The host, who has no invitation, finds the room again on the first page.
+        await by_test(host, "leave").click()
+        await by_test(host, "leave-for-good").click()
+        await host.get_by_role("button", name="Retour à l’accueil").click()
+        await host.get_by_role("link", name="Les oiseaux").click()
+        await expect(by_test(host, "invite")).to_be_visible(timeout=STEP_MS)
+        await expect(by_test(host, "editor")).to_contain_text("Un huard", timeout=STEP_MS)
+
+
+async def test_the_divider_moves_by_keyboard_and_stays(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as page,
+    ):
+        await open_room(page, server.url, "Les oiseaux", "Mme Roy")
+        divider = by_test(page, "divider")
+        before = await page.locator(".text-side").bounding_box()
+        await divider.focus()
+        for _ in range(4):
+            await page.keyboard.press("ArrowLeft")
+        await expect(divider).to_have_attribute("aria-valuenow", "56")
+        after = await page.locator(".text-side").bounding_box()
+        assert before is not None
+        assert after is not None
+        assert after["width"] > before["width"] + 100
+        await page.reload()
+        await expect(divider).to_have_attribute("aria-valuenow", "56", timeout=STEP_MS)
+
+
+async def test_the_tools_of_the_text_are_one_stop_of_the_tab_key(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as page,
+    ):
+        await open_room(page, server.url, "Les oiseaux", "Mme Roy")
+        await expect(by_test(page, "editor")).to_have_attribute("contenteditable", "true", timeout=STEP_MS)
+        tools = page.get_by_role("toolbar").get_by_role("button")
+        await expect(page.get_by_role("toolbar").locator("button[tabindex='0']")).to_have_count(1)
+        await tools.first.focus()
+        await page.keyboard.press("ArrowRight")
+        await page.keyboard.press("ArrowRight")
+        await expect(page.get_by_role("button", name="Gras")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await page.keyboard.type("Huard")
+        await expect(by_test(page, "editor").locator("strong")).to_have_text("Huard")
+
+
+async def test_a_phone_shows_one_thing_well(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser, PHONE) as page,
+    ):
+        await open_room(page, server.url, "Un nom de salle assez long pour un petit écran", "Mme Roy")
+        await expect(by_test(page, "editor")).to_be_visible(timeout=STEP_MS)
+        await by_test(page, "chat").click()
+        await expect(by_test(page, "chat-input")).to_be_in_viewport(timeout=STEP_MS)
+        await expect(by_test(page, "editor")).to_be_hidden()
+        await page.keyboard.press("Escape")
+        await expect(by_test(page, "editor")).to_be_visible()
+        await expect(by_test(page, "chat")).to_be_focused()
+        await server.kill()
+        await expect(by_test(page, "status")).to_contain_text("Reconnexion", timeout=STEP_MS)
+        assert await page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        for name in ("hand", "leave"):
+            await expect(by_test(page, name)).to_be_in_viewport()
