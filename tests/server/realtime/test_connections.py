@@ -1,6 +1,8 @@
 """Connections: who is let in, how many, what becomes of one that is slow, silent or a stranger."""
 
 import asyncio
+import errno
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import aiohttp
 import pytest
 
 from rooms.models import Role
+from server.app import listen
 from server.auth import TOKEN_RENEWAL_S, TokenIssuer, load_token_keys
 from server.connections import MAX_CONNECTIONS_PER_PARTICIPANT
 from server.realtime import connection as connection_module
@@ -307,3 +310,20 @@ async def test_stopping_takes_no_longer_than_it_may(tmp_path: Path) -> None:
             assert time.monotonic() - began_at < 4.0
             hanging.cancel()
             await asyncio.gather(hanging, return_exceptions=True)
+
+
+def test_a_peer_that_takes_nothing_is_cut_off_by_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every probe is answered, nothing is read: without the limit this would wait for ever."""
+    monkeypatch.setattr("server.app.UNREAD_MS", 300)
+    listener = listen("127.0.0.1", 0)
+    with listener, socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        peer.connect(listener.getsockname())
+        listener.setblocking(True)
+        accepted, _address = listener.accept()
+        with accepted:
+            accepted.settimeout(20)
+            with pytest.raises(TimeoutError) as cut:
+                while True:
+                    accepted.sendall(b"\x00" * 65_536)
+            assert cut.value.errno == errno.ETIMEDOUT
