@@ -331,6 +331,26 @@ async def test_a_class_joins_from_one_address_in_a_burst(house: RunningHouse) ->
     assert len({body["participant_id"] for _status, body in people}) == 120
 
 
+async def test_a_class_joins_while_somebody_at_its_address_guesses(house: RunningHouse) -> None:
+    """Wrong codes are held back; right ones from there, by code and by link, overtake them."""
+    host = await house.room()
+    invitation = await house.invite(host, "pupil")
+    wrong = [
+        asyncio.create_task(house.request("POST", "/api/join", json={"code": f"lune-renard-{number:03}", "name": "x"}))
+        for number in range(80)
+    ]
+    await wrong[0]
+    by = ({"code": invitation["code"]}, {"invitation": invitation["id"]})
+    good = await asyncio.gather(
+        *(house.request("POST", "/api/join", json={**by[n % 2], "name": f"Élève {n}"}) for n in range(35))
+    )
+    assert {status for status, _body in good} == {200}
+    assert not all(task.done() for task in wrong)
+    for task in wrong:
+        task.cancel()
+    await asyncio.gather(*wrong, return_exceptions=True)
+
+
 async def test_one_participants_requests_do_not_starve_another(house: RunningHouse) -> None:
     host = await house.room()
     second = await house.guest(host, role="host")
