@@ -301,10 +301,13 @@ class Media(Emitter):
         local = self.local_tracks.pop(track_id, None)
         if local is None:
             return
-        local.outgoing.is_muted = True  # at once, whatever the negotiation takes
-        if self._link is not None:
-            await self.signal("media_unpublish", track_id=track_id)
-            await self._link.local_tracks_changed()
+        local.outgoing.is_muted = True  # at once, however long the negotiation takes
+        try:
+            if self._link is not None:
+                await self._link.local_tracks_changed()
+                await self.signal("media_unpublish", track_id=track_id)
+        finally:
+            local.outgoing.release()
 
     async def _local_track_ended(self, track_id: str) -> None:
         if track_id in self.local_tracks:

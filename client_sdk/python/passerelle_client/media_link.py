@@ -82,7 +82,9 @@ class MediaLink(Protocol):
     def is_connected(self) -> bool:
         """Everything that should be connected is."""
 
-    async def local_tracks_changed(self) -> None: ...
+    async def local_tracks_changed(self) -> None:
+        """What is gone is off its senders when this returns; what is new follows. Raises: Refused."""
+
     async def receive(self, event: str, payload: Any) -> None:
         """A message of the server."""
 

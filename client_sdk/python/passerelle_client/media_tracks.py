@@ -22,18 +22,50 @@ class OutgoingTrack(MediaStreamTrack):
         self.source = source
         self.is_muted = muted
         self._ended = ended
+        self._released = asyncio.Event()
 
     async def recv(self) -> Any:
-        while True:
-            try:
-                frame = await self.source.recv()
-            except MediaStreamError:
-                if self.readyState == "live":
-                    self.stop()
-                    self._ended()
-                raise
+        """The next frame to send. Raises: MediaStreamError once the source has ended, or it is released."""
+        while self.readyState == "live":
+            frame = await self._next()
             if not self.is_muted:
                 return frame
+        raise MediaStreamError
+
+    async def _next(self) -> Any:
+        reading = asyncio.ensure_future(self.source.recv())
+        released = asyncio.ensure_future(self._released.wait())
+        try:
+            await asyncio.wait((reading, released), return_when=asyncio.FIRST_COMPLETED)
+            if released.done():
+                raise MediaStreamError
+            return reading.result()
+        except MediaStreamError:
+            if self.readyState == "live":
+                self.stop()
+                self._ended()
+            raise
+        finally:
+            reading.cancel()
+            released.cancel()
+
+    def release(self) -> None:
+        """It is sent no more; the source goes on. Whoever waits for a frame is told."""
+        self.stop()
+        self._released.set()
+
+
+class SenderCopy(MediaStreamTrack):
+    """What one sender of aiortc is given: it stops its track when its connection closes, and ours goes
+    on over the next one."""
+
+    def __init__(self, outgoing: OutgoingTrack) -> None:
+        super().__init__()
+        self.kind = outgoing.kind
+        self._outgoing = outgoing
+
+    async def recv(self) -> Any:
+        return await self._outgoing.recv()
 
 
 class IncomingTrack(MediaStreamTrack):

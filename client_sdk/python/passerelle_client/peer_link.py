@@ -1,7 +1,7 @@
 """Media from peer to peer (engine p2p): a peer connection to each other session.
 
-Perfect negotiation (W3C webrtc-pc) as far as aiortc goes: it can neither roll back nor restart ICE.
-Where a browser would, a fresh peer connection answers here; what fails for good is a new session.
+Perfect negotiation (W3C webrtc-pc), but for ICE restarts, which aiortc does not know: where a browser
+would restart, a new session begins here.
 """
 
 import logging
@@ -13,6 +13,7 @@ from aiortc import RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
 from aiortc.contrib.media import MediaRelay
 from aiortc.mediastreams import MediaStreamTrack
 
+from passerelle_client.aiortc_rollback import roll_back
 from passerelle_client.errors import Disconnected
 from passerelle_client.media_link import (
     ConnectionWatch,
@@ -35,6 +36,8 @@ logger = logging.getLogger("passerelle_client")
 
 ANSWER_S = 8.0
 """Longest wait for the answer to an offer."""
+MOST_LINES = 32
+"""Past it a new session begins: each track that comes and goes leaves a line behind."""
 
 
 class _Peer:
@@ -48,6 +51,8 @@ class _Peer:
         self._connection: RTCPeerConnection | None = None
         self._watch: ConnectionWatch | None = None
         self._sent: dict[RTCRtpTransceiver, LocalTrack] = {}
+        self._used: set[RTCRtpTransceiver] = set()
+        """Whose sender has had a track; aiortc's cannot be given another one."""
         self._copies: list[MediaStreamTrack] = []
         self._media: list[SubscribedMedia] = []
         self._number = 0
@@ -68,20 +73,19 @@ class _Peer:
 
     async def update(self) -> None:
         """Our tracks changed: offer, unless an offer is out; then another one follows its answer."""
-        if self.is_waiting:
+        # The newcomer, who is the polite one, makes the first offer; ours would only cross it.
+        if self.is_waiting or (self._connection is None and not self._is_polite):
             self._is_dirty = True
             return
         self._is_dirty = False
         connection = self._connection or self._create()
-        self._drop_gone()
+        if len(connection.getTransceivers()) > MOST_LINES:
+            self._host.begin_anew()
+            return
+        self.take_off_gone()
         for track in self._unsent():
             transceiver = self._idle_line(connection, track.outgoing.kind, set())
-            if transceiver is None:
-                transceiver = connection.addTransceiver(self._copy(track), direction="sendrecv")
-            else:
-                transceiver.sender.replaceTrack(self._copy(track))
-                transceiver.direction = "sendrecv"
-            self._sent[transceiver] = track
+            self._put(track, transceiver or connection.addTransceiver(track.outgoing.kind))
         for kind in sorted({"audio", "video"} - {each.kind for each in connection.getTransceivers()}):
             connection.addTransceiver(kind, direction="recvonly")
         await connection.setLocalDescription(await connection.createOffer())
@@ -91,8 +95,7 @@ class _Peer:
         await self._describe(number)
 
     async def _no_answer(self, number: int) -> None:
-        """It was lost, or ignored as theirs crossed it. The same again, under a new number: aiortc
-        cannot take an offer back."""
+        """It was lost. The same again, under a new number."""
         if self.is_waiting and self._number == number and self._link.peers.get(self.session_id) is self:
             self._number += 1
             again = self._number
@@ -114,28 +117,37 @@ class _Peer:
         if message.negotiation <= self._remote_number:
             return
         ufrag = _ufrag(message.description.sdp)
+        if self._remote_ufrag not in ("", ufrag):
+            # An ICE restart, which aiortc cannot follow.
+            self._host.begin_anew()
+            return
         if self.is_waiting:
             if not self._is_polite:
                 return
-            await self._drop_connection()  # in place of a rollback
-        elif self._remote_ufrag not in ("", ufrag):
-            await self._drop_connection()  # in place of an ICE restart
+            await self._take_back()
         self._remote_number = message.negotiation
         connection = self._connection or self._create()
         await connection.setRemoteDescription(RTCSessionDescription(message.description.sdp, "offer"))
-        self._drop_gone()
+        self.take_off_gone()
         offered = {line[6:] for line in message.description.sdp.splitlines() if line.startswith("a=mid:")}
         for track in self._unsent():
             transceiver = self._idle_line(connection, track.outgoing.kind, offered)
             if transceiver is not None:
-                transceiver.sender.replaceTrack(self._copy(track))
-                transceiver.direction = "sendrecv"
-                self._sent[transceiver] = track
+                self._put(track, transceiver)
         await connection.setLocalDescription(await connection.createAnswer())
         await self._describe(message.negotiation)
         self._settled(message)
-        if self._is_dirty or self._unsent():
+        if self._is_dirty or self._unsent() or not all(map(_sends, self._sent)):
             await self.update()
+
+    async def _take_back(self) -> None:
+        """Our own offer, for theirs."""
+        assert self._connection is not None
+        if self._connection.remoteDescription is None:
+            await self._drop_connection()  # nothing is lost yet
+        else:
+            roll_back(self._connection)
+            self._is_dirty = True
 
     def _settled(self, message: ServerDescription) -> None:
         self._remote_ufrag = _ufrag(message.description.sdp)
@@ -174,7 +186,7 @@ class _Peer:
         sent = set(map(id, self._sent.values()))
         return [track for track in self._host.local_tracks.values() if id(track) not in sent]
 
-    def _drop_gone(self) -> None:
+    def take_off_gone(self) -> None:
         wanted = set(map(id, self._host.local_tracks.values()))
         for transceiver, track in list(self._sent.items()):
             if id(track) not in wanted:
@@ -182,22 +194,25 @@ class _Peer:
                 transceiver.direction = "recvonly"
                 del self._sent[transceiver]
 
+    def _put(self, track: LocalTrack, transceiver: RTCRtpTransceiver) -> None:
+        # A copy for each peer: whoever takes a frame takes it from the others.
+        copy = self._link.relay.subscribe(track.outgoing, buffered=track.outgoing.kind == "audio")
+        self._copies.append(copy)
+        transceiver.sender.replaceTrack(copy)
+        transceiver.direction = "sendrecv"
+        self._sent[transceiver] = track
+        self._used.add(transceiver)
+
     def _idle_line(self, connection: RTCPeerConnection, kind: str, offered: set[str]) -> RTCRtpTransceiver | None:
-        """A line of this kind over which nothing of ours is sent; only of those offered, if any are named."""
+        """A line of this kind over which nothing of ours was sent; only of those offered, if any are named."""
         for transceiver in connection.getTransceivers():
             if (
                 transceiver.kind == kind
-                and transceiver not in self._sent
+                and transceiver not in self._used
                 and (transceiver.mid in offered or not offered)
             ):
                 return transceiver
         return None
-
-    def _copy(self, track: LocalTrack) -> MediaStreamTrack:
-        """Of its own for each peer: whoever takes a frame takes it from the others."""
-        copy = self._link.relay.subscribe(track.outgoing, buffered=track.outgoing.kind == "audio")
-        self._copies.append(copy)
-        return copy
 
     async def _describe(self, number: int) -> None:
         assert self._connection is not None
@@ -212,6 +227,7 @@ class _Peer:
                 media=[
                     {"mid": transceiver.mid, "track_id": track.id, "source": track.source, "muted": track.muted}
                     for transceiver, track in self._sent.items()
+                    if transceiver.mid is not None
                 ],
             )
         except Disconnected:
@@ -225,6 +241,7 @@ class _Peer:
             copy.stop()
         self._copies.clear()
         self._sent.clear()
+        self._used.clear()
         self._remote_ufrag = ""
         if connection is not None:
             await connection.close()
@@ -255,6 +272,8 @@ class PeerLink:
         return self.peers.setdefault(peer.session_id, _Peer(self, peer))
 
     async def local_tracks_changed(self) -> None:
+        for peer in self.peers.values():
+            peer.take_off_gone()
         for peer in tuple(self.peers.values()):
             await peer.update()
 
@@ -303,6 +322,10 @@ class PeerLink:
         for peer in tuple(self.peers.values()):
             await peer.close()
         self.peers.clear()
+
+
+def _sends(transceiver: RTCRtpTransceiver) -> bool:
+    return transceiver.currentDirection in ("sendonly", "sendrecv")
 
 
 def _ufrag(sdp: str) -> str:

@@ -16,6 +16,7 @@ from passerelle_client.media_link import (
     ReceivedTrack,
     add_candidate,
 )
+from passerelle_client.media_tracks import SenderCopy
 from passerelle_client.protocol import MediaStarted, ServerCandidate, ServerDescription
 
 logger = logging.getLogger("passerelle_client")
@@ -25,6 +26,10 @@ ANSWER_S = 8.0
 LONGEST_PAUSE_S = 10.0
 CALM_S = 30.0
 """A connection that was well for so long is built anew at once when it breaks."""
+
+MOST_IDLE_LINES = 6
+"""Past it the next track comes with a fresh connection: a sender of aiortc cannot be given another track
+whose times or format differ, so each track has a line of its own."""
 
 ServerSide = Literal["publish", "subscribe"]
 
@@ -73,7 +78,7 @@ class _Rebuilding:
 class _Line:
     transceiver: RTCRtpTransceiver
     track: LocalTrack | None
-    """None: idle; the next track of its kind takes it."""
+    """None: it has had one."""
 
 
 class PublishConnection:
@@ -97,10 +102,14 @@ class PublishConnection:
 
     async def update(self) -> None:
         """The tracks to send changed. Raises: Refused."""
+        self._take_off_gone()
         if self._is_waiting:
             self._is_dirty = True
             return
         if self._connection is None and not self._host.local_tracks:
+            return
+        if sum(line.track is None for line in self._lines) > MOST_IDLE_LINES:
+            self._rebuilding.ask()
             return
         connection = self._connection or self._create()
         self._assign(connection)
@@ -136,23 +145,19 @@ class PublishConnection:
         )
         return connection
 
-    def _assign(self, connection: RTCPeerConnection) -> None:
-        """Every track on a line: kept, on an idle one, or on a new one."""
-        wanted = list(self._host.local_tracks.values())
+    def _take_off_gone(self) -> None:
         for line in self._lines:
-            if line.track is not None and line.track not in wanted:
+            if line.track is not None and line.track.id not in self._host.local_tracks:
                 line.transceiver.sender.replaceTrack(None)
                 line.track = None
-        for track in wanted:
-            if any(line.track is track for line in self._lines):
-                continue
-            kind = track.outgoing.kind
-            idle = next((line for line in self._lines if line.track is None and line.transceiver.kind == kind), None)
-            if idle is not None:
-                idle.transceiver.sender.replaceTrack(track.outgoing)
-                idle.track = track
-            else:
-                self._lines.append(_Line(connection.addTransceiver(track.outgoing, direction="sendonly"), track))
+
+    def _assign(self, connection: RTCPeerConnection) -> None:
+        """Every track on a line of its own."""
+        carried = {line.track.id for line in self._lines if line.track is not None}
+        for track in self._host.local_tracks.values():
+            if track.id not in carried:
+                transceiver = connection.addTransceiver(SenderCopy(track.outgoing), direction="sendonly")
+                self._lines.append(_Line(transceiver, track))
 
     async def receive_answer(self, message: ServerDescription) -> None:
         connection = self._connection
