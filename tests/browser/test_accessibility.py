@@ -89,12 +89,17 @@ async def test_no_state_of_the_page_keeps_anyone_out(tmp_path: Path) -> None:
         await is_accessible(host, "device check")
         await enter_session(host)
         await expect(by_test(host, "invite")).to_be_visible(timeout=STEP_MS)
+        await is_accessible(host, "alone")
         for_guest = await invite(host, "guest", "Musée")
         for_pupils = await invite(host, "pupil")
         await is_accessible(host, "invitations")
         await by_test(host, "show-big").first.click()
         await is_accessible(host, "the code, large")
         await host.keyboard.press("Escape")
+        await by_test(host, "revoke").first.click()
+        await expect(by_test(host, "confirm-no")).to_be_visible(timeout=STEP_MS)
+        await is_accessible(host, "sure to revoke?")
+        await by_test(host, "confirm-no").click()
 
         await museum.goto(for_guest.url)
         await is_accessible(museum, "joining by link")
@@ -125,6 +130,9 @@ async def test_no_state_of_the_page_keeps_anyone_out(tmp_path: Path) -> None:
         await by_test(museum, "leave-for-good").click()
         await expect(by_test(museum, "message")).to_be_visible(timeout=STEP_MS)
         await is_accessible(museum, "left")
+        await server.kill()
+        await expect(by_test(pupil, "status")).to_contain_text("Reconnexion", timeout=STEP_MS)
+        await is_accessible(pupil, "reconnecting")
 
 
 async def press_until(page: Page, name: str) -> None:

@@ -206,3 +206,87 @@ async def test_a_phone_shows_one_thing_well(tmp_path: Path) -> None:
         assert await page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
         for name in ("hand", "leave"):
             await expect(by_test(page, name)).to_be_in_viewport()
+
+
+async def test_a_pupil_alone_with_a_professional_checks_their_camera_first(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as host,
+        visitor(browser) as pupil,
+    ):
+        await host.goto(server.url)
+        await by_test(host, "private-room").check()
+        await by_test(host, "room-name").fill("Rencontre")
+        await by_test(host, "host-name").fill("Mme Roy")
+        await by_test(host, "open-room").click()
+        await enter_session(host)
+        await expect(by_test(host, "invite")).to_be_visible(timeout=STEP_MS)
+        code = (await invite(host, "pupil")).code
+        await join_by_code(pupil, server.url, code, "Zoé")
+        await enter_session(pupil)
+        await expect(by_test(pupil, "waiting")).to_be_visible(timeout=STEP_MS)
+        await by_test(host, "admit-first").click(timeout=STEP_MS)
+        await expect(by_test(pupil, "camera")).to_be_visible(timeout=STEP_MS)
+        await expect(host.locator("[data-testid=tile][data-name='Zoé'] video")).to_be_visible(timeout=STEP_MS)
+
+
+async def test_a_camera_that_is_unplugged_is_told_and_another_is_one_press_away(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as page,
+    ):
+        await page.add_init_script(
+            """
+            globalThis.opened = []
+            const devices = navigator.mediaDevices
+            const open = devices.getUserMedia.bind(devices)
+            devices.getUserMedia = async (wanted) => {
+              const stream = await open(wanted)
+              opened.push(...stream.getVideoTracks())
+              return stream
+            }
+            """
+        )
+        await open_room(page, server.url, "Les oiseaux", "Mme Roy")
+        picture = page.locator("[data-testid=tile] video")
+        await expect(picture).to_be_visible(timeout=STEP_MS)
+        # What a browser does when the plug is pulled: the track stops, and says that it has ended.
+        await page.evaluate("() => { opened.at(-1).stop(); opened.at(-1).dispatchEvent(new Event('ended')) }")
+        await expect(by_test(page, "notice")).to_contain_text("débranchée", timeout=STEP_MS)
+        await expect(picture).to_have_count(0)
+        await by_test(page, "camera").click()
+        await expect(picture).to_be_visible(timeout=STEP_MS)
+
+
+async def test_a_browser_that_holds_sound_back_is_asked_by_a_button(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as host,
+        visitor(browser) as school,
+    ):
+        # As browsers refuse after a reload: no sound until the page is touched.
+        await school.add_init_script(
+            """
+            const play = HTMLMediaElement.prototype.play
+            let touched = false
+            addEventListener('pointerdown', () => { touched = sessionStorage.getItem('reloaded') !== null || touched }, true)
+            HTMLMediaElement.prototype.play = function () {
+              const refused = this instanceof HTMLAudioElement && sessionStorage.getItem('reloaded') !== null && !touched
+              return refused ? Promise.reject(new DOMException('not touched', 'NotAllowedError')) : play.call(this)
+            }
+            """
+        )
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        await join_by_link(school, (await invite(host, "class")).url, "Gaspé")
+        await expect(school.locator("audio[data-participant]")).to_have_count(1, timeout=STEP_MS)
+        await expect(by_test(school, "enable-sound")).to_have_count(0)
+        await school.evaluate("() => sessionStorage.setItem('reloaded', 'yes')")
+        await school.reload()
+        await by_test(school, "enable-sound").click(timeout=STEP_MS)
+        await expect(by_test(school, "enable-sound")).to_have_count(0)
+        await school.wait_for_function(
+            "() => !document.querySelector('audio[data-participant]').paused", timeout=STEP_MS
+        )

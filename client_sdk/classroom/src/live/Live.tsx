@@ -46,6 +46,10 @@ export function Live({ session }: { session: Session }) {
     if (panel) document.getElementById(`bar-${panel}`)?.focus()
     setPanel(null)
   }
+  const closeByEscape = (event: KeyboardEvent) => {
+    // A dialog that was opened from the panel closes first, by itself.
+    if (event.key === 'Escape' && !(event.target as Element).closest('dialog')) close()
+  }
   const toggle = (next: Panel) => (panel === next ? close() : setPanel(next))
   const withText = textShown || offStage
   return (
@@ -72,7 +76,7 @@ export function Live({ session }: { session: Session }) {
           </section>
         )}
         {panel && (
-          <aside class="panel" aria-label={t(panel)} ref={aside} onKeyDown={(event) => event.key === 'Escape' && !event.defaultPrevented && close()}>
+          <aside class="panel" aria-label={t(panel)} ref={aside} onKeyDown={closeByEscape}>
             {panel === 'people' && <PeoplePanel session={session} onClose={close} />}
             {panel === 'chat' && <ChatPanel session={session} onClose={close} />}
             {panel === 'invite' && <InvitePanel session={session} onClose={close} />}
