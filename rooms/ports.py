@@ -120,15 +120,25 @@ class Store(RoomStore, DocumentStore, Protocol):
 # --- bus ---------------------------------------------------------------------------------------
 
 BusHandler = Callable[[bytes], Awaitable[None]]
+GapHandler = Callable[[], Awaitable[None]]
 
 
 class Subscription(Protocol):
-    async def cancel(self) -> None: ...
+    async def cancel(self) -> None:
+        """Neither handler is called any more once this returned. May be called twice."""
 
 
 class Bus(Protocol):
     """Joins instances. At most once: whoever subscribes must be able to repair a gap."""
 
-    async def publish(self, topic: str, message: bytes) -> None: ...
-    async def subscribe(self, topic: str, handler: BusHandler) -> Subscription: ...
+    async def publish(self, topic: str, message: bytes) -> None:
+        """To every subscriber of the topic, the publisher's own included; it may be lost on the way.
+        Raises: ValueError when it is too long for the bus."""
+
+    async def subscribe(self, topic: str, handler: BusHandler, on_gap: GapHandler | None = None) -> Subscription:
+        """Messages reach `handler` one at a time. `on_gap` is called between two of them when the bus knows that
+        some may have been lost since the one before (a full queue, a connection that broke and came back): all
+        that still comes is newer than the gap. A bus need not know of every loss. Must not wait for a
+        bus that is away: the subscription then begins, with `on_gap`, when it is back."""
+
     async def close(self) -> None: ...

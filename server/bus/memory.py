@@ -2,15 +2,16 @@
 
 Each subscription has its own bounded queue and handles its messages one after the other; neither a
 slow handler nor one that fails costs the publisher or another subscriber anything. A full queue
-loses its newest message, as any bus may: whoever subscribes must be able to repair a gap.
+loses its newest message, as any bus may: whoever subscribes is told, and must be able to repair a gap.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 
 import structlog
 
-from rooms.ports import BusHandler
+from rooms.ports import BusHandler, GapHandler
 
 MAX_QUEUED_MESSAGES = 1_024
 """Messages that wait for one subscription's handler; beyond, the newest is dropped. A handler that
@@ -25,11 +26,13 @@ _log = structlog.get_logger(__name__)
 class MemorySubscription:
     """One handler of one topic; made by `MemoryBus.subscribe`."""
 
-    def __init__(self, bus: "MemoryBus", topic: str, handler: BusHandler) -> None:
+    def __init__(self, bus: "MemoryBus", topic: str, handler: BusHandler, on_gap: GapHandler | None) -> None:
         self._bus = bus
         self._topic = topic
         self._handler = handler
-        self._queue: deque[bytes] = deque()
+        self._on_gap = on_gap
+        self._queue: deque[bytes | None] = deque()
+        """None stands where messages were lost."""
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
         self.dropped = 0
@@ -41,6 +44,8 @@ class MemorySubscription:
             return
         if len(self._queue) >= MAX_QUEUED_MESSAGES:
             self.dropped += 1
+            if self._queue[-1] is not None:
+                self._queue.append(None)
             return
         self._queue.append(message)
         if self._task is None:
@@ -50,13 +55,17 @@ class MemorySubscription:
         # A task only while there is something to do: idle topics cost nothing.
         try:
             while self._queue:
-                await self._handle(self._queue.popleft())
+                message = self._queue.popleft()
+                if message is not None:
+                    await self._handle(self._handler(message))
+                elif self._on_gap is not None:
+                    await self._handle(self._on_gap())
         finally:
             self._task = None
 
-    async def _handle(self, message: bytes) -> None:
+    async def _handle(self, handling: Awaitable[None]) -> None:
         try:
-            await self._handler(message)
+            await handling
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -91,11 +100,12 @@ class MemoryBus:
         for subscription in tuple(self._subscriptions.get(topic, ())):
             subscription.deliver(message)
 
-    async def subscribe(self, topic: str, handler: BusHandler) -> MemorySubscription:
-        """Everything published once this returned reaches `handler`, one message at a time."""
+    async def subscribe(self, topic: str, handler: BusHandler, on_gap: GapHandler | None = None) -> MemorySubscription:
+        """Everything published once this returned reaches `handler`, one message at a time, but for what
+        a full queue drops: `on_gap` comes in their place."""
         if self._closed:
             raise RuntimeError("the bus is closed")
-        subscription = MemorySubscription(self, topic, handler)
+        subscription = MemorySubscription(self, topic, handler, on_gap)
         self._subscriptions.setdefault(topic, []).append(subscription)
         return subscription
 

@@ -184,6 +184,31 @@ async def test_a_queue_is_bounded_and_hearing_goes_on_after_it_was_full(
     assert messages[:10] == [b"%d" % number for number in range(10)]
 
 
+async def test_a_subscriber_is_told_when_messages_were_lost(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, behind what was heard before the gap; and not when nothing was lost."""
+    monkeypatch.setattr(memory, "MAX_QUEUED_MESSAGES", 10)
+    heard, calm, may_go_on = Heard(), Heard(), asyncio.Event()
+
+    async def slow(message: bytes) -> None:
+        await may_go_on.wait()
+        await heard(message)
+
+    await bus.subscribe("a", slow, lambda: heard(b"gap"))
+    await bus.subscribe("b", calm, lambda: calm(b"gap"))
+    for number in range(100):
+        await bus.publish("a", b"%d" % number)
+    await bus.publish("b", b"1")
+    may_go_on.set()
+    messages = await heard.until(11)
+    assert messages[:10] == [b"%d" % number for number in range(10)]
+    assert messages[-1] == b"gap"
+    await bus.publish("a", b"after")
+    await bus.publish("b", b"2")
+    assert (await heard.until(12))[-1] == b"after"
+    assert heard.messages.count(b"gap") == 1
+    assert await calm.until(2) == [b"1", b"2"]
+
+
 async def test_a_message_that_is_too_long_is_refused(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "MAX_MESSAGE_BYTES", 1_000)
     heard = Heard()
