@@ -2,13 +2,14 @@
 
 A pure merge by Yjs client id, the newest clock wins; a state stays the bytes it came as. A connection
 speaks for its own client ids alone: what it says of others is passed over without a word, because a
-y-websocket client repeats all it hears, and reports as gone whom it has not heard of for 30 s.
+y-websocket client repeats all it hears, and reports as gone whom it has not heard of for 30 s. What other
+instances say of their readers is kept as theirs, and never passed on to instances.
 `receive` what comes, send `changes_to_send` to everyone at each flush; when a connection ends,
 `remove_connection` makes the null states that end its cursors for the others.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rooms.documents.encoding import BoundedReader, var_bytes, var_uint
 from rooms.documents.errors import MalformedMessage
@@ -32,7 +33,9 @@ class AwarenessEntry:
     state: bytes
     """JSON in UTF-8: an object, or `null` when it has gone."""
     connection_id: str
-    """The connection that said so last; the state ends with it."""
+    """The connection (or other instance) that said so last; the state ends with it."""
+    is_ours: bool = True
+    """Said by a reader of this instance."""
 
 
 class DocumentAwareness:
@@ -65,14 +68,33 @@ class DocumentAwareness:
             self._take(client, entry)
         return list(own)
 
+    def receive_from_instance(self, instance: str, update: bytes, *, is_whole: bool) -> None:
+        """Take what another instance says of its readers; `is_whole`: it has no others.
+        Raises: MalformedMessage, and then nothing was taken."""
+        entries = read_awareness(update)
+        for _client, _clock, state in entries:
+            _check_state(state)
+        own = self._ids_of.setdefault(instance, set())
+        gone = set(own) if is_whole else set()
+        for client, clock, state in entries:
+            if state == GONE:
+                gone.add(client)
+                continue
+            gone.discard(client)
+            entry = self._entries.get(client)
+            has_room = client in own or len(own) < MAX_AWARENESS_ENTRIES
+            if has_room and (entry is None or clock > entry.clock):
+                self._take(client, AwarenessEntry(clock, state, instance, is_ours=False))
+        for client in gone & own:
+            self._forget(client)
+
     def remove_connection(self, connection_id: str) -> set[int]:
-        """Its client ids are gone for everyone, and forgotten here, so that the same tab may come
+        """Its client ids (or those of an instance) are gone for everyone, and forgotten here, so that the same tab may come
         back over another connection with the clock it had; which they were."""
-        own = self._ids_of.pop(connection_id, set())
+        own = set(self._ids_of.get(connection_id, ()))
         for client in own:
-            entry = self._entries.pop(client)
-            # y-protocols: the same clock with null removes a state that is there.
-            self._changed[client] = AwarenessEntry(entry.clock, GONE, connection_id)
+            self._forget(client)
+        self._ids_of.pop(connection_id, None)
         return own
 
     def has_changes(self) -> bool:
@@ -84,10 +106,24 @@ class DocumentAwareness:
         changed, self._changed = self._changed, {}
         return encode_awareness(changed.items()), {entry.connection_id for entry in changed.values()}
 
+    def changes_to_publish(self) -> dict[int, AwarenessEntry]:
+        """Those of the changes that readers of this instance made; to be asked before `changes_to_send`."""
+        return {client: entry for client, entry in self._changed.items() if entry.is_ours}
+
+    def own_state(self) -> dict[int, AwarenessEntry]:
+        """Everyone who is here through this instance."""
+        return {client: entry for client, entry in self._entries.items() if entry.is_ours and entry.state != GONE}
+
     def whole_state(self) -> bytes | None:
         """Everyone who is here, as an awareness update; None when nobody is."""
         present = [(client, entry) for client, entry in self._entries.items() if entry.state != GONE]
         return encode_awareness(present) if present else None
+
+    def _forget(self, client: int) -> None:
+        entry = self._entries.pop(client)
+        self._ids_of[entry.connection_id].discard(client)
+        # y-protocols: the same clock with null removes a state that is there.
+        self._changed[client] = replace(entry, state=GONE)
 
     def _take(self, client: int, entry: AwarenessEntry) -> None:
         before = self._entries.get(client)

@@ -23,6 +23,7 @@ from typing import Final
 
 import pycrdt
 
+from rooms.documents.deletions import joined_ranges
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.limits import MAX_NESTED_TYPES
 from rooms.documents.scan import ClockRange, Scan, scan_update
@@ -80,6 +81,8 @@ class YjsDocument:
         self._pairs = SurrogatePairs()
         self._nested_types = 0
         self.clocks: dict[int, int] = {}
+        self.changes = 0
+        """How often it has changed; for whoever keeps something that is only right until then."""
 
     @classmethod
     def load(
@@ -150,6 +153,11 @@ class YjsDocument:
         with _translated_errors():
             return self._doc.get_update(state_vector)
 
+    def deletions(self) -> bytes:
+        """An update that holds every deletion, and nothing else."""
+        with _translated_errors():
+            return self._doc.get_update(self._doc.get_state())
+
     def has_all_of(self, scan: Scan) -> bool:
         """True when the update of this scan would change nothing."""
         if scan.writes_beyond(self.clocks):
@@ -157,7 +165,7 @@ class YjsDocument:
         if not scan.deletes:
             return True
         if self._deleted is None:
-            self._deleted = self._read_deleted()
+            self._deleted = joined_ranges(_scan_own(self.deletions()).deletes)
         return all(_is_within(deleted, self._deleted.get(deleted[0], [])) for deleted in scan.deletes)
 
     def close(self) -> None:
@@ -239,6 +247,7 @@ class YjsDocument:
         change = self._changes[0] if len(self._changes) == 1 else merge_updates(self._changes)
         self._changes.clear()
         self._whole_state = self._deleted = None
+        self.changes += 1
         for client, _start, end in _scan_own(change).writes:
             if end > self.clocks.get(client, 0):
                 self.clocks[client] = end
@@ -249,18 +258,6 @@ class YjsDocument:
         the engine errs: either way text would be acknowledged that no one gets."""
         if self.clocks != expected:
             raise DocumentBroken("an update was not placed whole")
-
-    def _read_deleted(self) -> dict[int, list[ClockRange]]:
-        with _translated_errors():
-            up_to_date = self._doc.get_update(self._doc.get_state())
-        deleted: dict[int, list[ClockRange]] = {}
-        for client, start, end in sorted(_scan_own(up_to_date).deletes):
-            ranges = deleted.setdefault(client, [])
-            if ranges and start <= ranges[-1][2]:
-                ranges[-1] = (client, ranges[-1][1], max(end, ranges[-1][2]))
-            else:
-                ranges.append((client, start, end))
-        return deleted
 
 
 def merge_updates(updates: Sequence[bytes]) -> bytes:

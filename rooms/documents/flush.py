@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from rooms.documents import close_codes, sync
-from rooms.documents.document import Integrated, YjsDocument
+from rooms.documents.document import Integrated, YjsDocument, merge_updates
 from rooms.documents.errors import DocumentBroken
 from rooms.documents.fan_out import broadcast
-from rooms.documents.live import Incoming, LiveDocument
+from rooms.documents.live import Arrival, Incoming, LiveDocument
 from rooms.documents.open_document import OpenDocument
 from rooms.ports import DocumentAppend
 
@@ -21,7 +21,15 @@ class FlushedDocument:
     live: LiveDocument
     batch: Sequence[Incoming] = ()
     result: Integrated | None = None
-    """None: nothing came in but awareness or questions."""
+    """Of the batch. None: nothing came in from readers but awareness or questions."""
+    arrivals: Sequence[Arrival] = ()
+    """What came from other instances and was integrated before the batch."""
+    arrived: Integrated | None = None
+    """Of the arrivals."""
+    before: bytes = b""
+    """The state vector before both."""
+    shown: bytes | None = None
+    """Everything that is new to the readers, as one update."""
     appends: Sequence[DocumentAppend] = field(default=())
     """What the store is to have before `show`."""
 
@@ -30,17 +38,47 @@ async def take(live: LiveDocument, reload: Reload) -> FlushedDocument:
     """Give the copy all that came in. From here to `show` the copy is ahead of the store.
     Raises: DocumentUnavailable: it broke, and could not be loaded again."""
     batch, live.incoming = live.incoming, []
+    arrivals, live.arrivals = live.arrivals, []
     for incoming in batch:
         incoming.reader.queued_bytes -= len(incoming.update)
-    if not batch or live.copy is None:
+    if not (batch or arrivals) or live.copy is None:
         return FlushedDocument(live)  # without a copy its readers have been sent away, with their text
     live.flushing = True
-    taken: Sequence[Incoming] = batch
+    flushed = FlushedDocument(live, batch, before=live.copy.state_vector())
     try:
-        result = _integrate(live.copy, batch)
+        _integrate_arrivals(flushed, live.copy, arrivals)
+        if batch:
+            flushed.result = _integrate(live.copy, batch)
+        flushed.shown = _joined(flushed.arrived, flushed.result)
     except DocumentBroken:
-        taken, result = await _take_one_by_one(live, batch, reload)
-    return FlushedDocument(live, taken, result, live.appends_for(result.change, result.kept))
+        await _recover(flushed, reload)
+    if flushed.result is not None:
+        flushed.appends = live.appends_for(flushed.result.change, flushed.result.kept)
+    return flushed
+
+
+def _integrate_arrivals(flushed: FlushedDocument, copy: YjsDocument, arrivals: Sequence[Arrival]) -> None:
+    """Before the batch, and apart from it: it is stored already, and a client that moved here builds on it."""
+    if arrivals:
+        flushed.arrivals = arrivals
+        flushed.arrived = copy.integrate([(arrival.update, arrival.scan) for arrival in arrivals])
+
+
+def _joined(arrived: Integrated | None, result: Integrated | None) -> bytes | None:
+    changes = [one.change for one in (arrived, result) if one is not None and one.change is not None]
+    return merge_updates(changes) if len(changes) > 1 else next(iter(changes), None)
+
+
+async def _recover(flushed: FlushedDocument, reload: Reload) -> None:
+    """Something broke the copy. Begin again from the store, which also has what came from other instances."""
+    live = flushed.live
+    flushed.arrivals, flushed.arrived = (), None
+    flushed.batch, flushed.result = await _take_one_by_one(live, flushed.batch, reload)
+    if live.exchange is None or live.copy is None:
+        flushed.shown = flushed.result.change
+    else:
+        # The store may hold what no reader of this instance has been shown.
+        flushed.shown = live.copy.difference(flushed.before)
 
 
 def _integrate(copy: YjsDocument, batch: Sequence[Incoming]) -> Integrated:
@@ -74,9 +112,9 @@ def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:
     Raises: DocumentBroken."""
     live, result = flushed.live, flushed.result
     sent = 0
+    if flushed.shown is not None:
+        sent += _show_change(flushed, flushed.shown)
     if result is not None:
-        if result.change is not None:
-            sent += _show_change(flushed, result, result.change)
         _settle(flushed, result)
     if live.awareness.has_changes():
         sent += _show_awareness(live)
@@ -90,16 +128,17 @@ def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:
     return sent + len(told) + len(asking)
 
 
-def _show_change(flushed: FlushedDocument, result: Integrated, change: bytes) -> int:
+def _show_change(flushed: FlushedDocument, change: bytes) -> int:
     authors = {incoming.reader for incoming in flushed.batch if not incoming.scan.is_empty}
-    # One author has it already, unless something of another's that had waited came free.
-    sole_author = next(iter(authors)) if len(authors) == 1 and not result.released else None
+    # One author has it already, unless something of another's that had waited came free, or came over the bus.
+    is_all_theirs = flushed.result is not None and change is flushed.result.change and not flushed.result.released
+    sole_author = next(iter(authors)) if len(authors) == 1 and is_all_theirs else None
     targets = []
     for reader in list(flushed.live.readers):
         if not reader.is_synced or reader.is_lagging:
             continue
         if reader.is_backed_up():
-            reader.begin_lag(result.before)
+            reader.begin_lag(flushed.before)
         elif reader is not sole_author:
             targets.append(reader.reader)
     return broadcast(targets, sync.sync_update(change))

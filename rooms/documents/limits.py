@@ -24,6 +24,19 @@ MAX_AWARENESS_STATE_BYTES: Final = 4 * KIB
 """One awareness state: a name, a colour and a cursor are 200 bytes; it is sent again with each key."""
 MAX_AWARENESS_DEPTH: Final = 20
 """Nesting of one awareness state."""
+MAX_BUS_MESSAGE_BYTES: Final = 8 * MIB
+"""Longest message between instances; well below what any bus takes (Redis cuts off at 32)."""
+MAX_BUS_UPDATE_BYTES: Final = 4 * MIB
+"""Longest change or answer published in one message; what is longer is read from the store."""
+MAX_BUS_AWARENESS_BYTES: Final = MIB
+"""Awareness of one instance's readers in one message: 2,000 at 500 bytes. What is longer is left out: clients
+say it again every 15 s."""
+MAX_MESSAGE_BINDINGS: Final = 20_000
+"""Client ids in one message between instances: two connections' worth of a first sync."""
+MAX_PARTICIPANT_ID_BYTES: Final = 128
+"""Ours are 16 characters."""
+MAX_INSTANCES: Final = 64
+"""Other instances that have one document open; each says how it stands every 10 s. Beyond, they are not heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +86,15 @@ class HubLimits:
     above, in a process of its own."""
     housekeeping_s: float = 0.1
     """Pause between looks at slow readers and idle documents."""
+    heartbeat_s: float = 10.0
+    """How often an instance tells the others how it stands with a document (a fifth more or less, by chance)."""
+    heartbeats_missed: int = 3
+    """An instance that was not heard for so many is gone, and so are its readers' cursors."""
+    ask_timeout_s: float = 2.0
+    """An instance that has not answered by then is asked again, or another is."""
+    bus_outbox_messages: int = 4_096
+    """Messages that wait for the bus; beyond, the newest is dropped, and what it said is repaired later."""
+    bus_outbox_bytes: int = 32 * MIB
+    """Likewise, by size."""
+    bus_timeout_s: float = 1.0
+    """How long opening a document, or stopping, waits for the bus."""

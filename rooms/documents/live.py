@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rooms.documents.awareness import DocumentAwareness
 from rooms.documents.document import YjsDocument
+from rooms.documents.exchange import DocumentExchange
 from rooms.documents.limits import HubLimits
 from rooms.documents.scan import Scan
 from rooms.ports import ClientBinding, DocumentAppend, DocumentKey
@@ -29,6 +30,17 @@ class Incoming:
     """It answers our own sync step 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An update that came over the bus and waits for the flush: its instance has stored it, we only show it."""
+
+    sender: bytes
+    update: bytes
+    scan: Scan
+    is_repair: bool
+    """It was asked for, or read from the store, because something was missed."""
+
+
 class LiveDocument:
     def __init__(self, key: DocumentKey, limits: HubLimits) -> None:
         self.key = key
@@ -40,12 +52,16 @@ class LiveDocument:
         """In the order in which they came."""
 
         self.incoming: list[Incoming] = []
+        self.arrivals: list[Arrival] = []
         self.asking: list[tuple[OpenDocument, bytes]] = []
         """Sync step 1 of readers which came while a flush was under way: answered after it."""
         self.flushing = False
         """The copy holds, or will in a moment, text that the store does not have yet: show it to nobody."""
         self.unsaved: list[DocumentAppend] = []
         """Appends that the store did not take, in order; not empty: this document is failing."""
+
+        self.exchange: DocumentExchange | None = None
+        """With the other instances; None when there is no bus."""
 
         self.owners: dict[int, str] = {}
         """Yjs client id → participant that first used it, as stored or to be stored."""
@@ -65,13 +81,18 @@ class LiveDocument:
         return self.snapshot_bytes + self.log_bytes
 
     @property
+    def incoming_bytes(self) -> int:
+        """What waits for the flush."""
+        return sum(len(one.update) for one in self.incoming) + sum(len(one.update) for one in self.arrivals)
+
+    @property
     def is_failing(self) -> bool:
         return bool(self.unsaved)
 
     @property
     def is_quiet(self) -> bool:
         """Nothing would be lost if it left memory."""
-        return not (self.readers or self.incoming or self.asking or self.flushing or self.unsaved)
+        return not (self.readers or self.incoming or self.arrivals or self.asking or self.flushing or self.unsaved)
 
     def owner_of(self, client_id: int) -> str | None:
         return self.owners.get(client_id) or self.announced.get(client_id)
