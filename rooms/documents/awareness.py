@@ -68,9 +68,9 @@ class DocumentAwareness:
             self._take(client, entry)
         return list(own)
 
-    def receive_from_instance(self, instance: str, update: bytes, *, is_whole: bool) -> None:
-        """Take what another instance says of its readers; `is_whole`: it has no others.
-        Raises: MalformedMessage, and then nothing was taken."""
+    def receive_from_instance(self, instance: str, update: bytes, *, is_whole: bool) -> set[int]:
+        """Take what another instance says of its readers; `is_whole`: it has no others. Which client ids
+        have gone. Raises: MalformedMessage, and then nothing was taken."""
         entries = read_awareness(update)
         for _client, _clock, state in entries:
             _check_state(state)
@@ -85,12 +85,14 @@ class DocumentAwareness:
             has_room = client in own or len(own) < MAX_AWARENESS_ENTRIES
             if has_room and (entry is None or clock > entry.clock):
                 self._take(client, AwarenessEntry(clock, state, instance, is_ours=False))
-        for client in gone & own:
+        gone &= own
+        for client in gone:
             self._forget(client)
+        return gone
 
     def remove_connection(self, connection_id: str) -> set[int]:
-        """Its client ids (or those of an instance) are gone for everyone, and forgotten here, so that the same tab may come
-        back over another connection with the clock it had; which they were."""
+        """Its client ids (or those of an instance) are gone for everyone, and forgotten here, so that the
+        same tab may come back over another connection with the clock it had; which they were."""
         own = set(self._ids_of.get(connection_id, ()))
         for client in own:
             self._forget(client)

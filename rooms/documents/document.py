@@ -82,7 +82,9 @@ class YjsDocument:
         self._nested_types = 0
         self.clocks: dict[int, int] = {}
         self.changes = 0
-        """How often it has changed; for whoever keeps something that is only right until then."""
+        """How often it has changed."""
+        self.deletions_digest: bytes | None = None
+        """Of `deletions`, for whoever makes it; forgotten with each change."""
 
     @classmethod
     def load(
@@ -246,7 +248,7 @@ class YjsDocument:
             return None
         change = self._changes[0] if len(self._changes) == 1 else merge_updates(self._changes)
         self._changes.clear()
-        self._whole_state = self._deleted = None
+        self._whole_state = self._deleted = self.deletions_digest = None
         self.changes += 1
         for client, _start, end in _scan_own(change).writes:
             if end > self.clocks.get(client, 0):

@@ -67,6 +67,10 @@ class DocumentExchange:
         """Who wants to be told how we stand; likewise."""
         self.arrived = self.integrated = 0
         """Updates from the bus that have come, and those that are in the copy."""
+        self.is_reading_due = False
+        """The store may hold what was missed of an instance that has gone, or is too long for a message."""
+        self.is_adopting = False
+        """An instance has gone that held text which is stored nowhere: what is here of it is to be stored."""
         self._limits = limits
         self._beat_at = now
         self._asking: tuple[bytes, float] | None = None

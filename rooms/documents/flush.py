@@ -23,13 +23,26 @@ class FlushedDocument:
     result: Integrated | None = None
     """Of the batch. None: nothing came in from readers but awareness or questions."""
     arrivals: Sequence[Arrival] = ()
-    """What came from other instances and was integrated before the batch."""
+    """What came from other instances."""
     arrived: Integrated | None = None
-    """Of the arrivals."""
+    """Of the arrivals; None when there were none, or they were not taken."""
     before: bytes = b""
     """The state vector before both."""
     shown: bytes | None = None
     """Everything that is new to the readers, as one update."""
+
+    @property
+    def has_own_change(self) -> bool:
+        """Readers of this instance have changed something, or what they wrote earlier found its place."""
+        has_changed = self.result is not None and self.result.change is not None
+        return has_changed or (self.arrived is not None and self.arrived.released)
+
+    def own_change(self) -> bytes | None:
+        """That, as one update: for the other instances. None: nothing."""
+        if self.arrived is not None and self.arrived.released:
+            return _joined(self.arrived, self.result)
+        return self.result.change if self.result is not None else None
+
     appends: Sequence[DocumentAppend] = field(default=())
     """What the store is to have before `show`."""
 
@@ -42,11 +55,15 @@ async def take(live: LiveDocument, reload: Reload) -> FlushedDocument:
     for incoming in batch:
         incoming.reader.queued_bytes -= len(incoming.update)
     if not (batch or arrivals) or live.copy is None:
-        return FlushedDocument(live)  # without a copy its readers have been sent away, with their text
+        return FlushedDocument(
+            live, arrivals=arrivals
+        )  # without a copy its readers have been sent away, with their text
     live.flushing = True
-    flushed = FlushedDocument(live, batch, before=live.copy.state_vector())
+    flushed = FlushedDocument(live, batch, arrivals=arrivals, before=live.copy.state_vector())
     try:
-        _integrate_arrivals(flushed, live.copy, arrivals)
+        if arrivals:
+            # Before the batch, and apart from it: it is stored already, and a client that moved here builds on it.
+            flushed.arrived = live.copy.integrate([(arrival.update, arrival.scan) for arrival in arrivals])
         if batch:
             flushed.result = _integrate(live.copy, batch)
         flushed.shown = _joined(flushed.arrived, flushed.result)
@@ -57,13 +74,6 @@ async def take(live: LiveDocument, reload: Reload) -> FlushedDocument:
     return flushed
 
 
-def _integrate_arrivals(flushed: FlushedDocument, copy: YjsDocument, arrivals: Sequence[Arrival]) -> None:
-    """Before the batch, and apart from it: it is stored already, and a client that moved here builds on it."""
-    if arrivals:
-        flushed.arrivals = arrivals
-        flushed.arrived = copy.integrate([(arrival.update, arrival.scan) for arrival in arrivals])
-
-
 def _joined(arrived: Integrated | None, result: Integrated | None) -> bytes | None:
     changes = [one.change for one in (arrived, result) if one is not None and one.change is not None]
     return merge_updates(changes) if len(changes) > 1 else next(iter(changes), None)
@@ -72,7 +82,7 @@ def _joined(arrived: Integrated | None, result: Integrated | None) -> bytes | No
 async def _recover(flushed: FlushedDocument, reload: Reload) -> None:
     """Something broke the copy. Begin again from the store, which also has what came from other instances."""
     live = flushed.live
-    flushed.arrivals, flushed.arrived = (), None
+    flushed.arrived = None
     flushed.batch, flushed.result = await _take_one_by_one(live, flushed.batch, reload)
     if live.exchange is None or live.copy is None:
         flushed.shown = flushed.result.change

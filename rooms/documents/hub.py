@@ -19,17 +19,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from rooms.documents import close_codes
+from rooms.documents.bridge import DocumentBridge
 from rooms.documents.compaction import build_state
+from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken, DocumentForbidden, DocumentUnavailable, TooManyReaders
 from rooms.documents.flush import FlushedDocument, show, take
 from rooms.documents.library import DocumentLibrary
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
-from rooms.documents.open_document import OpenDocument
+from rooms.documents.open_document import INLINE_SCAN_BYTES, OpenDocument
 from rooms.documents.reader import DocumentAccess, Reader
 from rooms.documents.saving import DocumentSaver
 from rooms.documents.scan import Scan, scan_update
-from rooms.ports import DocumentKey, DocumentStore, StoreUnavailable
+from rooms.ports import Bus, ClientBinding, DocumentAppend, DocumentKey, DocumentStore, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,14 @@ class HubStatistics:
     store_failures: int
     broken_copies: int
     compactions: int
+    bus_messages_published: int
+    bus_messages_received: int
+    """From other instances."""
+    bus_messages_malformed: int
+    bus_messages_lost: int
+    """Never published: the bus was away or too slow."""
+    gaps_repaired: int
+    """How often something that was missed of another instance was found and brought."""
 
 
 class DocumentHub:
@@ -61,14 +71,17 @@ class DocumentHub:
         self,
         store: DocumentStore,
         *,
+        bus: Bus | None = None,
         clock: Callable[[], float] = time.monotonic,
         limits: HubLimits | None = None,
     ) -> None:
+        """`bus` joins the documents with those of other instances; without it this one is alone."""
         self.limits = limits or HubLimits()
         self._clock = clock
         self._store = store
         self._saver = DocumentSaver(store, self.limits, self._saved_again)
-        self._library = DocumentLibrary(store, self.limits, clock)
+        self._bridge = DocumentBridge(bus, self)
+        self._library = DocumentLibrary(store, self.limits, clock, self._bridge)
         self._dirty: dict[LiveDocument, None] = {}
         self._lagging: set[OpenDocument] = set()
         self._incoming_bytes = 0
@@ -106,6 +119,7 @@ class DocumentHub:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._saver.stop()
         await self._library.stop()
+        await self._bridge.stop()
         if self._scanner is not None:
             self._scanner.shutdown(wait=False)
 
@@ -166,6 +180,11 @@ class DocumentHub:
             store_failures=self._saver.failures,
             broken_copies=self._library.broken_copies,
             compactions=self._library.compactions,
+            bus_messages_published=self._bridge.published,
+            bus_messages_received=self._bridge.received,
+            bus_messages_malformed=self._bridge.malformed,
+            bus_messages_lost=self._bridge.lost,
+            gaps_repaired=self._bridge.repaired,
         )
 
     # --- for the readers (Home) ---------------------------------------------------------------------
@@ -201,8 +220,9 @@ class DocumentHub:
 
     def give_up(self, live: LiveDocument) -> None:
         logger.error("document broken in memory", extra={"room_id": live.key.room_id})
-        self._incoming_bytes -= sum(len(incoming.update) for incoming in live.incoming)
+        self._incoming_bytes -= live.incoming_bytes
         live.incoming, live.asking = [], []
+        self._bridge.forget_arrivals(live)
         live.flushing = False
         self._library.drop(live)
         for opened in list(live.readers):
@@ -213,8 +233,23 @@ class DocumentHub:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def scan(self, update: bytes) -> Scan:
+        return scan_update(update) if len(update) <= INLINE_SCAN_BYTES else await self.scan_apart(update)
+
     async def scan_apart(self, update: bytes) -> Scan:
         return await asyncio.get_running_loop().run_in_executor(self._scanner, scan_update, update)
+
+    # --- for the bridge ---------------------------------------------------------------------------------
+
+    async def read_stored(self, key: DocumentKey) -> YjsDocument:
+        return await self._library.read_stored(key)
+
+    async def adopt(self, live: LiveDocument, update: bytes, bindings: Sequence[ClientBinding]) -> None:
+        appends = [DocumentAppend(live.key, update, bindings)]
+        if not live.is_failing and await self._saver.append(appends):
+            live.note_appended(appends)
+        else:
+            self._saver.keep(live, appends)
 
     # --- the flush ------------------------------------------------------------------------------------
 
@@ -262,7 +297,7 @@ class DocumentHub:
         flushed = []
         since = time.monotonic()
         for live in dirty:
-            self._incoming_bytes -= sum(len(incoming.update) for incoming in live.incoming)
+            self._incoming_bytes -= live.incoming_bytes
             self._updates_taken += len(live.incoming)
             try:
                 flushed.append(await take(live, self._library.reload))
@@ -277,9 +312,11 @@ class DocumentHub:
         for one in flushed:
             one.live.flushing = False
             try:
+                self._bridge.publish(one)
                 sent += show(one, tell_everyone=one.live in newly_failing)
             except DocumentBroken:
                 self.give_up(one.live)
+            self._bridge.settle(one.live)
             self._library.compact_if_long(one.live)
             since = await _let_others_run(since)
         return sent
@@ -303,6 +340,7 @@ class DocumentHub:
             await asyncio.sleep(self.limits.housekeeping_s)
             for opened in list(self._lagging):
                 self._look_after(opened)
+            self._bridge.tick()
             self._library.forget_idle()
 
     def _look_after(self, opened: OpenDocument) -> None:

@@ -3,22 +3,26 @@ when nobody reads them any more."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
+from rooms.documents.bridge import DocumentBridge
 from rooms.documents.compaction import compact_stored
 from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken, DocumentUnavailable, TooManyReaders
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
 from rooms.documents.snapshot import read_snapshot
-from rooms.ports import DocumentKey, DocumentStore, StoreUnavailable
+from rooms.ports import DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
 
 class DocumentLibrary:
-    def __init__(self, store: DocumentStore, limits: HubLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: DocumentStore, limits: HubLimits, clock: Callable[[], float], bridge: DocumentBridge
+    ) -> None:
         self._store = store
+        self._bridge = bridge
         self._limits = limits
         self._clock = clock
         self._documents: dict[DocumentKey, LiveDocument] = {}
@@ -52,7 +56,14 @@ class DocumentLibrary:
         self.broken_copies += 1
         async with live.loading:
             self._drop_copy(live)
-            return await self._load_copy(live)
+            copy = await self._load_copy(live)
+        self._bridge.greet(live)
+        return copy
+
+    async def read_stored(self, key: DocumentKey) -> YjsDocument:
+        """A copy of its own of what is stored; to be closed. Raises: DocumentUnavailable."""
+        _stored, copy = await self._read(key, ())
+        return copy
 
     def drop(self, live: LiveDocument) -> None:
         """Its copy is broken, and nothing of it is wanted but what is not saved yet."""
@@ -98,10 +109,17 @@ class DocumentLibrary:
 
     async def _load(self, key: DocumentKey) -> LiveDocument:
         live = self._documents.get(key) or LiveDocument(key, self._limits)
-        async with live.loading:  # the flush may be loading it again
-            if live.copy is None:
-                await self._load_copy(live)
+        await self._bridge.join(live)
+        try:
+            async with live.loading:  # the flush may be loading it again
+                if live.copy is None:
+                    await self._load_copy(live)
+        except BaseException:
+            if self._documents.get(key) is not live:
+                self._bridge.leave(live)
+            raise
         self._documents[key] = live
+        self._bridge.greet(live)
         self.note_readers(live)
         return live
 
@@ -113,25 +131,28 @@ class DocumentLibrary:
     async def _load_copy(self, live: LiveDocument) -> YjsDocument:
         """Fill `live.copy` from the store and from what the store has not taken yet.
         Raises: DocumentUnavailable: never an empty document over a full one."""
+        stored, live.copy = await self._read(live.key, [append.update for append in live.unsaved])
+        live.owners = {**live.owners, **stored.bindings}
+        live.snapshot_bytes = len(stored.snapshot or b"")
+        live.log_entries = len(stored.updates)
+        live.log_bytes = sum(map(len, stored.updates))
+        return live.copy
+
+    async def _read(self, key: DocumentKey, unsaved: Sequence[bytes]) -> tuple[StoredDocument, YjsDocument]:
+        """What is stored, and a copy of it with what is not stored yet. Raises: DocumentUnavailable."""
         try:
             async with asyncio.timeout(self._limits.store_timeout_s):
-                stored = await self._store.load_document(live.key)
-            updates = [*stored.updates, *(append.update for append in live.unsaved)]
+                stored = await self._store.load_document(key)
             facts = await asyncio.to_thread(read_snapshot, stored.snapshot)
-            growing = YjsDocument.load(stored.snapshot, updates, self._limits.waiting_bytes, facts)
+            growing = YjsDocument.load(stored.snapshot, [*stored.updates, *unsaved], self._limits.waiting_bytes, facts)
             copy = next(growing)
             for copy in growing:  # noqa: B007 (the last one is the complete one)
                 await asyncio.sleep(0)
         except Exception as error:
             # Not only StoreUnavailable: whatever a store raises, the document stays shut.
-            logger.error("document cannot be loaded", extra={"room_id": live.key.room_id, "kind": type(error).__name__})
-            raise DocumentUnavailable(live.key.document) from error
-        live.copy = copy
-        live.owners = {**live.owners, **stored.bindings}
-        live.snapshot_bytes = len(stored.snapshot or b"")
-        live.log_entries = len(stored.updates)
-        live.log_bytes = sum(map(len, stored.updates))
-        return copy
+            logger.error("document cannot be loaded", extra={"room_id": key.room_id, "kind": type(error).__name__})
+            raise DocumentUnavailable(key.document) from error
+        return stored, copy
 
     def _make_room(self, key: DocumentKey) -> None:
         if len(self._documents) + len(self._loading) < self._limits.documents:
@@ -145,6 +166,7 @@ class DocumentLibrary:
         self._drop_copy(live)
         self._idle.pop(live, None)
         self._documents.pop(live.key, None)
+        self._bridge.leave(live)
 
     def _drop_copy(self, live: LiveDocument) -> None:
         if live.copy is not None:

@@ -1,0 +1,406 @@
+"""Joins the documents of this hub with those of other instances, over the bus.
+
+Every instance that has a document in memory hears its topic. It makes known what its own readers changed, once
+that is stored (or marked as unsaved while the store fails), and shows its readers what it hears, by way of the
+flush loop. `exchange` knows what was missed of whom; here it is asked for, answered, or read from the store.
+
+While nobody else was heard of a document, nothing is merged or encoded for the bus but a heartbeat.
+"""
+
+import asyncio
+import hashlib
+import heapq
+import logging
+import secrets
+from collections.abc import Coroutine
+from functools import partial
+from itertools import count
+from typing import Any, Final, Protocol
+
+from rooms.documents.bus_message import (
+    EVERYONE,
+    INSTANCE_ID_BYTES,
+    BusMessage,
+    Kind,
+    encode_message,
+    is_for,
+    read_message,
+)
+from rooms.documents.deletions import digest_of_deletions
+from rooms.documents.document import YjsDocument
+from rooms.documents.errors import DocumentBroken, MalformedMessage
+from rooms.documents.exchange import DocumentExchange
+from rooms.documents.flush import FlushedDocument
+from rooms.documents.limits import KIB, HubLimits
+from rooms.documents.live import Arrival, LiveDocument
+from rooms.documents.outbox import BusOutbox
+from rooms.documents.scan import Scan
+from rooms.documents.statement import Entries, answer_message, change_message, state_message
+from rooms.documents.store_comparison import StoreComparison, StoreHome
+from rooms.documents.sync import read_state_vector
+from rooms.ports import Bus, DocumentKey, Subscription
+
+logger = logging.getLogger(__name__)
+
+INLINE_BYTES: Final = 16 * KIB
+"""Up to this much a digest of the deletions takes at most 5 ms; what is longer goes to a thread."""
+
+
+class BridgeHome(StoreHome, Protocol):
+    """What the bridge asks of the hub."""
+
+    limits: HubLimits
+
+    def now(self) -> float: ...
+    def reserve(self, size_bytes: int) -> bool: ...
+    def mark(self, live: LiveDocument) -> None: ...
+    def give_up(self, live: LiveDocument) -> None: ...
+
+
+def topic_of(key: DocumentKey) -> str:
+    """The document's name is text of people: only its hash is seen outside."""
+    return f"document:{key.room_id}:{hashlib.sha256(key.document.encode()).hexdigest()[:32]}"
+
+
+class DocumentBridge:
+    """Without a bus every call does nothing."""
+
+    def __init__(self, bus: Bus | None, home: BridgeHome) -> None:
+        self._bus = bus
+        self._home = home
+        self._outbox = BusOutbox(bus, home.limits) if bus is not None else None
+        self._subscriptions: dict[LiveDocument, Subscription] = {}
+        self._beats: list[tuple[float, int, LiveDocument]] = []
+        """A heap of when each document's next heartbeat is due; one that has left stays until then."""
+        self._order = count()
+        self._asking: set[LiveDocument] = set()
+        """Those that wait for an answer."""
+        self._reading: set[LiveDocument] = set()
+        self._digesting: set[LiveDocument] = set()
+        self._comparison = StoreComparison(home)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.received = 0
+        self.malformed = 0
+        self.repaired = 0
+
+    @property
+    def published(self) -> int:
+        return self._outbox.published if self._outbox is not None else 0
+
+    @property
+    def lost(self) -> int:
+        return self._outbox.lost if self._outbox is not None else 0
+
+    # --- for the library: documents come and go ------------------------------------------------------
+
+    async def join(self, live: LiveDocument) -> None:
+        """Hear the document from now on: to be called before its copy is loaded, so that what is stored
+        after that is heard. `greet` when it is loaded."""
+        if self._bus is None or live.exchange is not None:
+            return
+        live.exchange = DocumentExchange(secrets.token_bytes(INSTANCE_ID_BYTES), self._home.now(), self._home.limits)
+        heapq.heappush(self._beats, (live.exchange.next_beat, next(self._order), live))
+        await self._subscribe(live, live.exchange)
+
+    def greet(self, live: LiveDocument) -> None:
+        """Its copy has been loaded (again): ask the others how they stand."""
+        if live.exchange is not None:
+            self._guarded(live, self._say_state, live.exchange, wants_reply=True)
+
+    def leave(self, live: LiveDocument) -> None:
+        """It leaves memory."""
+        exchange, live.exchange = live.exchange, None
+        if exchange is None:
+            return
+        if exchange.peers:
+            self._send(live, BusMessage(Kind.GOODBYE, exchange.instance, exchange.number))
+        self._asking.discard(live)
+        subscription = self._subscriptions.pop(live, None)
+        if subscription is not None:
+            self._run(subscription.cancel())
+
+    async def stop(self) -> None:
+        """To be called when every document has left."""
+        if self._outbox is not None:
+            await self._outbox.stop()
+        tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._home.limits.bus_timeout_s)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- for the flush ---------------------------------------------------------------------------------
+
+    def publish(self, flushed: FlushedDocument) -> None:
+        """Make known what the readers of this instance changed: once it is stored (or the store fails), and
+        before it is shown."""
+        live, exchange = flushed.live, flushed.live.exchange
+        if exchange is None:
+            return
+        self._note_arrivals(flushed, exchange)
+        awareness = live.awareness.changes_to_publish()
+        if not flushed.has_own_change and not awareness:
+            return
+        exchange.number += 1
+        if exchange.peers:
+            self._say_change(flushed, exchange, awareness)
+
+    def forget_arrivals(self, live: LiveDocument) -> None:
+        """The copy that they were for is given up; another is loaded from the store, and greets."""
+        if live.exchange is not None:
+            live.exchange.integrated += len(live.arrivals)
+        live.arrivals = []
+
+    def settle(self, live: LiveDocument) -> None:
+        """Answer what was asked, and ask for what is missing, if the copy may be shown now."""
+        exchange = live.exchange
+        if exchange is not None and exchange.peers and not live.flushing:
+            self._guarded(live, self._settle, exchange)
+
+    def tick(self) -> None:
+        """To be called a few times a second: heartbeats, and those who do not answer."""
+        now = self._home.now()
+        while self._beats and self._beats[0][0] <= now:
+            _due, _order, live = heapq.heappop(self._beats)
+            if live.exchange is not None:
+                self._guarded(live, self._beat, live.exchange)
+            if live.exchange is not None:
+                heapq.heappush(self._beats, (live.exchange.next_beat, next(self._order), live))
+        for live in list(self._asking):
+            self.settle(live)
+            if live.exchange is None or not live.exchange.is_asking:
+                self._asking.discard(live)
+
+    # --- what is said ----------------------------------------------------------------------------------
+
+    def _send(self, live: LiveDocument, message: BusMessage) -> None:
+        if self._outbox is not None:
+            self._outbox.put(topic_of(live.key), encode_message(message))
+
+    def _say_change(self, flushed: FlushedDocument, exchange: DocumentExchange, awareness: Entries) -> None:
+        message = change_message(flushed, exchange, awareness)
+        if message is not None:
+            self._send(flushed.live, message)
+        else:
+            # Its number is missed at once, and what it holds is asked for or read from the store.
+            self._guarded(flushed.live, self._say_state, exchange)
+
+    def _say_state(
+        self,
+        live: LiveDocument,
+        copy: YjsDocument,
+        exchange: DocumentExchange,
+        *,
+        to: bytes = EVERYONE,
+        wants_reply: bool = False,
+    ) -> None:
+        digest = self._digest(live, copy) if exchange.peers else b""
+        self._send(live, state_message(live, copy, exchange, digest, to=to, wants_reply=wants_reply))
+
+    def _answer(
+        self, live: LiveDocument, copy: YjsDocument, exchange: DocumentExchange, to: bytes, state_vector: bytes
+    ) -> None:
+        try:
+            self._send(live, answer_message(live, copy, exchange, to, state_vector))
+        except MalformedMessage:
+            self.malformed += 1
+
+    def _digest(self, live: LiveDocument, copy: YjsDocument) -> bytes:
+        """Of what is deleted; empty while it is made, when there is much: the next heartbeat has it."""
+        if copy.deletions_digest is None:
+            deletions = copy.deletions()
+            if len(deletions) <= INLINE_BYTES:
+                copy.deletions_digest = digest_of_deletions(deletions)
+            elif live not in self._digesting:
+                self._digesting.add(live)
+                self._run(self._digest_apart(live, copy, deletions))
+        return copy.deletions_digest or b""
+
+    async def _digest_apart(self, live: LiveDocument, copy: YjsDocument, deletions: bytes) -> None:
+        changes = copy.changes
+        try:
+            digest = await asyncio.to_thread(digest_of_deletions, deletions)
+        finally:
+            self._digesting.discard(live)
+        if live.copy is copy and copy.changes == changes:
+            copy.deletions_digest = digest
+            self.settle(live)
+
+    # --- what is heard ---------------------------------------------------------------------------------
+
+    async def _subscribe(self, live: LiveDocument, exchange: DocumentExchange) -> None:
+        if self._bus is None:
+            return
+        try:
+            async with asyncio.timeout(self._home.limits.bus_timeout_s):
+                subscription = await self._bus.subscribe(
+                    topic_of(live.key), partial(self._hear, live, exchange), partial(self._mend, live, exchange)
+                )
+        except Exception as error:
+            # Whatever a bus raises, the document opens; the next heartbeat tries again.
+            logger.warning("document not heard over the bus", extra={"kind": type(error).__name__})
+            return
+        if live.exchange is exchange:
+            self._subscriptions[live] = subscription
+        else:
+            await subscription.cancel()
+
+    async def _mend(self, live: LiveDocument, exchange: DocumentExchange) -> None:
+        """The bus may have lost messages."""
+        if live.exchange is exchange:
+            self.greet(live)
+
+    async def _hear(self, live: LiveDocument, exchange: DocumentExchange, data: bytes) -> None:
+        # Until the copy is loaded nothing is taken or remembered: `greet` then asks for all of it.
+        if live.copy is None or not is_for(data, exchange.instance):
+            return
+        self.received += 1
+        try:
+            message = read_message(data)
+            scan = await self._home.scan(message.update) if message.update else Scan()
+        except MalformedMessage:
+            self.malformed += 1
+            return
+        if live.exchange is not exchange or live.copy is None:
+            return
+        if message.kind is Kind.GOODBYE:
+            self._hear_goodbye(live, exchange, message)
+        else:
+            heard = exchange.hear(message, self._home.now())
+            if heard is not None:
+                self._take(live, exchange, message, scan, is_late=heard.is_late)
+        self.settle(live)
+
+    def _take(
+        self, live: LiveDocument, exchange: DocumentExchange, message: BusMessage, scan: Scan, *, is_late: bool
+    ) -> None:
+        for binding in message.bindings:
+            live.owners.setdefault(binding.client_id, binding.participant_id)
+        if message.awareness.update and not is_late:
+            self._take_awareness(live, message)
+        self._take_update(live, exchange, Arrival(message.sender, message.update, scan, message.kind is Kind.ANSWER))
+        if message.is_too_large:
+            self._read_from_store(live, exchange)
+
+    def _take_update(self, live: LiveDocument, exchange: DocumentExchange, arrival: Arrival) -> None:
+        # One for which there is no memory is not taken; a heartbeat will tell that it is missing.
+        if not arrival.scan.is_empty and self._home.reserve(len(arrival.update)):
+            exchange.arrived += 1
+            live.arrivals.append(arrival)
+            self._home.mark(live)
+
+    def _take_awareness(self, live: LiveDocument, message: BusMessage) -> None:
+        try:
+            gone = live.awareness.receive_from_instance(
+                message.sender.hex(), message.awareness.update, is_whole=message.kind is not Kind.CHANGE
+            )
+        except MalformedMessage:
+            self.malformed += 1
+            return
+        for client in gone:
+            live.announced.pop(client, None)
+        for owner in message.awareness.owners:
+            if owner.client_id not in live.owners:
+                live.announced.setdefault(owner.client_id, owner.participant_id)
+        if live.awareness.has_changes():
+            self._home.mark(live)
+
+    def _hear_goodbye(self, live: LiveDocument, exchange: DocumentExchange, message: BusMessage) -> None:
+        peer = exchange.forget(message.sender)
+        self._remove_awareness(live, message.sender)
+        if peer is not None and (message.number > peer.number or peer.is_wanted):
+            self._read_from_store(live, exchange)  # whom to ask has gone, but it has stored before it went
+
+    def _remove_awareness(self, live: LiveDocument, instance: bytes) -> None:
+        for client in live.awareness.remove_connection(instance.hex()):
+            live.announced.pop(client, None)
+        if live.awareness.has_changes():
+            self._home.mark(live)
+
+    def _note_arrivals(self, flushed: FlushedDocument, exchange: DocumentExchange) -> None:
+        exchange.integrated += len(flushed.arrivals)
+        for index, arrival in enumerate(flushed.arrivals):
+            was_placed = flushed.arrived is not None and index not in flushed.arrived.incomplete
+            if not was_placed and not arrival.is_repair:  # an answer that does not help is not asked for again
+                exchange.want(arrival.sender)
+        is_new = flushed.arrived is not None and flushed.arrived.change is not None
+        if is_new and any(arrival.is_repair for arrival in flushed.arrivals):
+            self.repaired += 1
+
+    # --- what is missing -------------------------------------------------------------------------------
+
+    def _settle(self, live: LiveDocument, copy: YjsDocument, exchange: DocumentExchange) -> None:
+        asked, exchange.asked = exchange.asked, {}
+        for instance, state_vector in asked.items():
+            self._answer(live, copy, exchange, instance, state_vector)
+        greeting, exchange.greeting = exchange.greeting, set()
+        for instance in greeting:
+            self._say_state(live, copy, exchange, to=instance)
+        for instance in exchange.claims():
+            self._compare(live, copy, exchange, instance)
+        wanted = exchange.next_to_ask(self._home.now())
+        if wanted is not None:
+            state_vector = copy.state_vector()
+            self._send(live, BusMessage(Kind.ASK, exchange.instance, exchange.number, wanted, state_vector))
+        if exchange.is_asking:
+            self._asking.add(live)
+
+    def _compare(self, live: LiveDocument, copy: YjsDocument, exchange: DocumentExchange, instance: bytes) -> None:
+        claim = exchange.claims()[instance]
+        try:
+            theirs = read_state_vector(claim.state_vector)
+        except MalformedMessage:
+            self.malformed += 1
+            exchange.peers[instance].claim = None
+            return
+        if exchange.compare(instance, copy.clocks, theirs):
+            digest = self._digest(live, copy)
+            if digest:
+                exchange.compare_digests(instance, digest)
+
+    def _beat(self, live: LiveDocument, copy: YjsDocument, exchange: DocumentExchange) -> None:
+        now = self._home.now()
+        exchange.beat(now)
+        if live not in self._subscriptions:
+            self._run(self._subscribe(live, exchange))
+        silent = exchange.forget_silent(now)
+        for instance, peer in silent.items():
+            self._remove_awareness(live, instance)
+            exchange.is_adopting = exchange.is_adopting or peer.is_unsaved
+        if silent or exchange.is_adopting or exchange.is_reading_due:
+            # It may have stored what it could not make known any more; others may have heard more of it.
+            self._read_from_store(live, exchange)
+        self._say_state(live, copy, exchange, wants_reply=bool(silent))
+
+    def _read_from_store(self, live: LiveDocument, exchange: DocumentExchange) -> None:
+        exchange.is_reading_due = True
+        if live not in self._reading:
+            self._reading.add(live)
+            self._run(self._compare_with_store(live, exchange))
+
+    async def _compare_with_store(self, live: LiveDocument, exchange: DocumentExchange) -> None:
+        try:
+            found = await self._comparison.compare(live, exchange)
+            if found is not None and live.exchange is exchange:
+                self._take_update(live, exchange, found)
+        except DocumentBroken:
+            self._home.give_up(live)
+        finally:
+            self._reading.discard(live)
+
+    # --- inside ----------------------------------------------------------------------------------------
+
+    def _guarded(self, live: LiveDocument, act: Any, exchange: DocumentExchange, **options: Any) -> None:
+        """Do it with the copy, if there is one; a copy that turns out to be broken is given up."""
+        if live.copy is None:
+            return
+        try:
+            act(live, live.copy, exchange, **options)
+        except DocumentBroken:
+            self._home.give_up(live)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

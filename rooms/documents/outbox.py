@@ -1,0 +1,63 @@
+"""What waits for the bus: in order, bounded, and never waited for by those who have something to say."""
+
+import asyncio
+import logging
+from collections import deque
+
+from rooms.documents.limits import HubLimits
+from rooms.ports import Bus
+
+logger = logging.getLogger(__name__)
+
+
+class BusOutbox:
+    """A full one drops the newest: whoever listens repairs the gap."""
+
+    def __init__(self, bus: Bus, limits: HubLimits) -> None:
+        self._bus = bus
+        self._limits = limits
+        self._queue: deque[tuple[str, bytes]] = deque()
+        self._queued_bytes = 0
+        self._publishing: asyncio.Task[None] | None = None
+        self.published = 0
+        self.lost = 0
+        """Messages that were dropped, or that the bus did not take."""
+
+    def put(self, topic: str, message: bytes) -> None:
+        is_full = len(self._queue) >= self._limits.bus_outbox_messages
+        if is_full or self._queued_bytes + len(message) > self._limits.bus_outbox_bytes:
+            self.lost += 1
+            return
+        self._queue.append((topic, message))
+        self._queued_bytes += len(message)
+        if self._publishing is None:
+            self._publishing = asyncio.create_task(self._publish_all(), name="bus outbox")
+
+    async def stop(self) -> None:
+        """Publish what waits, if the bus takes it in time."""
+        publishing = self._publishing
+        if publishing is not None:
+            await asyncio.wait([publishing], timeout=self._limits.bus_timeout_s)
+            self._queue.clear()
+            publishing.cancel()
+            await asyncio.wait([publishing])
+
+    async def _publish_all(self) -> None:
+        # A task only while there is something to say.
+        try:
+            while self._queue:
+                topic, message = self._queue.popleft()
+                self._queued_bytes -= len(message)
+                await self._publish(topic, message)
+        finally:
+            self._publishing = None
+
+    async def _publish(self, topic: str, message: bytes) -> None:
+        try:
+            await self._bus.publish(topic, message)
+        except Exception as error:
+            # Whatever a bus raises, the documents of this instance go on; the gap is repaired later.
+            self.lost += 1
+            logger.warning("bus does not take a message", extra={"kind": type(error).__name__})
+        else:
+            self.published += 1
