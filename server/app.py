@@ -110,7 +110,7 @@ def build_house(settings: Settings, store: Store | None = None) -> House:
     store = store or SqliteStore(settings.data, settings.durability)
     bus = MemoryBus()
     rooms = RoomManager(store, bus, time.time, lambda: secrets.token_urlsafe(12))
-    documents = DocumentHub(ObservedDocumentStore(store, metrics))
+    documents = DocumentHub(ObservedDocumentStore(store, metrics), bus=bus)
     tokens = TokenIssuer(load_token_keys(settings.data))
     connections, callers, pace = Connections(), Callers(settings, FailureBrake()), Pace()
     realtime = RealtimeServer(rooms, tokens, connections, callers, pace, metrics)
@@ -220,6 +220,13 @@ def set_gauges(house: House) -> None:
     house.metrics.count_document_updates(documents.updates_taken - house.counted_updates)
     house.counted_updates = documents.updates_taken
     house.metrics.set_unsaved_bytes(documents.unsaved_bytes)
+    house.metrics.raise_bus_totals(
+        repaired=documents.gaps_repaired,
+        published=documents.bus_messages_published,
+        received=documents.bus_messages_received,
+        malformed=documents.bus_messages_malformed,
+        lost=documents.bus_messages_lost,
+    )
     for engine, count in house.media.session_counts().items():
         house.metrics.set_media_sessions(engine, count)
 

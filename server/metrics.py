@@ -16,6 +16,7 @@ ROLES = frozenset({"host", "class", "pupil", "guest", "observer"})
 TRANSPORTS = frozenset({"websocket", "polling", "yjs"})
 """Socket.IO over each of its transports, and the y-websocket endpoint."""
 ENGINES = frozenset({"p2p", "sfu", "janus"})
+BUS_OUTCOMES = frozenset({"published", "received", "malformed", "lost"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
 MAX_ROUTES = 64
@@ -48,6 +49,17 @@ class Metrics:
         self._unsaved_bytes = Gauge(
             "passerelle_document_unsaved_bytes",
             "Text received that the store could not take; above 0 the store fails.",
+            registry=registry,
+        )
+        self._bus_messages = Counter(
+            "passerelle_document_bus_messages",
+            "Messages between instances on documents, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._gaps_repaired = Counter(
+            "passerelle_document_gaps_repaired",
+            "Times that something missed of another instance was found and brought.",
             registry=registry,
         )
         self._flush = Histogram(
@@ -88,10 +100,14 @@ class Metrics:
         self._store_up = Gauge(
             "passerelle_store_up", "1 when the last check of the store went well.", registry=registry
         )
+        self._bus_totals = dict.fromkeys(BUS_OUTCOMES, 0)
+        self._repaired_total = 0
         self._routes: set[str] = set()
         self._codes: set[str] = set()
         for role in ROLES:
             self._participants.labels(role)
+        for outcome in BUS_OUTCOMES:
+            self._bus_messages.labels(outcome)
         for engine in ENGINES:
             self._media_sessions.labels(engine)
         for transport in TRANSPORTS:
@@ -129,6 +145,13 @@ class Metrics:
 
     def count_document_updates(self, count: int = 1) -> None:
         self._document_updates.inc(count)
+
+    def raise_bus_totals(self, *, repaired: int, **totals: int) -> None:
+        """Counts since the start, by outcome (`BUS_OUTCOMES`), and of repaired gaps."""
+        for outcome, total in totals.items():
+            self._bus_messages.labels(outcome).inc(total - self._bus_totals[outcome])
+        self._gaps_repaired.inc(repaired - self._repaired_total)
+        self._bus_totals, self._repaired_total = totals, repaired
 
     def observe_flush(self, seconds: float) -> None:
         self._flush.observe(seconds)

@@ -81,7 +81,10 @@ class BusMessage:
 
 
 def is_for(data: bytes, instance: bytes) -> bool:
-    """Whether this instance should read the message: it is another's, and for everyone or for this one."""
+    """Whether this instance should read the message: it is another's, and for everyone or for this one. One
+    that is too short to say is to be read, and found malformed."""
+    if len(data) < _HEAD:
+        return True
     sender, addressee = data[2 : 2 + INSTANCE_ID_BYTES], data[2 + INSTANCE_ID_BYTES : _HEAD]
     return sender != instance and addressee in (EVERYONE, instance)
 
