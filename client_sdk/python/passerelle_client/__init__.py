@@ -4,6 +4,8 @@ from passerelle_client.api import PasserelleApi
 from passerelle_client.document import SaveState, SharedDocument
 from passerelle_client.errors import Disconnected, PasserelleError, Refused, Removed
 from passerelle_client.room import Room
+from passerelle_client.room_events import RoomEvents
+from passerelle_client.room_view import RoomEvent
 
 __all__ = [
     "Disconnected",
@@ -12,6 +14,8 @@ __all__ = [
     "Refused",
     "Removed",
     "Room",
+    "RoomEvent",
+    "RoomEvents",
     "SaveState",
     "SharedDocument",
 ]

@@ -160,7 +160,7 @@ class Media(Emitter):
         await self._do(self._end)
 
     async def close(self) -> None:
-        """For the room: forget everything without a word to the server."""
+        """For the room: end everything, and do not wait for the server."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -175,6 +175,8 @@ class Media(Emitter):
             job = self._jobs.get_nowait()
             if job.done is not None and not job.done.done():
                 job.done.set_exception(Disconnected("closed"))
+        if self._session_id is not None:
+            self._room.tell("media_stop", session_id=self._session_id)
         await self._drop_link()
         await self._reception.close()
         self._set_state("idle")

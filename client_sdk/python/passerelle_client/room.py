@@ -151,6 +151,10 @@ class Room(Emitter):
         assert self.view is not None
         return self.view
 
+    async def connected(self) -> None:
+        """Wait until there is a connection (again). Raises: Removed, Refused."""
+        await self._waiting.until(lambda: self._connection.state == "connected")
+
     async def close(self) -> None:
         """Close this connection; the participant stays in the room and may come back."""
         if self._media is not None:
@@ -203,7 +207,7 @@ class Room(Emitter):
         try:
             await self.command("send_chat", text=text, client_id=client_id)
         except Disconnected:
-            await self._waiting.until(lambda: self._connection.state == "connected")
+            await self.connected()
             await self.command("send_chat", text=text, client_id=client_id)
 
     async def rename(self, name: str) -> None:
@@ -217,6 +221,10 @@ class Room(Emitter):
     async def mute_other(self, track_id: str) -> None:
         """Mute somebody's track; only they can unmute it."""
         await self.command("mute_other", track_id=track_id)
+
+    def tell(self, name: str, /, **fields: Any) -> None:
+        """A command whose answer nobody waits for; nothing happens without a connection."""
+        self._connection.send(name, fields)
 
     # --- documents and media ----------------------------------------------------------------
 

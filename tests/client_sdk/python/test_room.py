@@ -221,17 +221,13 @@ async def test_a_restart_of_the_server_is_survived_and_what_was_missed_is_there(
         assert [type(each) for each in failed] == [Disconnected] * 4, "no call outlives its connection"
         await server.start()
         async with asyncio.timeout(2 * DEADLINE):
-            await _until_connected(host)
+            await host.connected()
             await host.send_chat("Après")
-            await asyncio.gather(*map(_until_connected, pupils))
+            await asyncio.gather(*(pupil.connected() for pupil in pupils))
         for pupil in pupils:
             await becomes(pupil, lambda view: [line.text for line in view.chat] == ["Avant", "Après"])
             assert lines[pupil] == ["Avant", "Après"]
             await pupil.set_hand(True)
-
-
-async def _until_connected(room: Room) -> None:
-    await room._waiting.until(lambda: room.connection_state == "connected")
 
 
 def test_a_class_does_not_come_back_in_one_instant() -> None:
