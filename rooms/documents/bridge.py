@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Coroutine
 from functools import partial
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from rooms.documents.bus_message import (
     EVERYONE,
@@ -26,12 +26,12 @@ from rooms.documents.bus_message import (
     is_for,
     read_message,
 )
-from rooms.documents.deletions import digest_of_deletions
+from rooms.documents.deletion_digest import DeletionDigests
 from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.exchange import DocumentExchange
 from rooms.documents.flush import FlushedDocument
-from rooms.documents.limits import KIB, HubLimits
+from rooms.documents.limits import HubLimits
 from rooms.documents.live import Arrival, LiveDocument
 from rooms.documents.outbox import BusOutbox
 from rooms.documents.scan import Scan
@@ -41,9 +41,6 @@ from rooms.documents.sync import read_state_vector
 from rooms.ports import Bus, DocumentKey, Subscription
 
 logger = logging.getLogger(__name__)
-
-INLINE_BYTES: Final = 16 * KIB
-"""Up to this much a digest of the deletions takes at most 5 ms; what is longer goes to a thread."""
 
 
 class BridgeHome(StoreHome, Protocol):
@@ -76,7 +73,7 @@ class DocumentBridge:
         self._asking: set[LiveDocument] = set()
         """Those that wait for an answer."""
         self._reading: set[LiveDocument] = set()
-        self._digesting: set[LiveDocument] = set()
+        self._digests = DeletionDigests(self.settle)
         self._comparison = StoreComparison(home)
         self._tasks: set[asyncio.Task[None]] = set()
         self.received = 0
@@ -123,6 +120,7 @@ class DocumentBridge:
         """To be called when every document has left."""
         if self._outbox is not None:
             await self._outbox.stop()
+        await self._digests.stop()
         tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=self._home.limits.bus_timeout_s)
@@ -139,6 +137,9 @@ class DocumentBridge:
         if exchange is None:
             return
         self._note_arrivals(flushed, exchange)
+        if live.has_relayed and self.received:
+            live.has_relayed = False
+            self._read_from_store(live, exchange)
         awareness = live.awareness.changes_to_publish()
         if not flushed.has_own_change and not awareness:
             return
@@ -195,7 +196,7 @@ class DocumentBridge:
         to: bytes = EVERYONE,
         wants_reply: bool = False,
     ) -> None:
-        digest = self._digest(live, copy) if exchange.peers else b""
+        digest = self._digests.get(live, copy) if exchange.peers else b""
         self._send(live, state_message(live, copy, exchange, digest, to=to, wants_reply=wants_reply))
 
     def _answer(
@@ -205,27 +206,6 @@ class DocumentBridge:
             self._send(live, answer_message(live, copy, exchange, to, state_vector))
         except MalformedMessage:
             self.malformed += 1
-
-    def _digest(self, live: LiveDocument, copy: YjsDocument) -> bytes:
-        """Of what is deleted; empty while it is made, when there is much: the next heartbeat has it."""
-        if copy.deletions_digest is None:
-            deletions = copy.deletions()
-            if len(deletions) <= INLINE_BYTES:
-                copy.deletions_digest = digest_of_deletions(deletions)
-            elif live not in self._digesting:
-                self._digesting.add(live)
-                self._run(self._digest_apart(live, copy, deletions))
-        return copy.deletions_digest or b""
-
-    async def _digest_apart(self, live: LiveDocument, copy: YjsDocument, deletions: bytes) -> None:
-        changes = copy.changes
-        try:
-            digest = await asyncio.to_thread(digest_of_deletions, deletions)
-        finally:
-            self._digesting.discard(live)
-        if live.copy is copy and copy.changes == changes:
-            copy.deletions_digest = digest
-            self.settle(live)
 
     # --- what is heard ---------------------------------------------------------------------------------
 
@@ -262,22 +242,22 @@ class DocumentBridge:
         except MalformedMessage:
             self.malformed += 1
             return
-        if live.exchange is not exchange or live.copy is None:
-            return
-        if message.kind is Kind.GOODBYE:
-            self._hear_goodbye(live, exchange, message)
-        else:
-            heard = exchange.hear(message, self._home.now())
-            if heard is not None:
-                self._take(live, exchange, message, scan, is_late=heard.is_late)
-        self.settle(live)
+        if live.exchange is exchange:
+            self._guarded(live, self._take, exchange, message=message, scan=scan)
+            self.settle(live)
 
     def _take(
-        self, live: LiveDocument, exchange: DocumentExchange, message: BusMessage, scan: Scan, *, is_late: bool
+        self, live: LiveDocument, _copy: YjsDocument, exchange: DocumentExchange, *, message: BusMessage, scan: Scan
     ) -> None:
+        if message.kind is Kind.GOODBYE:
+            self._hear_goodbye(live, exchange, message)
+            return
+        heard = exchange.hear(message, self._home.now())
+        if heard is None:
+            return
         for binding in message.bindings:
             live.owners.setdefault(binding.client_id, binding.participant_id)
-        if message.awareness.update and not is_late:
+        if message.awareness.update and not heard.is_late:
             self._take_awareness(live, message)
         self._take_update(live, exchange, Arrival(message.sender, message.update, scan, message.kind is Kind.ANSWER))
         if message.is_too_large:
@@ -355,7 +335,7 @@ class DocumentBridge:
             exchange.peers[instance].claim = None
             return
         if exchange.compare(instance, copy.clocks, theirs):
-            digest = self._digest(live, copy)
+            digest = self._digests.get(live, copy)
             if digest:
                 exchange.compare_digests(instance, digest)
 
@@ -381,9 +361,13 @@ class DocumentBridge:
 
     async def _compare_with_store(self, live: LiveDocument, exchange: DocumentExchange) -> None:
         try:
-            found = await self._comparison.compare(live, exchange)
-            if found is not None and live.exchange is exchange:
-                self._take_update(live, exchange, found)
+            while live.exchange is exchange and exchange.is_reading_due:
+                found = await self._comparison.compare(live, exchange)
+                if found is None:
+                    return  # due again with the next heartbeat
+                if live.exchange is exchange:
+                    self._take_update(live, exchange, found)
+                await asyncio.sleep(self._home.limits.store_retry_s)
         except DocumentBroken:
             self._home.give_up(live)
         finally:

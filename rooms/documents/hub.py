@@ -31,7 +31,7 @@ from rooms.documents.open_document import INLINE_SCAN_BYTES, OpenDocument
 from rooms.documents.reader import DocumentAccess, Reader
 from rooms.documents.saving import DocumentSaver
 from rooms.documents.scan import Scan, scan_update
-from rooms.ports import Bus, ClientBinding, DocumentAppend, DocumentKey, DocumentStore, StoreUnavailable
+from rooms.ports import Bus, ClientBinding, DocumentAppend, DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -241,7 +241,7 @@ class DocumentHub:
 
     # --- for the bridge ---------------------------------------------------------------------------------
 
-    async def read_stored(self, key: DocumentKey) -> YjsDocument:
+    async def read_stored(self, key: DocumentKey) -> tuple[StoredDocument, YjsDocument]:
         return await self._library.read_stored(key)
 
     async def adopt(self, live: LiveDocument, update: bytes, bindings: Sequence[ClientBinding]) -> None:

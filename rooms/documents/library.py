@@ -60,10 +60,9 @@ class DocumentLibrary:
         self._bridge.greet(live)
         return copy
 
-    async def read_stored(self, key: DocumentKey) -> YjsDocument:
-        """A copy of its own of what is stored; to be closed. Raises: DocumentUnavailable."""
-        _stored, copy = await self._read(key, ())
-        return copy
+    async def read_stored(self, key: DocumentKey) -> tuple[StoredDocument, YjsDocument]:
+        """What is stored, and a copy of its own of it; to be closed. Raises: DocumentUnavailable."""
+        return await self._read(key, ())
 
     def drop(self, live: LiveDocument) -> None:
         """Its copy is broken, and nothing of it is wanted but what is not saved yet."""

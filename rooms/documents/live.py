@@ -67,6 +67,9 @@ class LiveDocument:
         """Yjs client id → participant that first used it, as stored or to be stored."""
         self.announced: dict[int, str] = {}
         """The same for ids known from awareness only: kept while their connection lives."""
+        self.has_relayed = False
+        """Somebody brought text under client ids that are bound to nobody here, since this was last looked at:
+        it may be another's, whose instance was not heard and has stored whose they are."""
         self._new_bindings: list[ClientBinding] = []
 
         self.snapshot_bytes = 0

@@ -333,7 +333,12 @@ class OpenDocument:
         if self._new_client_ids > self._home.limits.new_client_ids_per_connection:
             self._violate(close_codes.LIMIT)
         for client in unbound:
-            self.live.bind(client, owners[client] or me)
+            owner = owners[client] or (None if is_answer else me)
+            if owner is not None:
+                self.live.bind(client, owner)
+            else:
+                # Whoever brings it need not have written it: it stays free for the one who goes on in it.
+                self.live.has_relayed = True
         return None
 
     # --- answers ----------------------------------------------------------------------------------

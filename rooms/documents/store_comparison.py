@@ -15,7 +15,7 @@ from rooms.documents.live import Arrival, LiveDocument
 from rooms.documents.scan import Scan
 from rooms.documents.statement import bindings_beyond
 from rooms.documents.sync import read_state_vector
-from rooms.ports import ClientBinding, DocumentKey
+from rooms.ports import ClientBinding, DocumentKey, StoredDocument
 
 COMPARED_AT_ONCE: Final = 2
 """Documents read at a time, when an instance has gone that had many."""
@@ -27,8 +27,8 @@ class StoreHome(Protocol):
     async def scan(self, update: bytes) -> Scan:
         """Off the event loop when it is long. Raises: MalformedMessage."""
 
-    async def read_stored(self, key: DocumentKey) -> YjsDocument:
-        """A copy of its own of what is stored; to be closed. Raises: DocumentUnavailable."""
+    async def read_stored(self, key: DocumentKey) -> tuple[StoredDocument, YjsDocument]:
+        """What is stored, and a copy of its own of it; to be closed. Raises: DocumentUnavailable."""
 
     async def adopt(self, live: LiveDocument, update: bytes, bindings: Sequence[ClientBinding]) -> None:
         """Store what another instance could not."""
@@ -43,17 +43,19 @@ class StoreComparison:
         """What is stored and not in the copy; and store what is to be adopted. None: the store cannot be read
         (it stays due), or the document has left. Raises: DocumentBroken: the copy in memory."""
         async with self._turns:
+            exchange.is_reading_due = False
             try:
-                stored = await self._home.read_stored(live.key)
+                stored, copy = await self._home.read_stored(live.key)
             except DocumentUnavailable:
+                exchange.is_reading_due = True
                 return None
             try:
                 if live.copy is None or live.exchange is not exchange:
                     return None
-                missing, reach = stored.difference(live.copy.state_vector()), stored.state_vector()
+                missing, reach = copy.difference(live.copy.state_vector()), copy.state_vector()
             finally:
-                stored.close()
-        exchange.is_reading_due = False
+                copy.close()
+        live.owners = {**stored.bindings, **live.owners}
         if exchange.is_adopting:
             exchange.is_adopting = False
             bindings = bindings_beyond(live, live.copy, read_state_vector(reach))

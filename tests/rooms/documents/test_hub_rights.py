@@ -149,6 +149,26 @@ async def test_a_loss_is_mended_by_whoever_has_the_text(hub: DocumentHub, store:
     await fresh.stop()
 
 
+async def test_what_others_brought_after_a_loss_stays_its_authors(hub: DocumentHub, store: RecordingStore) -> None:
+    """Neither text nor owner was ever saved; the author comes back later, and goes on in it."""
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    ada.type("lost ")
+    await until(lambda: ben.text == "lost ")
+    await hub.stop()
+    store.documents.clear()
+    fresh = DocumentHub(store)
+    await fresh.start()
+    other = await Editor("ben", doc=ben.doc).join(fresh)
+    await until(lambda: other.all_saved)
+    author = await Editor("ada", doc=ada.doc).join(fresh)
+    author.type("and found")
+    await until(lambda: author.all_saved)
+    assert store.text() == "lost and found"
+    assert author.denials() == []
+    assert store.documents[KEY].bindings == {ada.doc.client_id: "participant-ada"}
+    await fresh.stop()
+
+
 async def test_an_answer_that_nobody_asked_for_is_judged_as_an_update(hub: DocumentHub) -> None:
     ada = await Editor("ada").join(hub)
     ada.type("hers")

@@ -3,16 +3,14 @@
 import random
 from typing import Any
 
-import pycrdt
 import pytest
-import y_py
 
-from rooms.documents import sync
 from rooms.documents.hub import DocumentHub
 from rooms.documents.limits import HubLimits
 from tests.support.clock import Clock
-from tests.support.documents import KEY, Access, Editor, RecordingReader, RecordingStore, until
+from tests.support.documents import KEY, Access, Editor, RecordingStore, until
 from tests.support.yjs_peers import YjsPeer, YjsProcess, yjs_process
+from tests.support.ypy_peer import YPyPeer
 
 
 async def agreed(peers: list[YjsPeer], hub: DocumentHub) -> dict[str, Any]:
@@ -129,39 +127,6 @@ async def test_yjs_reads_what_pycrdt_writes_and_the_other_way(hub: DocumentHub) 
         shown = "".join(part["insert"] for part in final["text"] if isinstance(part["insert"], str))
         words = "".join(what for what, _attributes in ada.content.diff() if isinstance(what, str))
         assert words == shown
-
-
-class YPyPeer(RecordingReader):
-    """y-py on one connection: in order only."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"ypy-{number}", f"ypy-{number}", wants_acknowledgement=False)
-        self.doc = y_py.YDoc()
-        self.opened: Any = None
-
-    async def connect(self, hub: DocumentHub) -> None:
-        self.opened = await hub.open(KEY, self, Access())
-        self.opened.receive(sync.sync_step_1(y_py.encode_state_vector(self.doc)))
-
-    def send(self, message: bytes) -> None:
-        if message[0] == 0 and message[1] in (1, 2):
-            body = pycrdt.Decoder(message[2:]).read_message()
-            y_py.apply_update(self.doc, body)
-
-    def edit(self, chance: random.Random) -> None:
-        before = y_py.encode_state_vector(self.doc)
-        text, array, mapping = self.doc.get_text("text"), self.doc.get_array("array"), self.doc.get_map("map")
-        with self.doc.begin_transaction() as transaction:
-            match chance.randrange(4):
-                case 0:
-                    text.insert(transaction, chance.randint(0, len(text)), "yp")
-                case 1 if len(text) > 2:
-                    text.delete(transaction, chance.randrange(len(text)))
-                case 2:
-                    array.insert(transaction, chance.randint(0, len(array)), chance.randrange(99))
-                case _:
-                    mapping.set(transaction, f"y{chance.randrange(3)}", chance.randrange(9))
-        self.opened.receive(sync.sync_update(y_py.encode_state_as_update(self.doc, before)))
 
 
 async def test_ypy_and_yjs_write_together_in_what_ypy_can_do(hub: DocumentHub, store: RecordingStore) -> None:

@@ -1,62 +1,19 @@
 """One document open on several instances, joined by a bus that may fail; one store for all of them."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from rooms.documents import sync
 from rooms.documents.bus_message import BusMessage, Kind, encode_message
-from rooms.documents.hub import DocumentHub
-from rooms.documents.limits import HubLimits
 from tests.rooms.documents.hostile import BREAKING
-from tests.support.clock import Clock
 from tests.support.documents import KEY, Editor, RecordingStore, until
-from tests.support.faulty_bus import FaultyBus, FaultyNetwork
-
-LIMITS = HubLimits(store_retry_s=0.01, housekeeping_s=0.002)
+from tests.support.instances import LIMITS, instances
 
 
 def is_kind(kind: Kind) -> Callable[[bytes], bool]:
     return lambda message: message[1] == kind
-
-
-class Instances:
-    """Hubs over one store and one network. Their clock stands still: heartbeats come with `beat`."""
-
-    def __init__(self, store: RecordingStore, limits: HubLimits) -> None:
-        self.store = store
-        self.network = FaultyNetwork()
-        self.clock = Clock()
-        self.hubs: list[DocumentHub] = []
-        self._limits = limits
-
-    async def start(self, store: RecordingStore | None = None) -> DocumentHub:
-        hub = DocumentHub(store or self.store, bus=self.network.end(), clock=self.clock, limits=self._limits)
-        self.hubs.append(hub)
-        await hub.start()
-        return hub
-
-    def bus(self, hub: DocumentHub) -> FaultyBus:
-        return self.network.ends[self.hubs.index(hub)]
-
-    def beat(self, times: int = 1) -> None:
-        self.clock.now += times * 1.25 * self._limits.heartbeat_s
-
-    async def kill(self, hub: DocumentHub) -> None:
-        """It says nothing any more."""
-        self.bus(hub).is_cut = True
-
-
-@asynccontextmanager
-async def instances(limits: HubLimits = LIMITS) -> AsyncIterator[Instances]:
-    made = Instances(RecordingStore(), limits)
-    yield made
-    made.store.is_failing = False
-    made.store.gate.set()
-    for hub in made.hubs:
-        await hub.stop()
 
 
 async def agreed(*editors: Editor) -> None:
@@ -242,7 +199,7 @@ async def test_cursors_go_with_their_instance(says_goodbye: bool) -> None:
         number = show_cursor(ada)
         await until(lambda: number in ben.awareness.states)
         if says_goodbye:
-            await one.stop()
+            await them.stop(one)
         else:
             await them.kill(one)
             them.beat(4)
