@@ -25,10 +25,11 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """`python -m server` with its own data folder; the same port over its restarts."""
+    """`python -m server` (or another module that runs it) with its own data folder; the same port over its restarts."""
 
-    def __init__(self, data: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, data: Path, environment: Mapping[str, str] | None = None, module: str = "server") -> None:
         self.data = data
+        self._module = module
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = dict(environment or {})
@@ -56,7 +57,7 @@ class ServerProcess:
         }
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "server", cwd=ROOT, env=environment, stdout=log, stderr=log
+                sys.executable, "-m", self._module, cwd=ROOT, env=environment, stdout=log, stderr=log
             )
         try:
             async with asyncio.timeout(READY_DEADLINE_S):
@@ -112,9 +113,11 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def running_server(tmp_path: Path, environment: Mapping[str, str] | None = None) -> AsyncIterator[ServerProcess]:
+async def running_server(
+    tmp_path: Path, environment: Mapping[str, str] | None = None, module: str = "server"
+) -> AsyncIterator[ServerProcess]:
     """A server that is ready; killed at the end if it still runs."""
-    server = ServerProcess(tmp_path / "data", environment)
+    server = ServerProcess(tmp_path / "data", environment, module)
     await server.start()
     try:
         yield server
