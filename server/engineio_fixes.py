@@ -6,7 +6,9 @@
 2. `Payload.max_decode_packets` is 16: a polling client's POST of more is thrown away, answered 200.
 3. A POST's body is read once, which gives what has arrived so far: of one longer than a network packet
    the rest is missing, and its messages are thrown away.
-4. The aiohttp driver makes its WebSocketResponse with permessage-deflate: three times the CPU for
+4. A POST with anything in it that cannot be read (or too many packets, see 2) is answered 200 like any other,
+   and what came behind is thrown away: its sender waits for ever for the rest to be saved. It is disconnected.
+5. The aiohttp driver makes its WebSocketResponse with permessage-deflate: three times the CPU for
    messages of 70 bytes, and no setting. Nor does it say which transport a socket is on, so that a peer
    that reads nothing could not be hung up on.
 """
@@ -57,7 +59,11 @@ _handle_post_request = async_socket.AsyncSocket.handle_post_request
 
 
 async def _handle_whole_post_request(self: Any, environ: dict[str, Any]) -> None:
-    await _handle_post_request(self, {**environ, "wsgi.input": _WholeBody(environ["wsgi.input"])})
+    """Raises: EngineIOError, after which the client connects anew and says again what was lost."""
+    try:
+        await _handle_post_request(self, {**environ, "wsgi.input": _WholeBody(environ["wsgi.input"])})
+    except (ValueError, LookupError, TypeError) as error:  # what the library has for bytes that are no packets
+        raise exceptions.EngineIOError("a POST that cannot be read whole") from error
 
 
 class PlainWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]

@@ -4,6 +4,7 @@
 it. When it fails, upstream has: take that fix out of server/engineio_fixes.py, and its tests here.
 """
 
+import asyncio
 import base64
 import json
 import subprocess
@@ -16,7 +17,7 @@ import aiohttp
 import pytest
 from engineio import packet
 
-from server.engineio_fixes import apply_fixes
+from server.engineio_fixes import MAX_PACKETS_PER_POST, apply_fixes
 from tests.support import engineio_behaviour
 from tests.support.engineio_behaviour import BURST
 from tests.support.room_client import connected
@@ -126,7 +127,24 @@ async def test_long_post_arrives_whole(house: RunningHouse) -> None:
         await at_reader.until(lambda: at_reader.text == noise)
 
 
-# --- 4: deflate, and whose transport ----------------------------------------------------------------
+# --- 4: what cannot be read -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body", ["\x1e".join(['42["set_hand",{"raised":true}]'] * (MAX_PACKETS_PER_POST + 1)), "4\x1ebAA", "9"]
+)
+async def test_post_that_cannot_be_read_whole_ends_its_connection(house: RunningHouse, body: str) -> None:
+    """Else its sender would never learn that messages were thrown away."""
+    host = await house.room()
+    async with connected(house.url, host.token, "polling") as client:
+        address = f"{house.url}/socket.io/?EIO=4&transport=polling&sid={client.sio.eio.sid}"
+        async with house.http.post(address, data=body) as answer:
+            assert answer.status == 400
+        async with asyncio.timeout(5):
+            await client.closed.wait()
+
+
+# --- 5: deflate, and whose transport ----------------------------------------------------------------
 
 
 async def test_socket_io_does_not_compress(house: RunningHouse) -> None:

@@ -12,8 +12,9 @@ import socketio
 from rooms.documents import sync
 from tests.support.recorded_updates import Content, Step, reads
 
-MOST_UNSAVED = 500
-"""Messages on their way at once: two packets each over Socket.IO, of which one POST takes 2,048."""
+MOST_UNSAVED = 100
+"""Messages of a document on their way at once: over long polling all that wait, of ten documents, go in one POST,
+two packets each, and the server takes no more than 2,048."""
 
 
 class RecordedAuthor:

@@ -132,12 +132,15 @@ async def replay(tmp_path: Path, transport: str, names: Sequence[str]) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_recorded_updates_read_the_same_everywhere(tmp_path: Path, transport: str) -> None:
-    await replay(tmp_path, transport, ("friendsforever", "sveltecomponent", "json-crdt-patch", *MIXED))
+    """Those that were really written by several at once; thirty clients pass the others on in test_traces."""
+    await replay(tmp_path, transport, ("friendsforever", *MIXED))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("name", ["b4-automerge-paper", "seph-blog1"])
+@pytest.mark.parametrize("name", ["sveltecomponent", "json-crdt-patch", "b4-automerge-paper", "seph-blog1"])
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_recorded_updates_of_months_read_the_same_everywhere(tmp_path: Path, transport: str, name: str) -> None:
+async def test_recorded_updates_of_one_author_read_the_same_everywhere(
+    tmp_path: Path, transport: str, name: str
+) -> None:
     await replay(tmp_path, transport, (name,))
