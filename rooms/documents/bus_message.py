@@ -167,4 +167,4 @@ def _read_bindings(reader: BoundedReader) -> Sequence[ClientBinding]:
         if client > MAX_CLIENT_ID or not 0 < len(participant.encode()) <= MAX_PARTICIPANT_ID_BYTES:
             raise MalformedMessage("an impossible binding")
         bindings.append(ClientBinding(client, participant))
-    return bindings
+    return tuple(bindings)

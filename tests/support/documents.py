@@ -193,6 +193,12 @@ class Editor(RecordingReader):
     def type(self, text: str) -> None:
         self.content += text
 
+    def show_cursor(self) -> int:
+        """Its client id."""
+        self.awareness.set_local_state({"user": {"name": "x"}})
+        self.tell(sync.awareness_message(self.awareness.encode_awareness_update([self.doc.client_id])))
+        return self.doc.client_id
+
     @property
     def text(self) -> str:
         return str(self.content)

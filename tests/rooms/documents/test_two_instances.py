@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from rooms.documents import sync
 from rooms.documents.bus_message import BusMessage, Kind, encode_message
 from tests.rooms.documents.hostile import BREAKING
 from tests.support.documents import KEY, Editor, RecordingStore, until
@@ -176,7 +175,7 @@ async def test_a_cursor_is_seen_on_the_other_instance_and_goes_with_its_connecti
     async with instances() as them:
         one, two = await them.start(), await them.start()
         ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
-        number = show_cursor(ada)
+        number = ada.show_cursor()
         await until(lambda: number in ben.awareness.states)
         ada.leave()
         await until(lambda: number not in ben.awareness.states)
@@ -186,7 +185,7 @@ async def test_one_that_comes_later_sees_the_cursors_that_are_there() -> None:
     async with instances() as them:
         one, two = await them.start(), await them.start()
         ada = await Editor("ada").join(one)
-        number = show_cursor(ada)
+        number = ada.show_cursor()
         ben = await Editor("ben").join(two)
         await until(lambda: number in ben.awareness.states)
 
@@ -196,7 +195,7 @@ async def test_cursors_go_with_their_instance(says_goodbye: bool) -> None:
     async with instances() as them:
         one, two = await them.start(), await them.start()
         ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
-        number = show_cursor(ada)
+        number = ada.show_cursor()
         await until(lambda: number in ben.awareness.states)
         if says_goodbye:
             await them.stop(one)
@@ -241,7 +240,7 @@ async def test_one_instance_alone_publishes_nothing_but_heartbeats() -> None:
     async with instances() as them:
         one = await them.start()
         ada = await Editor("ada").join(one)
-        show_cursor(ada)
+        ada.show_cursor()
         for _ in range(20):
             ada.type("x")
             await until(lambda: ada.all_saved)
@@ -290,10 +289,3 @@ async def test_an_update_from_the_bus_that_breaks_the_copy_costs_the_readers_not
         ben = await Editor("ben").join(one)
         assert ben.text == them.store.text() == "ab"
         assert ada.closed is None
-
-
-def show_cursor(editor: Editor) -> int:
-    """Its client id."""
-    editor.awareness.set_local_state({"user": {"name": "x"}})
-    editor.tell(sync.awareness_message(editor.awareness.encode_awareness_update([editor.doc.client_id])))
-    return editor.doc.client_id
