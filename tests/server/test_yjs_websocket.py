@@ -11,7 +11,6 @@ from rooms.documents import sync
 from rooms.documents.awareness import read_awareness
 from rooms.documents.encoding import var_bytes, var_uint
 from rooms.ports import DocumentKey
-from server.storage.memory import MemoryStore
 from tests.support.documents import until
 from tests.support.room_client import YjsSocket, connected, yjs_connected
 from tests.support.running_house import RunningHouse, running_house
@@ -82,50 +81,6 @@ async def test_observer_who_has_nothing_new_is_not_refused(house: RunningHouse) 
         assert denials(reader) == []
 
 
-async def test_text_of_another_participants_client_id_is_refused(house: RunningHouse) -> None:
-    host = await house.room()
-    guest = await house.guest(host)
-    async with (
-        yjs_connected(house.http, house.url, host.room_id, "texte", host.token) as first,
-        yjs_connected(house.http, house.url, host.room_id, "texte", guest.token) as second,
-    ):
-        text = await first.edit("h")
-        own_id = text.doc.client_id
-        text.type("à moi")
-        await text.until(lambda: text.all_saved)
-        await second.edit("g")
-        before = await stored(house, host.room_id)
-        await second.socket.send_bytes(sync.sync_update(written("usurpé et plus long", own_id)))
-        assert await denied(second) == ["client-id"]
-        assert await stored(house, host.room_id) == before
-        assert text.text == "à moi"
-
-
-# --- saved and unsaved ----------------------------------------------------------------------------
-
-
-async def test_while_the_store_fails_writing_goes_on_and_is_called_unsaved(tmp_path: Path) -> None:
-    store = MemoryStore()
-    async with running_house(tmp_path / "data", store=store) as house:
-        host = await house.room()
-        async with (
-            connected(house.url, host.token) as client,
-            yjs_connected(house.http, house.url, host.room_id, "texte", host.token) as yjs,
-        ):
-            over_socket, over_yjs = await client.edit("texte", "a"), await yjs.edit("b")
-            for editor in (over_socket, over_yjs):
-                await editor.until(lambda editor=editor: editor.all_saved)
-            store.available = False
-            over_socket.type("pas encore")
-            await over_yjs.until(lambda: over_yjs.text == "pas encore")
-            await over_socket.until(lambda: over_socket.is_unsaved)
-            assert over_socket.saved < over_socket.sent
-            store.available = True
-            await over_socket.until(lambda: over_socket.all_saved)
-            await over_yjs.until(lambda: not over_yjs.is_unsaved)
-        assert await stored(house, host.room_id)
-
-
 # --- cursors --------------------------------------------------------------------------------------
 
 
@@ -186,20 +141,6 @@ async def test_what_is_no_document_name_is_no_address(house: RunningHouse, name:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await house.http.ws_connect(address)
     assert refused.value.status == 404
-
-
-async def test_documents_of_two_rooms_and_of_two_names_never_meet(house: RunningHouse) -> None:
-    one, other = await house.room(), await house.room()
-    async with (
-        yjs_connected(house.http, house.url, one.room_id, "texte", one.token) as a,
-        yjs_connected(house.http, house.url, one.room_id, "texte.2", one.token) as b,
-        yjs_connected(house.http, house.url, other.room_id, "texte", other.token) as c,
-    ):
-        for yjs, text in ((a, "un"), (b, "deux"), (c, "trois")):
-            editor = await yjs.edit(text)
-            editor.type(text)
-            await editor.until(lambda editor=editor: editor.all_saved)
-        assert [yjs.editor.text for yjs in (a, b, c) if yjs.editor] == ["un", "deux", "trois"]
 
 
 async def test_frames_are_not_compressed_even_when_asked_for(house: RunningHouse) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import engineio.payload
+import pycrdt
 import socketio
 
 from rooms.documents import sync
@@ -125,9 +126,9 @@ class RoomClient:
 
     # --- documents ----------------------------------------------------------------------------
 
-    async def edit(self, document: str, name: str) -> "RemoteEditor":
-        """Open the document and wait until it is here."""
-        editor = RemoteEditor(name, lambda message: self.sio.emit("document_message", (document, message)))
+    async def edit(self, document: str, name: str, doc: "pycrdt.Doc[pycrdt.Text] | None" = None) -> "RemoteEditor":
+        """Open the document and wait until it is here; `doc`: what is known of it already."""
+        editor = RemoteEditor(name, lambda message: self.sio.emit("document_message", (document, message)), doc)
         self._editors[document] = editor
         await self.do("document_open", document=document)
         await editor.begin()
@@ -137,8 +138,8 @@ class RoomClient:
 class RemoteEditor(Editor):
     """An Editor at the other end of a network. What it says goes out in order."""
 
-    def __init__(self, name: str, emit: Callable[[bytes], Any]) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, emit: Callable[[bytes], Any], doc: "pycrdt.Doc[pycrdt.Text] | None" = None) -> None:
+        super().__init__(name, doc=doc)
         self._emit = emit
         self._outbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._sender: asyncio.Task[None] | None = None
@@ -161,7 +162,13 @@ class RemoteEditor(Editor):
         while True:
             await self._emit(await self._outbox.get())
 
+    def show(self, state: dict[str, Any]) -> None:
+        """Its cursor."""
+        self.awareness.set_local_state(state)
+        self.tell(sync.awareness_message(self.awareness.encode_awareness_update([self.doc.client_id])))
+
     async def end(self) -> None:
+        self.opened = None  # what is written from now on stays here
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.gather(self._sender, return_exceptions=True)
@@ -194,8 +201,8 @@ class YjsSocket:
             self.close_code = self.socket.close_code
         self.closed.set()
 
-    async def edit(self, name: str) -> RemoteEditor:
-        self.editor = RemoteEditor(name, self.socket.send_bytes)
+    async def edit(self, name: str, doc: "pycrdt.Doc[pycrdt.Text] | None" = None) -> RemoteEditor:
+        self.editor = RemoteEditor(name, self.socket.send_bytes, doc)
         for frame in self.frames:
             self.editor.send(frame)
         await self.editor.begin()
@@ -232,7 +239,8 @@ async def yjs_connected(
 ) -> AsyncIterator[YjsSocket]:
     query = f"?token={token}" + ("&ack=1" if ack else "")
     address = f"{url.replace('http', 'ws', 1)}/yjs/{room}/{document}{query}"
-    socket = YjsSocket(await http.ws_connect(address, autoclose=False, **options))
+    # A browser takes messages of any length.
+    socket = YjsSocket(await http.ws_connect(address, autoclose=False, max_msg_size=0, **options))
     try:
         yield socket
     finally:
