@@ -6,12 +6,14 @@ PAGE := server/static/index.html
 PAGE_SOURCES := $(shell find client_sdk/browser/src client_sdk/classroom -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 NPM_MANIFESTS := $(wildcard client_sdk/package.json client_sdk/package-lock.json client_sdk/browser/package.json client_sdk/classroom/package.json)
 NODE := scripts/with-node.sh
+PEERS := benchmarks/documents/peers
 
-.PHONY: run test test-long check test-python test-typescript services lock generate format clean help
+.PHONY: run test test-long bench peers check test-python test-typescript services lock generate format clean help
 
 help:
 	@echo 'make run   install what is missing and serve on http://localhost:8080'
 	@echo 'make test  install what is missing and run every check and test'
+	@echo 'make bench measure the document flow beside its peers (benchmarks/README.md)'
 
 run: $(BIN)/.runtime $(PAGE)
 	@exec $(BIN)/python -m server
@@ -41,6 +43,27 @@ format: $(BIN)/.dev
 
 generate: $(BIN)/.dev client_sdk/node_modules/.ok
 	$(NODE) $(BIN)/python -m server.wire.generate
+
+# The document flow beside its peers' (benchmarks/README.md); BENCH_ARGS='--only typing --quick', for one.
+bench: $(BIN)/.dev peers
+	$(BIN)/python -m benchmarks.documents $(BENCH_ARGS)
+
+peers: $(PEERS)/hocuspocus/node_modules/.ok $(PEERS)/y_websocket_server/node_modules/.ok $(PEERS)/pycrdt_websocket/.venv/.ok
+
+# The one install script that is run is SQLite's: it takes a binary, or compiles for two minutes.
+$(PEERS)/hocuspocus/node_modules/.ok: $(BIN)/.runtime $(PEERS)/hocuspocus/package-lock.json
+	cd $(@D)/.. && ../../../../$(NODE) npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
+	cd $(@D)/.. && ../../../../$(NODE) npm rebuild --loglevel=error better-sqlite3
+	@touch $@
+
+$(PEERS)/y_websocket_server/node_modules/.ok: $(BIN)/.runtime $(PEERS)/y_websocket_server/package-lock.json
+	cd $(@D)/.. && ../../../../$(NODE) npm ci --ignore-scripts --no-fund --no-audit --loglevel=error
+	@touch $@
+
+$(PEERS)/pycrdt_websocket/.venv/.ok: $(BIN)/.uv $(PEERS)/pycrdt_websocket/requirements.txt
+	test -x $(@D)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $(PEERS)/pycrdt_websocket/requirements.txt
+	@touch $@
 
 # Browsers and servers that the tests start themselves, on free ports of the loopback interface.
 services:
@@ -75,6 +98,8 @@ lock: $(BIN)/.uv
 	for set in bootstrap runtime dev node; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    --output-file requirements/$$set.txt requirements/$$set.in || exit 1; done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --output-file $(PEERS)/pycrdt_websocket/requirements.txt $(PEERS)/pycrdt_websocket/requirements.in
 
 clean:
 	rm -rf $(V) client_sdk/node_modules client_sdk/*/node_modules client_sdk/*/dist server/static build dist

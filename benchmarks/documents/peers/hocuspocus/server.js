@@ -1,0 +1,16 @@
+// Hocuspocus with its SQLite extension, as its documentation sets it up.
+// Arguments: the folder of its store, the port; then, if it is to collect before it sends, for how many ms.
+import { join } from 'node:path'
+import { SQLite } from '@hocuspocus/extension-sqlite'
+import { Server } from '@hocuspocus/server'
+
+const [folder, port, flushDelay] = process.argv.slice(2)
+
+const server = new Server({
+  address: '127.0.0.1',
+  port: Number(port),
+  quiet: true,
+  extensions: [new SQLite({ database: join(folder, 'hocuspocus.sqlite') })],
+  ...(flushDelay === undefined ? {} : { flushDelay: Number(flushDelay) })
+})
+await server.listen()
