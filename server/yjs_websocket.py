@@ -58,13 +58,18 @@ def websocket_frame(message: bytes) -> bytes:
 
 
 class WebSocketFanOut:
-    """Builds one frame and writes it to every transport: no per-reader encoding, no task. Only for
-    sockets without permessage-deflate, whose frames are the same for all."""
+    """Builds the frames once and writes them to every transport: no per-reader encoding, no task, one system
+    call each. Only for sockets without permessage-deflate, whose frames are the same for all."""
 
-    def broadcast(self, readers: Sequence[Any], message: bytes) -> None:
-        frame = websocket_frame(message)
-        for reader in readers:
-            reader.write(frame)
+    def broadcast(self, readers: Sequence[Any], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
+        frames = b"".join(map(websocket_frame, messages))
+        full = []
+        for place, reader in enumerate(readers):
+            if reader.buffered_bytes() > full_bytes:
+                full.append(place)
+            else:
+                reader.write(frames)
+        return full
 
 
 class YjsConnection:

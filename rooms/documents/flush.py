@@ -117,17 +117,13 @@ async def _take_one_by_one(
 
 
 def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:
-    """Send what is new to everyone, and the acknowledgements; how many messages that made. The store
+    """Send what is new to everyone, and the acknowledgements; how many sends that took. The store
     has it now, or the document is failing. `tell_everyone`: that has just changed.
     Raises: DocumentBroken."""
     live, result = flushed.live, flushed.result
-    sent = 0
-    if flushed.shown is not None:
-        sent += _show_change(flushed, flushed.shown)
+    sent = _show_news(flushed)
     if result is not None:
         _settle(flushed, result)
-    if live.awareness.has_changes():
-        sent += _show_awareness(live)
     authors = dict.fromkeys(incoming.reader for incoming in flushed.batch)
     told = live.readers if tell_everyone else authors
     for reader in list(told):
@@ -138,41 +134,80 @@ def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:
     return sent + len(told) + len(asking)
 
 
-def _show_change(flushed: FlushedDocument, change: bytes) -> int:
-    authors = {incoming.reader for incoming in flushed.batch if not incoming.scan.is_empty}
-    # One author has it already, unless something of another's that had waited came free, or came over the bus.
-    is_all_theirs = flushed.result is not None and change is flushed.result.change and not flushed.result.released
-    sole_author = next(iter(authors)) if len(authors) == 1 and is_all_theirs else None
-    targets = []
-    for reader in list(flushed.live.readers):
-        if not reader.is_synced or reader.is_lagging:
-            continue
-        if reader.is_backed_up():
-            reader.begin_lag(flushed.before)
-        elif reader is not sole_author:
-            targets.append(reader.reader)
-    return broadcast(targets, sync.sync_update(change))
+@dataclass(slots=True)
+class _News:
+    """What a flush has to show, as messages."""
+
+    change: bytes | None = None
+    author: OpenDocument | None = None
+    """Has the change already."""
+    cursors: bytes | None = None
+    speaker: str | None = None
+    """The connection that said all of the cursors."""
+
+    def for_all(self) -> list[bytes]:
+        return [message for message in (self.change, self.cursors) if message is not None]
+
+    def is_echo_to(self, opened: OpenDocument) -> bool:
+        return opened is self.author or opened.reader.connection_id == self.speaker
+
+    def without_echo(self, opened: OpenDocument) -> list[bytes]:
+        change = None if opened is self.author else self.change
+        cursors = None if opened.reader.connection_id == self.speaker else self.cursors
+        return _News(change=change, cursors=cursors).for_all()
 
 
-def _show_awareness(live: LiveDocument) -> int:
-    update, speakers = live.awareness.changes_to_send()
-    sole_speaker = next(iter(speakers)) if len(speakers) == 1 else None
-    targets = [
-        reader.reader
-        for reader in list(live.readers)
-        if reader.reader.connection_id != sole_speaker and _takes_awareness(reader)
-    ]
-    return broadcast(targets, sync.awareness_message(update))
+def _show_news(flushed: FlushedDocument) -> int:
+    """The change and the cursors, in one piece to each reader; how many readers that were."""
+    live, news = flushed.live, _news_of(flushed)
+    messages = news.for_all()
+    if not messages:
+        return 0
+    readers = list(live.followers)
+    if news.author is not None or news.speaker is not None:
+        echoed = [opened for opened in readers if news.is_echo_to(opened)]
+        for opened in echoed:
+            readers.remove(opened)
+            _send(flushed, [opened], news.without_echo(opened))
+    _send(flushed, readers, messages)
+    if news.cursors is not None:  # whoever has not asked for the text yet may see who is here
+        newcomers = [opened for opened in live.newcomers if opened.reader.connection_id != news.speaker]
+        broadcast(newcomers, [news.cursors], live.full_bytes)
+    return len(readers)
 
 
-def _takes_awareness(reader: OpenDocument) -> bool:
-    if not reader.is_started or reader.is_lagging:
-        return False
-    if not reader.is_backed_up():
-        return True
-    if reader.is_synced and reader.live.copy is not None:
-        reader.begin_lag(reader.live.copy.state_vector())
-    return False
+def _news_of(flushed: FlushedDocument) -> _News:
+    news, result = _News(), flushed.result
+    if flushed.shown is not None:
+        news.change = sync.sync_update(flushed.shown)
+        # One author has it already, unless something of another's that had waited came free, or came over the bus.
+        if result is not None and flushed.shown is result.change and not result.released:
+            news.author = _sole_author(flushed.batch)
+    if flushed.live.awareness.has_changes():
+        update, speakers = flushed.live.awareness.changes_to_send()
+        news.cursors = sync.awareness_message(update)
+        news.speaker = next(iter(speakers)) if len(speakers) == 1 else None
+    return news
+
+
+def _sole_author(batch: Sequence[Incoming]) -> OpenDocument | None:
+    author: OpenDocument | None = None
+    for incoming in batch:
+        if incoming.reader is not author and not incoming.scan.is_empty:
+            if author is not None:
+                return None
+            author = incoming.reader
+    return author
+
+
+def _send(flushed: FlushedDocument, readers: Sequence[OpenDocument], messages: Sequence[bytes]) -> None:
+    """Who does not keep up is left out from here on, and known to have the document as it was before."""
+    live = flushed.live
+    for opened in broadcast(readers, messages, live.full_bytes):
+        if flushed.before:
+            opened.begin_lag(flushed.before)
+        elif live.copy is not None:
+            opened.begin_lag(live.copy.state_vector())
 
 
 def _settle(flushed: FlushedDocument, result: Integrated) -> None:

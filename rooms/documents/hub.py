@@ -24,6 +24,7 @@ from rooms.documents.compaction import build_state
 from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken, DocumentForbidden, DocumentUnavailable, TooManyReaders
 from rooms.documents.flush import FlushedDocument, show, take
+from rooms.documents.flush_pace import FlushPace
 from rooms.documents.library import DocumentLibrary
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
@@ -83,6 +84,10 @@ class DocumentHub:
         self._bridge = DocumentBridge(bus, self)
         self._library = DocumentLibrary(store, self.limits, clock, self._bridge)
         self._dirty: dict[LiveDocument, None] = {}
+        """To be flushed as soon as may be."""
+        self._resting: dict[LiveDocument, asyncio.TimerHandle] = {}
+        """To be flushed when they have rested."""
+        self._pace = FlushPace(self.limits.longest_rest_s)
         self._lagging: set[OpenDocument] = set()
         self._incoming_bytes = 0
         self._wake = asyncio.Event()
@@ -116,6 +121,8 @@ class DocumentHub:
         tasks = [*self._loops, *self._tasks]
         for task in tasks:
             task.cancel()
+        for timer in self._resting.values():
+            timer.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._saver.stop()
         await self._library.stop()
@@ -199,9 +206,25 @@ class DocumentHub:
         self._incoming_bytes += size_bytes
         return True
 
-    def mark(self, live: LiveDocument) -> None:
-        self._dirty[live] = None
+    def mark(self, live: LiveDocument, patience_s: float = 0.0) -> None:
+        if live in self._dirty:
+            return
         self._flushed.clear()
+        loop = asyncio.get_running_loop()
+        due_at = max(live.rests_until, loop.time() + patience_s)
+        planned = self._resting.get(live)
+        if planned is not None:
+            if planned.when() <= due_at:
+                return
+            planned.cancel()
+        if due_at > loop.time():
+            self._resting[live] = loop.call_at(due_at, self._make_due, live)
+        else:
+            self._make_due(live)
+
+    def _make_due(self, live: LiveDocument) -> None:
+        self._resting.pop(live, None)
+        self._dirty[live] = None
         self._wake.set()
 
     def note_lag(self, reader: OpenDocument) -> None:
@@ -210,12 +233,13 @@ class DocumentHub:
     def leave(self, reader: OpenDocument) -> None:
         live, connection_id = reader.live, reader.reader.connection_id
         live.readers.pop(reader, None)
+        live.unfollow(reader)
         self._lagging.discard(reader)
         if not any(other.reader.connection_id == connection_id for other in live.readers):
             for client in live.awareness.remove_connection(connection_id):
                 live.announced.pop(client, None)
         if live.awareness.has_changes():
-            self.mark(live)
+            self.mark(live, self.limits.cursor_patience_s)
         self._library.note_readers(live)
 
     def give_up(self, live: LiveDocument) -> None:
@@ -254,27 +278,22 @@ class DocumentHub:
     # --- the flush ------------------------------------------------------------------------------------
 
     async def _flush_for_ever(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
             dirty, self._dirty = self._dirty, {}
-            started_at = loop.time()
-            sent = 0
             try:
-                sent = await self._flush(list(dirty))
+                await self._flush(list(dirty))
             except Exception:
                 # Nothing is known of these documents any more; their readers have their text.
                 logger.exception("flush failed")
                 for live in dirty:
                     self.give_up(live)
-            if not self._dirty:
+            if not self._dirty and not self._resting:
                 self._flushed.set()
-            gather_s = min(sent * self.limits.gather_per_send_s, self.limits.gather_max_s)
-            await asyncio.sleep(max(0.0, started_at + gather_s - loop.time()))
+            await asyncio.sleep(min(len(dirty) * self.limits.commit_rest_s, self.limits.longest_commit_rest_s))
 
-    async def _flush(self, dirty: Sequence[LiveDocument]) -> int:
-        """How many messages it sent."""
+    async def _flush(self, dirty: Sequence[LiveDocument]) -> None:
         self._flushes += 1
         flushed = await self._take_all(dirty)
         # Of a document that fails already, all goes behind what is kept: the log stays in order.
@@ -289,9 +308,7 @@ class DocumentHub:
         for one in behind:
             self._saver.keep(one.live, one.appends)
         newly_failing = set() if is_stored else {one.live for one in direct}
-        sent = await self._show_all(flushed, newly_failing)
-        self._messages_sent += sent
-        return sent
+        await self._show_all(flushed, newly_failing)
 
     async def _take_all(self, dirty: Sequence[LiveDocument]) -> list[FlushedDocument]:
         flushed = []
@@ -307,19 +324,24 @@ class DocumentHub:
             since = await _let_others_run(since)
         return flushed
 
-    async def _show_all(self, flushed: Sequence[FlushedDocument], newly_failing: set[LiveDocument]) -> int:
-        sent, since = 0, time.monotonic()
+    async def _show_all(self, flushed: Sequence[FlushedDocument], newly_failing: set[LiveDocument]) -> None:
+        since = time.monotonic()
         for one in flushed:
             one.live.flushing = False
             try:
                 self._bridge.publish(one)
-                sent += show(one, tell_everyone=one.live in newly_failing)
+                self._rest(one.live, show(one, tell_everyone=one.live in newly_failing))
             except DocumentBroken:
                 self.give_up(one.live)
             self._bridge.settle(one.live)
             self._library.compact_if_long(one.live)
             since = await _let_others_run(since)
-        return sent
+
+    def _rest(self, live: LiveDocument, sent: int) -> None:
+        self._messages_sent += sent
+        now = asyncio.get_running_loop().time()
+        self._pace.note_sends(sent, now)
+        live.rests_until = now + self._pace.rest_s(sent, now)
 
     def _saved_again(self, live: LiveDocument) -> None:
         for opened in list(live.readers):
@@ -330,6 +352,9 @@ class DocumentHub:
     async def _until_flushed(self) -> None:
         if self._tasks:
             await asyncio.wait(list(self._tasks))
+        for live, timer in list(self._resting.items()):
+            timer.cancel()
+            self._make_due(live)
         if self._loops:
             await self._flushed.wait()
 

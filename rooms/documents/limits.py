@@ -66,11 +66,16 @@ class HubLimits:
     """What may be under way to one reader; past it, it is skipped and resynchronised when it has drained."""
     reader_drain_s: float = 30.0
     """A reader that has not drained by then is closed."""
-    gather_per_send_s: float = 50e-6
-    """After a flush of n sends, the next waits n times this: what a send costs, ten times over, so
-    fan-out cannot fill the process; a class of 30 waits 1.5 ms."""
-    gather_max_s: float = 0.015
-    """And never longer than this."""
+    longest_rest_s: float = 0.015
+    """A busy document gathers for at most this long between two flushes (`flush_pace`): with as much again for
+    the flush itself nobody can feel it."""
+    commit_rest_s: float = 0.0005
+    """After a commit for n documents the next one waits n times this: three hundred small documents that are busy
+    at once share a commit, and one alone hardly waits."""
+    longest_commit_rest_s: float = 0.003
+    cursor_patience_s: float = 0.025
+    """A cursor that moved waits this long for text to travel with: an editor says it a moment after each key, and
+    a flush of its own would double what a class costs."""
     store_timeout_s: float = 5.0
     """An append that takes longer counts as failed (and is repeated: appends are idempotent)."""
     store_retry_s: float = 1.0

@@ -50,11 +50,19 @@ class LiveDocument:
         self.awareness = DocumentAwareness(limits.client_ids_per_connection)
         self.readers: dict[OpenDocument, None] = {}
         """In the order in which they came."""
+        self.followers: dict[OpenDocument, None] = {}
+        """Those that have been answered and keep up: each change is for them."""
+        self.newcomers: dict[OpenDocument, None] = {}
+        """Those that have not asked for the text yet: they are sent cursors only."""
+        self.full_bytes = limits.reader_buffer_bytes
+        """With more than this under way a reader does not keep up."""
 
         self.incoming: list[Incoming] = []
         self.arrivals: list[Arrival] = []
         self.asking: list[tuple[OpenDocument, bytes]] = []
         """Sync step 1 of readers which came while a flush was under way: answered after it."""
+        self.rests_until = 0.0
+        """It is not flushed again before (time of the event loop)."""
         self.flushing = False
         """The copy holds, or will in a moment, text that the store does not have yet: show it to nobody."""
         self.unsaved: list[DocumentAppend] = []
@@ -99,6 +107,14 @@ class LiveDocument:
 
     def owner_of(self, client_id: int) -> str | None:
         return self.owners.get(client_id) or self.announced.get(client_id)
+
+    def follow(self, reader: "OpenDocument") -> None:
+        self.newcomers.pop(reader, None)
+        self.followers[reader] = None
+
+    def unfollow(self, reader: "OpenDocument") -> None:
+        self.newcomers.pop(reader, None)
+        self.followers.pop(reader, None)
 
     def bind(self, client_id: int, participant_id: str) -> None:
         """The participant wrote first under this client id; stored with the next append."""

@@ -15,7 +15,7 @@ from rooms.documents.acknowledgement import Acknowledgements
 from rooms.documents.errors import DocumentBroken, MalformedMessage, ProtocolViolation
 from rooms.documents.limits import KIB, HubLimits
 from rooms.documents.live import Incoming, LiveDocument
-from rooms.documents.reader import DocumentAccess, Reader
+from rooms.documents.reader import DocumentAccess, FanOut, Reader
 from rooms.documents.scan import Scan, scan_update
 from rooms.documents.sync import ClientMessage, Denial, Kind
 
@@ -34,8 +34,8 @@ class Home(Protocol):
     def reserve(self, size_bytes: int) -> bool:
         """Room for an update until it is flushed; False when too much waits for the store already."""
 
-    def mark(self, live: LiveDocument) -> None:
-        """Something waits for the flush."""
+    def mark(self, live: LiveDocument, patience_s: float = 0.0) -> None:
+        """Something waits for the flush; it may wait this long for company."""
 
     def note_lag(self, reader: "OpenDocument") -> None: ...
     def leave(self, reader: "OpenDocument") -> None: ...
@@ -52,6 +52,7 @@ class OpenDocument:
     def __init__(self, live: LiveDocument, reader: Reader, access: DocumentAccess, home: Home) -> None:
         self.live = live
         self.reader = reader
+        self.fan_out: FanOut | None = getattr(reader, "fan_out", None)
         self.acknowledgements = Acknowledgements()
         self.is_closed = False
         self.is_expelled = False
@@ -82,6 +83,7 @@ class OpenDocument:
         if self.is_started or self.is_closed:
             return
         self.is_started = True
+        self.live.newcomers[self] = None
         try:
             self.ask()
         except DocumentBroken:
@@ -141,6 +143,7 @@ class OpenDocument:
             return
         self._lag_state = None
         self.is_synced = True
+        self.live.follow(self)
         self.reader.send(sync.sync_step_2(self.live.copy.difference(state_vector)))
 
     def refuse(self, number: int, reason: Denial) -> None:
@@ -175,6 +178,7 @@ class OpenDocument:
 
     def begin_lag(self, state_vector: bytes) -> None:
         """Send nothing more, until it has drained; it knows the document up to this state."""
+        self.live.unfollow(self)
         self._lag_state = state_vector
         self._lag_least_bytes = self.reader.buffered_bytes()
         self._lag_since = self._home.now()
@@ -204,6 +208,7 @@ class OpenDocument:
         # A reader that still waits for the answer to its own sync step 1 gets it as such.
         self.reader.send(sync.sync_update(missing) if self.is_synced else sync.sync_step_2(missing))
         self.is_synced = True
+        self.live.follow(self)
         self._send_awareness()
         self.acknowledge()
         return True
@@ -275,7 +280,7 @@ class OpenDocument:
             if client not in self.live.owners:
                 self.live.announced[client] = self.reader.participant_id
         if own:
-            self._home.mark(self.live)
+            self._home.mark(self.live, self._home.limits.cursor_patience_s)
 
     def _may_speak_for(self, client_id: int) -> bool:
         return self.live.owner_of(client_id) in (None, self.reader.participant_id)

@@ -34,10 +34,12 @@ class Reader(Protocol):
 
 
 class FanOut(Protocol):
-    """Encodes a message once for many readers of one adapter."""
+    """Encodes what all readers of one adapter get once, and gives it to each in one piece."""
 
-    def broadcast(self, readers: Sequence[Reader], message: bytes) -> None:
-        """As `send` to each. Never blocks, never raises."""
+    def broadcast(self, readers: Sequence[Reader], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
+        """As `send` of these messages to each, except to those whose `buffered_bytes` is above
+        `full_bytes`: they get none of them, and their places in `readers` are the answer.
+        Never blocks, never raises."""
 
 
 class DocumentAccess(Protocol):

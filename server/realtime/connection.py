@@ -168,9 +168,15 @@ class DocumentReader:
 
 
 class SocketFanOut:
-    """Encodes a document's message once for all its Socket.IO readers."""
+    """Encodes a document's messages once for all its Socket.IO readers."""
 
-    def broadcast(self, readers: Sequence[Any], message: bytes) -> None:
-        packets = encode("document_message", readers[0].document, message)
-        for reader in readers:
-            reader.put(packets)
+    def broadcast(self, readers: Sequence[Any], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
+        encoded = [encode("document_message", readers[0].document, message) for message in messages]
+        full = []
+        for place, reader in enumerate(readers):
+            if reader.buffered_bytes() > full_bytes:
+                full.append(place)
+                continue
+            for packets in encoded:
+                reader.put(packets)
+        return full

@@ -122,10 +122,12 @@ async def test_fan_out_is_given_all_its_readers_at_once(hub: DocumentHub) -> Non
         def __init__(self) -> None:
             self.calls: list[int] = []
 
-        def broadcast(self, readers: Sequence[Reader], message: bytes) -> None:
+        def broadcast(self, readers: Sequence[Reader], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
             self.calls.append(len(readers))
             for reader in readers:
-                reader.send(message)
+                for message in messages:
+                    reader.send(message)
+            return ()
 
     together = Together()
     editors = [Editor(f"e{n}") for n in range(5)]
