@@ -12,6 +12,7 @@ shown it; only the flush loop and a load change a copy.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,8 +86,8 @@ class DocumentHub:
         self._library = DocumentLibrary(store, self.limits, clock, self._bridge)
         self._dirty: dict[LiveDocument, None] = {}
         """To be flushed as soon as may be."""
-        self._resting: dict[LiveDocument, asyncio.TimerHandle] = {}
-        """To be flushed when they have rested."""
+        self._resting: dict[LiveDocument, tuple[float, asyncio.TimerHandle]] = {}
+        """To be flushed when they have rested, and when that is. (uvloop's timers cannot always say.)"""
         self._pace = FlushPace(self.limits.longest_rest_s)
         self._lagging: set[OpenDocument] = set()
         self._incoming_bytes = 0
@@ -121,7 +122,7 @@ class DocumentHub:
         tasks = [*self._loops, *self._tasks]
         for task in tasks:
             task.cancel()
-        for timer in self._resting.values():
+        for _due_at, timer in self._resting.values():
             timer.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._saver.stop()
@@ -212,13 +213,13 @@ class DocumentHub:
         self._flushed.clear()
         loop = asyncio.get_running_loop()
         due_at = max(live.rests_until, loop.time() + patience_s)
-        planned = self._resting.get(live)
-        if planned is not None:
-            if planned.when() <= due_at:
-                return
-            planned.cancel()
+        planned_at, timer = self._resting.get(live, (math.inf, None))
+        if planned_at <= due_at:
+            return
+        if timer is not None:
+            timer.cancel()
         if due_at > loop.time():
-            self._resting[live] = loop.call_at(due_at, self._make_due, live)
+            self._resting[live] = due_at, loop.call_at(due_at, self._make_due, live)
         else:
             self._make_due(live)
 
@@ -352,7 +353,7 @@ class DocumentHub:
     async def _until_flushed(self) -> None:
         if self._tasks:
             await asyncio.wait(list(self._tasks))
-        for live, timer in list(self._resting.items()):
+        for live, (_due_at, timer) in list(self._resting.items()):
             timer.cancel()
             self._make_due(live)
         if self._loops:
