@@ -23,7 +23,8 @@ from rooms.documents.limits import MAX_INSTANCES, HubLimits
 class Claim:
     """How another instance says that it stands."""
 
-    state_vector: bytes
+    clocks: Mapping[int, int]
+    """Its state vector, read."""
     digest: bytes
     after: int
     """To be compared once so many updates from the bus are in the copy: those that came before it."""
@@ -79,8 +80,9 @@ class DocumentExchange:
 
     # --- what comes -------------------------------------------------------------------------------
 
-    def hear(self, message: BusMessage, now: float) -> Heard | None:
-        """Take note of the sender. None: there are too many instances already, do not read it."""
+    def hear(self, message: BusMessage, now: float, clocks: Mapping[int, int] | None = None) -> Heard | None:
+        """Take note of the sender. `clocks`: the state vector of a state, read. None: there are too many
+        instances already, do not read it."""
         if message.kind is Kind.GOODBYE:
             return Heard(is_late=False)
         peer = self.peers.get(message.sender)
@@ -96,7 +98,7 @@ class DocumentExchange:
         if not is_late:
             peer.is_unsaved = message.is_unsaved
         if message.kind is Kind.STATE:
-            peer.claim = Claim(message.state_vector, message.digest, self.arrived)
+            peer.claim = Claim(clocks or {}, message.digest, self.arrived)
             if message.wants_reply:
                 self.greeting.add(message.sender)
         elif message.kind is Kind.ASK:
@@ -137,17 +139,19 @@ class DocumentExchange:
 
     # --- what is missing ----------------------------------------------------------------------------
 
-    def claims(self) -> dict[bytes, Claim]:
-        """Those that can be compared with the copy now: all that came before them is in it."""
-        return {
-            instance: peer.claim
+    def claims(self) -> list[bytes]:
+        """Whose can be compared with the copy now: all that came before them is in it."""
+        return [
+            instance
             for instance, peer in self.peers.items()
             if peer.claim is not None and peer.claim.after <= self.integrated
-        }
+        ]
 
-    def compare(self, instance: bytes, clocks: Mapping[int, int], theirs: Mapping[int, int]) -> bool:
-        """Settle its claim by the clocks. True: they are equal, and the digests have to tell (`compare_digests`)."""
+    def compare(self, instance: bytes, clocks: Mapping[int, int]) -> bool:
+        """Settle its claim by the clocks of the copy. True: they are equal, and the digests have to tell
+        (`compare_digests`)."""
         peer = self.peers[instance]
+        theirs = peer.claim.clocks if peer.claim is not None else {}
         if any(clock > clocks.get(client, 0) for client, clock in theirs.items()):
             peer.is_wanted = True
             peer.claim = None

@@ -16,6 +16,8 @@ from rooms.ports import BusHandler, GapHandler
 MAX_QUEUED_MESSAGES = 1_024
 """Messages that wait for one subscription's handler; beyond, the newest is dropped. A handler that
 is so far behind repairs the gap anyway."""
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+"""Likewise, by size: two of the longest."""
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Longest message: a whole document (20 MB) in one, and below the buffer at which Redis cuts a
 subscriber off."""
@@ -33,6 +35,7 @@ class MemorySubscription:
         self._on_gap = on_gap
         self._queue: deque[bytes | None] = deque()
         """None stands where messages were lost."""
+        self._queued_bytes = 0
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
         self.dropped = 0
@@ -42,12 +45,13 @@ class MemorySubscription:
         """Queue a message; the handler runs later, never inside this call."""
         if self._cancelled:
             return
-        if len(self._queue) >= MAX_QUEUED_MESSAGES:
+        if len(self._queue) >= MAX_QUEUED_MESSAGES or self._queued_bytes + len(message) > MAX_QUEUED_BYTES:
             self.dropped += 1
-            if self._queue[-1] is not None:
+            if not self._queue or self._queue[-1] is not None:
                 self._queue.append(None)
             return
         self._queue.append(message)
+        self._queued_bytes += len(message)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._drain(), name="bus subscription")
 
@@ -57,6 +61,7 @@ class MemorySubscription:
             while self._queue:
                 message = self._queue.popleft()
                 if message is not None:
+                    self._queued_bytes -= len(message)
                     await self._handle(self._handler(message))
                 elif self._on_gap is not None:
                     await self._handle(self._on_gap())
@@ -77,6 +82,7 @@ class MemorySubscription:
         awaited (except when it is the handler itself that cancels). May be called twice."""
         self._cancelled = True
         self._queue.clear()
+        self._queued_bytes = 0
         self._bus.forget(self._topic, self)
         task = self._task
         if task is None or task is asyncio.current_task():

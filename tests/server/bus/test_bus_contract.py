@@ -184,6 +184,23 @@ async def test_a_queue_is_bounded_and_hearing_goes_on_after_it_was_full(
     assert messages[:10] == [b"%d" % number for number in range(10)]
 
 
+async def test_a_queue_is_bounded_by_size_too(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MAX_QUEUED_BYTES", 1_000)
+    heard, may_go_on = Heard(), asyncio.Event()
+
+    async def slow(message: bytes) -> None:
+        await may_go_on.wait()
+        await heard(message)
+
+    await bus.subscribe("a", slow, lambda: heard(b"gap"))
+    for _ in range(4):
+        await bus.publish("a", bytes(400))
+    may_go_on.set()
+    assert (await heard.until(3))[-1] == b"gap"
+    await bus.publish("a", bytes(900))
+    assert await heard.until(4) == [bytes(400), bytes(400), b"gap", bytes(900)]
+
+
 async def test_a_subscriber_is_told_when_messages_were_lost(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, behind what was heard before the gap; and not when nothing was lost."""
     monkeypatch.setattr(memory, "MAX_QUEUED_MESSAGES", 10)
