@@ -8,7 +8,6 @@ While nobody else was heard of a document, nothing is merged or encoded for the 
 """
 
 import asyncio
-import hashlib
 import heapq
 import logging
 import secrets
@@ -25,6 +24,7 @@ from rooms.documents.bus_message import (
     encode_message,
     is_for,
     read_message,
+    topic_of,
 )
 from rooms.documents.deletion_digest import DeletionDigests
 from rooms.documents.document import YjsDocument
@@ -38,7 +38,7 @@ from rooms.documents.scan import Scan
 from rooms.documents.statement import Entries, answer_message, change_message, state_message
 from rooms.documents.store_comparison import StoreComparison, StoreHome
 from rooms.documents.sync import read_state_vector
-from rooms.ports import Bus, DocumentKey, Subscription
+from rooms.ports import Bus, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +55,6 @@ class BridgeHome(StoreHome, Protocol):
     def reserve(self, size_bytes: int) -> bool: ...
     def mark(self, live: LiveDocument) -> None: ...
     def give_up(self, live: LiveDocument) -> None: ...
-
-
-def topic_of(key: DocumentKey) -> str:
-    """The document's name is text of people: only its hash is seen outside."""
-    return f"document:{key.room_id}:{hashlib.sha256(key.document.encode()).hexdigest()[:32]}"
 
 
 class DocumentBridge:
@@ -113,7 +108,7 @@ class DocumentBridge:
         if exchange is None:
             return
         if exchange.peers:
-            self._send(live, BusMessage(Kind.GOODBYE, exchange.instance, exchange.number))
+            self._send(live, BusMessage(Kind.GOODBYE, exchange.instance, exchange.number, is_unsaved=live.is_failing))
         self._asking.discard(live)
         subscription = self._subscriptions.pop(live, None)
         if subscription is not None:
@@ -142,11 +137,12 @@ class DocumentBridge:
         if live.has_relayed and self.received:
             live.has_relayed = False
             self._read_from_store(live, exchange)
-        awareness = live.awareness.changes_to_publish()
-        if not flushed.has_own_change and not awareness:
+        if not exchange.peers:
+            exchange.number += 1  # not looked at closer: one that hears of it later only asks once too often
             return
-        exchange.number += 1
-        if exchange.peers:
+        awareness = live.awareness.changes_to_publish()
+        if flushed.has_own_change or awareness:
+            exchange.number += 1
             self._say_change(flushed, exchange, awareness)
 
     def forget_arrivals(self, live: LiveDocument) -> None:
@@ -299,8 +295,9 @@ class DocumentBridge:
     def _hear_goodbye(self, live: LiveDocument, exchange: DocumentExchange, message: BusMessage) -> None:
         peer = exchange.forget(message.sender)
         self._remove_awareness(live, message.sender)
-        if peer is not None and (message.number > peer.number or peer.is_wanted):
-            self._read_from_store(live, exchange)  # whom to ask has gone, but it has stored before it went
+        exchange.is_adopting = exchange.is_adopting or message.is_unsaved
+        if message.is_unsaved or (peer is not None and (message.number > peer.number or peer.is_wanted)):
+            self._read_from_store(live, exchange)  # whom to ask has gone, but what it could store is there
 
     def _remove_awareness(self, live: LiveDocument, instance: bytes) -> None:
         for client in live.awareness.remove_connection(instance.hex()):
@@ -314,8 +311,10 @@ class DocumentBridge:
             was_placed = flushed.arrived is not None and index not in flushed.arrived.incomplete
             if not was_placed and not arrival.is_repair:  # an answer that does not help is not asked for again
                 exchange.want(arrival.sender)
-        is_new = flushed.arrived is not None and flushed.arrived.change is not None
-        if is_new and any(arrival.is_repair for arrival in flushed.arrivals):
+        if flushed.arrived is None or flushed.arrived.change is None:
+            return
+        flushed.live.note_heard(flushed.arrived.change)
+        if any(arrival.is_repair for arrival in flushed.arrivals):
             self.repaired += 1
 
     # --- what is missing -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ that of a state or an answer, if any, holds all of the sender's readers.
 Other instances are ourselves, perhaps of another version: what cannot be read is dropped, not trusted.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -27,7 +28,7 @@ from rooms.documents.deletions import DIGEST_BYTES
 from rooms.documents.encoding import BoundedReader, var_bytes, var_string, var_uint
 from rooms.documents.errors import MalformedMessage
 from rooms.documents.limits import MAX_BUS_MESSAGE_BYTES, MAX_CLIENT_ID, MAX_MESSAGE_BINDINGS, MAX_PARTICIPANT_ID_BYTES
-from rooms.ports import ClientBinding
+from rooms.ports import ClientBinding, DocumentKey
 
 VERSION: Final = 1
 INSTANCE_ID_BYTES: Final = 8
@@ -78,6 +79,11 @@ class BusMessage:
     """The sender's store fails: it holds text that is stored nowhere."""
     is_too_large: bool = False
     """Of an answer: it does not fit into a message; read it from the store."""
+
+
+def topic_of(key: DocumentKey) -> str:
+    """The document's name is text of people: only its hash is seen outside."""
+    return f"document:{key.room_id}:{hashlib.sha256(key.document.encode()).hexdigest()[:32]}"
 
 
 def is_for(data: bytes, instance: bytes) -> bool:

@@ -37,11 +37,14 @@ async def _in_a_process(snapshot: bytes | None, updates: Sequence[bytes]) -> tup
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-async def compact_stored(store: DocumentStore, key: DocumentKey, thread_bytes: int) -> int | None:
+async def compact_stored(
+    store: DocumentStore, key: DocumentKey, thread_bytes: int, least_updates: int = 1
+) -> int | None:
     """Replace a document's log in the store by a snapshot; the snapshot's size, or None when there was
-    nothing to do. Raises: StoreUnavailable, DocumentBroken; the log is then as it was."""
+    nothing to do: fewer than `least_updates`, since another instance has done it.
+    Raises: StoreUnavailable, DocumentBroken; the log is then as it was."""
     stored = await store.load_document(key)
-    if not stored.updates:
+    if len(stored.updates) < least_updates:
         return None
     state, waiting = await build_state(stored.snapshot, stored.updates, thread_bytes)
     if len(waiting) >= len(stored.updates):

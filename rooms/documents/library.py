@@ -3,6 +3,7 @@ when nobody reads them any more."""
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Collection, Sequence
 
 from rooms.documents.bridge import DocumentBridge
@@ -181,17 +182,22 @@ class DocumentLibrary:
         task.add_done_callback(lambda _done: self._compacting.pop(live.key, None))
 
     async def _compact(self, live: LiveDocument) -> None:
+        is_shared = live.exchange is not None and bool(live.exchange.peers)
+        if is_shared:
+            # Every instance counts the same log: let one of them be first.
+            await asyncio.sleep(random.uniform(0, self._limits.compaction_spread_s))
         async with self._one_compaction:
             entries, size_bytes = live.log_entries, live.log_bytes
+            least = max(1, entries // 2) if is_shared else 1
             try:
-                state_bytes = await compact_stored(self._store, live.key, self._limits.thread_compaction_bytes)
+                state_bytes = await compact_stored(self._store, live.key, self._limits.thread_compaction_bytes, least)
             except (StoreUnavailable, DocumentBroken) as error:
                 logger.warning(
                     "document not compacted", extra={"room_id": live.key.room_id, "kind": type(error).__name__}
                 )
                 live.compact_from = 2 * live.log_entries  # not with every flush
                 return
-        self.compactions += 1
+        self.compactions += state_bytes is not None
         live.compact_from = 0
         live.log_entries -= entries
         live.log_bytes -= size_bytes

@@ -86,6 +86,8 @@ class HubLimits:
     """A log longer than this is compacted into a snapshot in the background."""
     log_bytes: int = 512 * KIB
     """Likewise, by size (or half the snapshot's size, if that is more)."""
+    compaction_spread_s: float = 5.0
+    """Instances that share a document wait up to so long before compacting its log, so that one does it for all."""
     thread_compaction_bytes: int = 512 * KIB
     """Up to this much the engine holds the process for under 10 ms, and a state is built in a thread;
     above, in a process of its own."""

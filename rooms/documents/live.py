@@ -135,3 +135,8 @@ class LiveDocument:
     def note_appended(self, appends: Sequence[DocumentAppend]) -> None:
         self.log_entries += len(appends)
         self.log_bytes += sum(len(append.update) for append in appends)
+
+    def note_heard(self, change: bytes) -> None:
+        """Another instance has appended it."""
+        self.log_entries += 1
+        self.log_bytes += len(change)

@@ -34,8 +34,8 @@ async def test_an_answer_too_long_for_a_message_is_read_from_the_store(monkeypat
         them.beat()
         await until(lambda: ben.text == ada.text)
         answers = [read_message(data) for data in them.network.heard if data[1] == Kind.ANSWER]
-        assert answers[-1].is_too_large
-        assert len(answers[-1].update) == 0
+        too_large = [answer for answer in answers if answer.is_too_large]
+        assert [answer.update for answer in too_large[:1]] == [b""]
 
 
 async def test_a_change_too_long_for_a_message_reaches_the_others_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,3 +275,41 @@ async def test_a_client_id_that_only_showed_a_cursor_elsewhere_is_not_taken_here
         await until(lambda: other.sent == 1)
         other.type("y")
         await until(lambda: ben.text == "y")
+
+
+async def test_what_an_instance_could_not_save_when_it_stopped_is_saved_by_another() -> None:
+    async with instances() as them:
+        failing = RecordingStore()
+        one, two = await them.start(failing), await them.start()
+        ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
+        failing.is_failing = True
+        ada.type("Bonjour")
+        await until(lambda: ben.text == "Bonjour")
+        them.running.remove(one)
+        await one.stop(timeout_s=0.01)
+        await until(lambda: them.store.text() == "Bonjour")
+
+
+async def test_what_others_store_counts_for_the_size_of_the_document() -> None:
+    async with instances(replace(LIMITS, document_bytes=300)) as them:
+        one, two = await them.start(), await them.start()
+        ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
+        ada.type("x" * 400)
+        await until(lambda: len(ben.text) == 400)
+        ben.type("y")
+        await until(lambda: ben.denials() == ["too-large"])
+        assert ada.denials() == []
+
+
+async def test_a_log_that_several_instances_write_is_kept_short_for_all() -> None:
+    limits = replace(LIMITS, log_entries=10, compaction_spread_s=0.02)
+    async with instances(limits) as them:
+        one, two = await them.start(), await them.start()
+        ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
+        for number in range(12):
+            ada.type(str(number))
+            await until(lambda: ben.text == ada.text)
+        [mine], [theirs] = one._library.documents, two._library.documents
+        await until(lambda: mine.log_entries < 10 and theirs.log_entries < 10)
+        assert one.statistics().compactions + two.statistics().compactions > 0
+        assert them.store.text() == ada.text

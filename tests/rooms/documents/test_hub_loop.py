@@ -135,6 +135,14 @@ async def test_compaction_keeps_what_waits(store: RecordingStore) -> None:
     assert store.text() == text_of(*updates[:10], late, *updates[10:])
 
 
+async def test_a_log_that_another_instance_has_compacted_is_left_alone(store: RecordingStore) -> None:
+    await store.append_updates([DocumentAppend(KEY, update) for update in generated_updates(seed=1, count=10)])
+    assert await compact_stored(store, KEY, 10**6, least_updates=11) is None
+    assert len(store.documents[KEY].updates) == 10
+    assert await compact_stored(store, KEY, 10**6, least_updates=10) is not None
+    assert len(store.documents[KEY].updates) == 0
+
+
 async def test_a_log_of_nothing_but_what_waits_is_left_alone(store: RecordingStore) -> None:
     waiting = generated_updates(seed=1, count=30)[20:]
     await store.append_updates([DocumentAppend(KEY, update) for update in waiting])
