@@ -88,7 +88,7 @@ async def test_writing_in_a_long_document(store: RecordingStore, long_state: byt
             ada.content.insert(0, "x")
             await asyncio.sleep(0)
         await until(lambda: ben.all_saved and ada.all_saved and ben.text.startswith("x" * 50))
-    assert sorted(turns)[-3] < MOST_S
+    assert sorted(turns)[-3:][0] < MOST_S  # there may be no more than a few turns
     await hub.stop()
 
 
@@ -166,4 +166,4 @@ async def test_many_documents_in_one_flush_let_others_run(hub: DocumentHub) -> N
         editor.type("x")
     async with watched_loop() as turns:
         await until(lambda: all(editor.all_saved for editor in editors))
-    assert sorted(turns)[-3] < MOST_S
+    assert sorted(turns)[-3:][0] < MOST_S  # there may be no more than a few turns
