@@ -56,6 +56,8 @@ class DocumentAwareness:
         room = self._most_ids - len(self._ids_of.get(connection_id, ()))
         for client, clock, state in read_awareness(update):
             entry = own.get(client) or self._entries.get(client)
+            if entry is None and state == GONE:
+                continue  # it repeats what it was told; taken, it would speak for the client from now on
             if entry is not None and not _is_newer(entry, clock, state):
                 continue
             if client not in own and (entry is None or entry.connection_id != connection_id):
@@ -89,6 +91,17 @@ class DocumentAwareness:
         for client in gone:
             self._forget(client)
         return gone
+
+    def renewal(self, clients: Iterable[int]) -> bytes | None:
+        """What makes these clients say again who they are, with a higher clock: to be sent to them alone.
+        None: none of them is here.
+
+        Whoever saw a client go (its connection broke, or the server did) ignores it when it comes back with
+        the clock it had, and y-websocket's provider raises that only every 15 s. Told that it has gone, a client
+        that has not raises its clock at once and says so to all (y-protocols, awareness.js,
+        applyAwarenessUpdate: "never let a remote client remove this local state")."""
+        here = [(client, entry) for client in clients if (entry := self._entries.get(client)) and entry.state != GONE]
+        return encode_awareness([(client, replace(entry, state=GONE)) for client, entry in here]) if here else None
 
     def remove_connection(self, connection_id: str) -> set[int]:
         """Its client ids (or those of an instance) are gone for everyone, and forgotten here, so that the

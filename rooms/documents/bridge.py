@@ -285,7 +285,7 @@ class DocumentBridge:
             self.malformed += 1
             return
         for client in gone:
-            live.announced.pop(client, None)
+            live.depart(client)
         for owner in message.awareness.owners:
             if owner.client_id not in live.owners:
                 live.announced.setdefault(owner.client_id, owner.participant_id)
@@ -301,7 +301,7 @@ class DocumentBridge:
 
     def _remove_awareness(self, live: LiveDocument, instance: bytes) -> None:
         for client in live.awareness.remove_connection(instance.hex()):
-            live.announced.pop(client, None)
+            live.depart(client)
         if live.awareness.has_changes():
             self._home.mark(live)
 

@@ -238,7 +238,7 @@ class DocumentHub:
         self._lagging.discard(reader)
         if not any(other.reader.connection_id == connection_id for other in live.readers):
             for client in live.awareness.remove_connection(connection_id):
-                live.announced.pop(client, None)
+                live.depart(client)
         if live.awareness.has_changes():
             self.mark(live, self.limits.cursor_patience_s)
         self._library.note_readers(live)

@@ -24,6 +24,8 @@ MAX_AWARENESS_STATE_BYTES: Final = 4 * KIB
 """One awareness state: a name, a colour and a cursor are 200 bytes; it is sent again with each key."""
 MAX_AWARENESS_DEPTH: Final = 20
 """Nesting of one awareness state."""
+MAX_DEPARTED_CLIENT_IDS: Final = 2_000
+"""Yjs client ids of a document whose cursor has gone and that still are their participant's: as many as readers."""
 MAX_BUS_MESSAGE_BYTES: Final = 8 * MIB
 """Longest message between instances; well below what any bus takes (Redis cuts off at 32)."""
 MAX_BUS_UPDATE_BYTES: Final = 4 * MIB

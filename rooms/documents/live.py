@@ -2,6 +2,7 @@
 questions only; `hub` decides when, `open_document` what a client may."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from rooms.documents.awareness import DocumentAwareness
 from rooms.documents.document import YjsDocument
 from rooms.documents.exchange import DocumentExchange
-from rooms.documents.limits import HubLimits
+from rooms.documents.limits import MAX_DEPARTED_CLIENT_IDS, HubLimits
 from rooms.documents.scan import Scan
 from rooms.ports import ClientBinding, DocumentAppend, DocumentKey
 
@@ -75,6 +76,9 @@ class LiveDocument:
         """Yjs client id → participant that first used it, as stored or to be stored."""
         self.announced: dict[int, str] = {}
         """The same for ids known from awareness only: kept while their connection lives."""
+        self._departed: OrderedDict[int, str] = OrderedDict()
+        """Those that were announced and have gone, newest last: other clients still repeat what they said, which
+        must not make the cursors theirs."""
         self.has_relayed = False
         """Somebody brought text under client ids that are bound to nobody here, since this was last looked at:
         it may be another's, whose instance was not heard and has stored whose they are."""
@@ -116,10 +120,29 @@ class LiveDocument:
         self.newcomers.pop(reader, None)
         self.followers.pop(reader, None)
 
+    def speaker_of(self, client_id: int) -> str | None:
+        """Whose cursor it is, or was until a moment ago."""
+        return self.owner_of(client_id) or self._departed.get(client_id)
+
+    def announce(self, client_id: int, participant_id: str) -> None:
+        """The participant shows a cursor with this client id."""
+        if client_id not in self.owners:
+            self.announced[client_id] = participant_id
+            self._departed.pop(client_id, None)
+
+    def depart(self, client_id: int) -> None:
+        """Its awareness has ended."""
+        participant_id = self.announced.pop(client_id, None)
+        if participant_id is not None:
+            self._departed[client_id] = participant_id
+            if len(self._departed) > MAX_DEPARTED_CLIENT_IDS:
+                self._departed.popitem(last=False)
+
     def bind(self, client_id: int, participant_id: str) -> None:
         """The participant wrote first under this client id; stored with the next append."""
         self.owners[client_id] = participant_id
         self.announced.pop(client_id, None)
+        self._departed.pop(client_id, None)
         self._new_bindings.append(ClientBinding(client_id, participant_id))
 
     def appends_for(self, change: bytes | None, kept: Sequence[bytes]) -> list[DocumentAppend]:

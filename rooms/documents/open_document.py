@@ -68,6 +68,8 @@ class OpenDocument:
         """Our own sync step 1 messages that it has not answered."""
         self._malformed = 0
         self._new_client_ids = 0
+        self._renewed: set[int] = set()
+        """Client ids whose awareness was made to be said again; bounded as those that it may speak for."""
         self._later: deque[bytes] = deque()
         self._later_bytes = 0
         self._scanning = False
@@ -277,13 +279,23 @@ class OpenDocument:
     def _receive_awareness(self, update: bytes) -> None:
         own = self.live.awareness.receive(self.reader.connection_id, update, self._may_speak_for)
         for client in own:
-            if client not in self.live.owners:
-                self.live.announced[client] = self.reader.participant_id
+            self.live.announce(client, self.reader.participant_id)
         if own:
             self._home.mark(self.live, self._home.limits.cursor_patience_s)
+        if not self.reader.wants_acknowledgement:
+            self._renew_awareness(own)
+
+    def _renew_awareness(self, own: list[int]) -> None:
+        """A plain y-websocket client may have come back, with a clock at which the others saw it go. Our own SDKs
+        raise it themselves."""
+        new = [client for client in own if client not in self._renewed]
+        self._renewed.update(new)
+        renewal = self.live.awareness.renewal(new)
+        if renewal is not None:
+            self.reader.send(sync.awareness_message(renewal))
 
     def _may_speak_for(self, client_id: int) -> bool:
-        return self.live.owner_of(client_id) in (None, self.reader.participant_id)
+        return self.live.speaker_of(client_id) in (None, self.reader.participant_id)
 
     def _receive_update(self, message: ClientMessage, scan: Scan | None) -> None:
         number = self.acknowledgements.receive()

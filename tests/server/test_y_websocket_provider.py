@@ -70,6 +70,46 @@ async def test_provider_comes_back_by_itself_after_a_restart(tmp_path: Path, pro
     assert not [report for report in providers.reports if "closed" in report]
 
 
+async def test_who_was_cut_off_is_seen_again_at_once(house: RunningHouse, providers: Providers) -> None:
+    """Not when its clock rises by itself, which takes 15 s: its neighbours saw it go at the clock it comes back with."""
+    host = await house.room()
+    guest = await house.guest(host)
+    for name, person in (("a", host), ("b", guest)):
+        providers.do("open", name, url=address(house), room=host.room_id, document="texte", token=person.token)
+        providers.do("point", name, person=name)
+    async with connected(house.url, host.token) as client:
+        editor = await client.edit("texte", "e")
+        for name in "ab":
+            await providers.until(name, lambda report: report.get("people") == ["a", "b"])
+        for _ in range(2):
+            providers.reports.clear()
+            providers.do("cut", "a")
+            await providers.until("b", lambda report: report.get("people") == ["b"])
+            providers.reports.clear()
+            await providers.until("b", lambda report: report.get("people") == ["a", "b"])
+            await editor.until(lambda: len([state for state in editor.awareness.states.values() if state]) == 2)
+
+
+async def test_providers_see_each_other_at_once_after_a_restart(tmp_path: Path, providers: Providers) -> None:
+    data = tmp_path / "data"
+    async with running_house(data, store=SqliteStore(data)) as house:
+        port = int(house.url.rsplit(":", 1)[1])
+        host = await house.room()
+        guest = await house.guest(host)
+        for name, person in (("a", host), ("b", guest)):
+            providers.do("open", name, url=address(house), room=host.room_id, document="texte", token=person.token)
+            providers.do("point", name, person=name)
+        for name in "ab":
+            await providers.until(name, lambda report: report.get("people") == ["a", "b"])
+        providers.reports.clear()
+    for name in "ab":
+        await providers.until(name, lambda report, name=name: report.get("people") == [name])
+    providers.reports.clear()
+    async with running_house(data, store=SqliteStore(data), port=port):
+        for name in "ab":
+            await providers.until(name, lambda report: report.get("people") == ["a", "b"])
+
+
 async def test_provider_gives_up_where_coming_back_is_of_no_use(house: RunningHouse, providers: Providers) -> None:
     host = await house.room()
     guest = await house.guest(host)

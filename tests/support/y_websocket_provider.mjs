@@ -33,6 +33,9 @@ const commands = {
   point ({ name, person }) {
     providers.get(name).awareness.setLocalStateField('user', { name: person })
   },
+  cut ({ name }) {
+    providers.get(name).ws.terminate()
+  },
   end ({ name }) {
     providers.get(name).destroy()
   }

@@ -6,6 +6,8 @@ import json
 from rooms.documents import sync
 from rooms.documents.encoding import var_bytes, var_uint
 from rooms.documents.hub import DocumentHub
+from rooms.documents.limits import MAX_DEPARTED_CLIENT_IDS, HubLimits
+from rooms.documents.live import LiveDocument
 from tests.support.documents import KEY, Access, Editor, RecordingReader, until
 
 
@@ -109,3 +111,49 @@ async def test_query_is_answered_with_everyone(hub: DocumentHub) -> None:
     assert reader.inbox == reader.received(b"\x01")
     assert str(ada.doc.client_id)
     assert b'"cursor"' in reader.inbox[0]
+
+
+async def test_repeating_what_a_departed_client_said_does_not_make_it_ones_own(hub: DocumentHub) -> None:
+    """A y-websocket client repeats all it hears, its removals too, and may do so after the server forgot them."""
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    show(ada, {"user": "ada"})
+    await until(lambda: ada.doc.client_id in ben.awareness.states)
+    (heard,) = ben.received(b"\x01")
+    ada.leave()
+    await until(lambda: ada.doc.client_id not in ben.awareness.states)
+    gone = ben.received(b"\x01")[-1]
+    ben.tell(heard)
+    ben.tell(gone)
+    await until(lambda: hub._flushed.is_set())
+    assert hub._library._documents[KEY].awareness.whole_state() is None
+    carl = await Editor("carl").join(hub)
+    ada.connection_id = "connection-2"
+    await ada.open(hub)
+    ada.tell(heard)  # with the clock at which it had gone
+    await until(lambda: ada.doc.client_id in carl.awareness.states)
+
+
+async def test_a_plain_client_is_made_to_say_its_state_with_a_higher_clock_once(hub: DocumentHub) -> None:
+    plain = await Editor("ada", wants_acknowledgement=False).join(hub)
+    ours = await Editor("ben").join(hub)
+    for editor in (plain, ours):
+        show(editor, {"cursor": 1})
+        await until(lambda: hub._flushed.is_set())
+        show(editor, {"cursor": 2})
+        await until(lambda: hub._flushed.is_set())
+    about_itself = [
+        entry(plain.doc.client_id, clock, None) in message for message in plain.received(b"\x01") for clock in (1, 2)
+    ]
+    assert about_itself.count(True) == 1
+    assert not any(b"null" in message for message in ours.received(b"\x01"))
+
+
+async def test_client_ids_of_the_departed_are_remembered_within_bounds() -> None:
+    live = LiveDocument(KEY, HubLimits())
+    for client in range(MAX_DEPARTED_CLIENT_IDS + 10):
+        live.announce(client, "ada")
+        live.depart(client)
+    assert live.speaker_of(9) is None
+    assert live.speaker_of(10) == "ada"
+    assert live.owner_of(10) is None  # whoever writes first under it has it
+    assert len(live._departed) == MAX_DEPARTED_CLIENT_IDS
