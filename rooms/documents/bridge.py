@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import logging
 import secrets
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from itertools import count
 from typing import Any, Final, Protocol
@@ -54,7 +54,6 @@ class BridgeHome(StoreHome, Protocol):
     def now(self) -> float: ...
     def reserve(self, size_bytes: int) -> bool: ...
     def mark(self, live: LiveDocument) -> None: ...
-    def give_up(self, live: LiveDocument) -> None: ...
 
 
 class DocumentBridge:
@@ -70,9 +69,8 @@ class DocumentBridge:
         self._order = count()
         self._asking: set[LiveDocument] = set()
         """Those that wait for an answer."""
-        self._reading: dict[LiveDocument, asyncio.Task[None]] = {}
         self._digests = DeletionDigests(self.settle)
-        self._comparison = StoreComparison(home)
+        self._comparison = StoreComparison(home, self._take_update)
         self._tasks: set[asyncio.Task[None]] = set()
         self.received = 0
         self.malformed = 0
@@ -119,11 +117,13 @@ class DocumentBridge:
         if self._outbox is not None:
             await self._outbox.stop()
         await self._digests.stop()
-        await _cancelled(list(self._reading.values()))
+        await self._comparison.stop()
         tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=self._home.limits.bus_timeout_s)
-        await _cancelled(tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- for the flush ---------------------------------------------------------------------------------
 
@@ -135,8 +135,7 @@ class DocumentBridge:
             return
         self._note_arrivals(flushed, exchange)
         if live.has_relayed and self.received:
-            live.has_relayed = False
-            self._read_from_store(live, exchange)
+            self._comparison.look_up_owners(live)
         if not exchange.peers:
             exchange.number += 1  # not looked at closer: one that hears of it later only asks once too often
             return
@@ -267,7 +266,7 @@ class DocumentBridge:
             self._take_awareness(live, message)
         self._take_update(live, exchange, Arrival(message.sender, message.update, scan, message.kind is Kind.ANSWER))
         if message.is_too_large:
-            self._read_from_store(live, exchange)
+            self._comparison.begin(live, exchange)
 
     def _take_update(self, live: LiveDocument, exchange: DocumentExchange, arrival: Arrival) -> None:
         # One for which there is no memory is not taken; a heartbeat will tell that it is missing.
@@ -297,7 +296,7 @@ class DocumentBridge:
         self._remove_awareness(live, message.sender)
         exchange.is_adopting = exchange.is_adopting or message.is_unsaved
         if message.is_unsaved or (peer is not None and (message.number > peer.number or peer.is_wanted)):
-            self._read_from_store(live, exchange)  # whom to ask has gone, but what it could store is there
+            self._comparison.begin(live, exchange)  # whom to ask has gone, but what it could store is there
 
     def _remove_awareness(self, live: LiveDocument, instance: bytes) -> None:
         for client in live.awareness.remove_connection(instance.hex()):
@@ -352,27 +351,8 @@ class DocumentBridge:
             exchange.is_adopting = exchange.is_adopting or peer.is_unsaved
         if silent or exchange.is_adopting or exchange.is_reading_due:
             # It may have stored what it could not make known any more; others may have heard more of it.
-            self._read_from_store(live, exchange)
+            self._comparison.begin(live, exchange)
         self._say_state(live, copy, exchange, wants_reply=bool(silent))
-
-    def _read_from_store(self, live: LiveDocument, exchange: DocumentExchange) -> None:
-        exchange.is_reading_due = True
-        if live not in self._reading:
-            self._reading[live] = asyncio.create_task(self._compare_with_store(live, exchange))
-
-    async def _compare_with_store(self, live: LiveDocument, exchange: DocumentExchange) -> None:
-        try:
-            while live.exchange is exchange and exchange.is_reading_due:
-                found = await self._comparison.compare(live, exchange)
-                if found is None:
-                    return  # due again with the next heartbeat
-                if live.exchange is exchange:
-                    self._take_update(live, exchange, found)
-                await asyncio.sleep(self._home.limits.store_retry_s)
-        except DocumentBroken:
-            self._home.give_up(live)
-        finally:
-            del self._reading[live]
 
     # --- inside ----------------------------------------------------------------------------------------
 
@@ -396,9 +376,3 @@ async def _read_clocks(state_vector: bytes) -> Mapping[int, int]:
     if len(state_vector) <= INLINE_VECTOR_BYTES:
         return read_state_vector(state_vector)
     return await asyncio.to_thread(read_state_vector, state_vector)
-
-
-async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

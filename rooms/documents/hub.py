@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -268,6 +268,9 @@ class DocumentHub:
 
     async def read_stored(self, key: DocumentKey) -> tuple[StoredDocument, YjsDocument]:
         return await self._library.read_stored(key)
+
+    async def read_owners(self, key: DocumentKey) -> Mapping[int, str]:
+        return await self._library.read_owners(key)
 
     async def adopt(self, live: LiveDocument, update: bytes, bindings: Sequence[ClientBinding]) -> None:
         appends = [DocumentAppend(live.key, update, bindings)]

@@ -4,7 +4,7 @@ when nobody reads them any more."""
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from rooms.documents.bridge import DocumentBridge
 from rooms.documents.compaction import compact_stored
@@ -64,6 +64,13 @@ class DocumentLibrary:
     async def read_stored(self, key: DocumentKey) -> tuple[StoredDocument, YjsDocument]:
         """What is stored, and a copy of its own of it; to be closed. Raises: DocumentUnavailable."""
         return await self._read(key, ())
+
+    async def read_owners(self, key: DocumentKey) -> Mapping[int, str]:
+        """Participants by client id, as stored. Raises: DocumentUnavailable."""
+        try:
+            return (await self._load_stored(key)).bindings
+        except Exception as error:
+            raise DocumentUnavailable(key.document) from error
 
     def drop(self, live: LiveDocument) -> None:
         """Its copy is broken, and nothing of it is wanted but what is not saved yet."""
@@ -141,8 +148,7 @@ class DocumentLibrary:
     async def _read(self, key: DocumentKey, unsaved: Sequence[bytes]) -> tuple[StoredDocument, YjsDocument]:
         """What is stored, and a copy of it with what is not stored yet. Raises: DocumentUnavailable."""
         try:
-            async with asyncio.timeout(self._limits.store_timeout_s):
-                stored = await self._store.load_document(key)
+            stored = await self._load_stored(key)
             facts = await asyncio.to_thread(read_snapshot, stored.snapshot)
             growing = YjsDocument.load(stored.snapshot, [*stored.updates, *unsaved], self._limits.waiting_bytes, facts)
             copy = next(growing)
@@ -153,6 +159,10 @@ class DocumentLibrary:
             logger.error("document cannot be loaded", extra={"room_id": key.room_id, "kind": type(error).__name__})
             raise DocumentUnavailable(key.document) from error
         return stored, copy
+
+    async def _load_stored(self, key: DocumentKey) -> StoredDocument:
+        async with asyncio.timeout(self._limits.store_timeout_s):
+            return await self._store.load_document(key)
 
     def _make_room(self, key: DocumentKey) -> None:
         if len(self._documents) + len(self._loading) < self._limits.documents:
