@@ -103,12 +103,13 @@ class House:
     """Of the hub's count, how many the metrics have."""
 
 
-def build_house(settings: Settings, store: Store | None = None) -> House:
-    """All parts, wired; nothing is started. Blocks on the disk for the key of the tokens."""
+def build_house(settings: Settings, store: Store | None = None, bus: Bus | None = None) -> House:
+    """All parts, wired; nothing is started. Blocks on the disk for the key of the tokens. `bus`: what joins it
+    with other instances; without, it is alone."""
     apply_fixes()
     metrics = Metrics()
     store = store or SqliteStore(settings.data, settings.durability)
-    bus = MemoryBus()
+    bus = bus or MemoryBus()
     rooms = RoomManager(store, bus, time.time, lambda: secrets.token_urlsafe(12))
     documents = DocumentHub(ObservedDocumentStore(store, metrics), bus=bus)
     tokens = TokenIssuer(load_token_keys(settings.data))

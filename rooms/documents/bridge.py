@@ -53,7 +53,7 @@ class BridgeHome(StoreHome, Protocol):
 
     def now(self) -> float: ...
     def reserve(self, size_bytes: int) -> bool: ...
-    def mark(self, live: LiveDocument) -> None: ...
+    def mark(self, live: LiveDocument, patience_s: float = 0.0) -> None: ...
 
 
 class DocumentBridge:
@@ -289,7 +289,7 @@ class DocumentBridge:
             if owner.client_id not in live.owners:
                 live.announced.setdefault(owner.client_id, owner.participant_id)
         if live.awareness.has_changes():
-            self._home.mark(live)
+            self._home.mark(live, self._home.limits.cursor_patience_s)
 
     def _hear_goodbye(self, live: LiveDocument, exchange: DocumentExchange, message: BusMessage) -> None:
         peer = exchange.forget(message.sender)
@@ -302,7 +302,7 @@ class DocumentBridge:
         for client in live.awareness.remove_connection(instance.hex()):
             live.depart(client)
         if live.awareness.has_changes():
-            self._home.mark(live)
+            self._home.mark(live, self._home.limits.cursor_patience_s)
 
     def _note_arrivals(self, flushed: FlushedDocument, exchange: DocumentExchange) -> None:
         exchange.integrated += len(flushed.arrivals)

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from server.app import build_house, drain, serve, set_gauges, start_house, stop_house
+from server.bus.memory import MemoryBus
 from server.config import Settings
 from server.storage.memory import MemoryStore
 from server.storage.sqlite import SqliteStore
@@ -112,6 +113,30 @@ async def test_updates_are_counted_once_however_often_they_are_asked_for(tmp_pat
             first = await samples(house, "passerelle_document_updates_total")
             set_gauges(house.house)
             assert await samples(house, "passerelle_document_updates_total") == first
+
+
+async def test_a_text_open_on_two_houses_is_one_text(tmp_path: Path) -> None:
+    """Joined by a bus, over one store; through real sockets."""
+    store, bus = MemoryStore(), MemoryBus()
+    async with (
+        running_house(tmp_path / "data", store=store, bus=bus) as one,
+        running_house(tmp_path / "data", store=store, bus=bus) as two,
+    ):
+        host = await one.room()
+        async with (
+            yjs_connected(one.http, one.url, host.room_id, "texte", host.token) as here,
+            yjs_connected(two.http, two.url, host.room_id, "texte", host.token) as there,
+        ):
+            writer, reader = await here.edit("Ada"), await there.edit("Ben")
+            writer.type("Bonjour")
+            await reader.until(lambda: reader.text == "Bonjour")
+            reader.type(" à tous")
+            await writer.until(lambda: writer.text == "Bonjour à tous")
+            for house in (one, two):
+                counted = await samples(house, "passerelle_document_bus_messages_total")
+                assert counted['outcome="published"'] > 0
+                assert counted['outcome="received"'] > 0
+                assert counted['outcome="malformed"'] == 0
 
 
 # --- parts follow each other ----------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from rooms.ports import Store
+from rooms.ports import Bus, Store
 from server.app import House, build_house, drain, listen, start_house, stop_house
 from server.config import Settings
 from server.storage.memory import MemoryStore
@@ -79,11 +79,17 @@ class RunningHouse:
 
 @asynccontextmanager
 async def running_house(
-    data: Path, *, store: Store | None = None, media: bool = False, port: int = 0, **settings: Any
+    data: Path,
+    *,
+    store: Store | None = None,
+    bus: Bus | None = None,
+    media: bool = False,
+    port: int = 0,
+    **settings: Any,
 ) -> AsyncIterator[RunningHouse]:
-    """`store` None: one in memory. Without `media` no worker is started. `port` 0: any."""
+    """`store` None: one in memory. `bus` None: it is alone. Without `media` no worker is started. `port` 0: any."""
     chosen = Settings(**{"media_addresses": ("127.0.0.1",), **settings, "data": data, "port": 0})
-    house = build_house(chosen, store if store is not None else MemoryStore())
+    house = build_house(chosen, store if store is not None else MemoryStore(), bus)
     if not media:
         del house.engines["sfu"]
     listener = listen("127.0.0.1", port)
