@@ -216,7 +216,8 @@ class DocumentBridge:
                 )
         except Exception as error:
             # Whatever a bus raises, the document opens; the next heartbeat tries again.
-            logger.warning("document not heard over the bus", extra={"kind": type(error).__name__})
+            if self._outbox is not None and not self._outbox.is_failing:  # that has been said
+                logger.warning("document not heard over the bus", extra={"kind": type(error).__name__})
             return
         if live.exchange is exchange:
             self._subscriptions[live] = subscription

@@ -19,6 +19,8 @@ class BusOutbox:
         self._queue: deque[tuple[str, bytes]] = deque()
         self._queued_bytes = 0
         self._publishing: asyncio.Task[None] | None = None
+        self.is_failing = False
+        """The bus did not take the last message."""
         self.published = 0
         self.lost = 0
         """Messages that were dropped, or that the bus did not take."""
@@ -58,6 +60,15 @@ class BusOutbox:
         except Exception as error:
             # Whatever a bus raises, the documents of this instance go on; the gap is repaired later.
             self.lost += 1
-            logger.warning("bus does not take a message", extra={"kind": type(error).__name__})
+            self._note(is_failing=True, kind=type(error).__name__)
         else:
             self.published += 1
+            self._note(is_failing=False)
+
+    def _note(self, *, is_failing: bool, kind: str = "") -> None:
+        """Log when it begins and when it ends, not each message."""
+        if is_failing and not self.is_failing:
+            logger.warning("bus does not take messages", extra={"kind": kind})
+        elif self.is_failing and not is_failing:
+            logger.info("bus takes messages again")
+        self.is_failing = is_failing

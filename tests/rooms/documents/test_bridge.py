@@ -189,6 +189,23 @@ async def test_an_outbox_is_bounded_and_never_waited_for() -> None:
         assert outbox.published == 0
 
 
+async def test_a_bus_that_fails_is_logged_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "rooms.documents.outbox")
+    bus = BrokenBus()
+    outbox = BusOutbox(bus, LIMITS)
+    for _ in range(20):
+        outbox.put("topic", b"x")
+    await until(lambda: outbox.lost == 20)
+    bus.is_broken = False
+    for _ in range(20):
+        outbox.put("topic", b"x")
+    await until(lambda: outbox.published == 20)
+    assert [record.getMessage() for record in caplog.records] == [
+        "bus does not take messages",
+        "bus takes messages again",
+    ]
+
+
 async def test_an_instance_that_stops_tells_the_rest_before_it_goes() -> None:
     async with instances() as them:
         one, two = await them.start(), await them.start()

@@ -12,7 +12,7 @@ from rooms.documents.deletions import digest_of_deletions
 from rooms.documents.errors import CannotOpen
 from rooms.documents.hub import DocumentHub
 from rooms.documents.live import LiveDocument
-from tests.support.documents import Editor, until
+from tests.support.documents import SECOND, Editor, until
 from tests.support.instances import Instances, instances
 from tests.support.yjs_peers import YjsPeer, YjsProcess, yjs_process
 from tests.support.ypy_peer import YPyPeer
@@ -148,7 +148,7 @@ class History:
 
 async def agreement(history: History) -> dict[str, Any]:
     """What all replicas show once it is the same, with a heartbeat now and then. Raises: TimeoutError."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * SECOND):
         while True:
             history.them.beat()
             before = await shown(history)
