@@ -126,6 +126,8 @@ class Probe(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.closed = asyncio.Event()
         self.received_bytes = 0
+        self.acknowledged = 0
+        """How many of its messages with an update the server has called saved, where it says so."""
 
     @classmethod
     async def open(
@@ -155,6 +157,8 @@ class Probe(asyncio.Protocol):
                 message = self._dialect.unwrap(payload)
                 if message is not None:
                     self._on_message(message, at)
+                else:
+                    self.acknowledged = self._dialect.acknowledged(payload, self.acknowledged)
             elif opcode == 9 and self.transport is not None:
                 self.transport.write(PONG)
 

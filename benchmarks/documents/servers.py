@@ -204,6 +204,16 @@ PASSERELLE = Server(
     environment=_passerelle_environment,
     asks_for_tokens=True,
 )
+PASSERELLE_UNLIMITED = Server(
+    key="passerelle-unlimited",
+    name="Passerelle without the limit on messages",
+    version="this checkout",
+    command=lambda _folder, _port: [sys.executable, "-m", "benchmarks.documents.passerelle_unlimited"],
+    dialect=YWebSocketDialect,
+    installed=ROOT / "server/__main__.py",
+    environment=_passerelle_environment,
+    asks_for_tokens=True,
+)
 HOCUSPOCUS = Server(
     key="hocuspocus",
     name="Hocuspocus",
@@ -242,4 +252,4 @@ PYCRDT_WEBSOCKET = Server(
     installed=PEERS / "pycrdt_websocket/.venv/.ok",
 )
 
-SERVERS = (PASSERELLE, HOCUSPOCUS, HOCUSPOCUS_TUNED, Y_WEBSOCKET_SERVER, PYCRDT_WEBSOCKET)
+SERVERS = (PASSERELLE, PASSERELLE_UNLIMITED, HOCUSPOCUS, HOCUSPOCUS_TUNED, Y_WEBSOCKET_SERVER, PYCRDT_WEBSOCKET)

@@ -40,6 +40,7 @@ class StoringServer(WebsocketServer):
                 room.ready = True
                 self.rooms[name] = room
             await self.start_room(room)  # its own check and start are not one step
+            await room.ydoc_observed.wait()  # it would not store what comes before
         return room
 
     async def _fill(self, room: YRoom) -> None:
