@@ -5,6 +5,7 @@ durability), its peers as their documentation sets them up, from `peers/`, where
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.documents import process_tree
@@ -95,7 +97,7 @@ class RunningServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is ours, and what it starts ends with its group
-                preexec_fn=lambda: os.sched_setaffinity(0, {self._core}),
+                preexec_fn=partial(_in_the_child, self._core, os.getpid()),
             )
         try:
             async with asyncio.timeout(READY_DEADLINE_S):
@@ -170,6 +172,18 @@ class RunningServer:
                     probe.bind(("127.0.0.1", self._port))
                     return
             await asyncio.sleep(0.02)
+
+
+def _in_the_child(core: int, parent: int) -> None:
+    """Pin it, and have the system kill it when we die in whatever way (prctl(2), PR_SET_PDEATHSIG)."""
+    os.sched_setaffinity(0, {core})
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # we had died before it was said
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 def _free_port() -> int:
