@@ -115,6 +115,11 @@ class RoomManager:
         room = self._rooms.get(room_id)
         return room is not None and has_permission(room.state, participant_id, permission)
 
+    def state_now(self, room_id: str) -> RoomState | None:
+        """The room as it is; another object after each change. None for a room that is not in memory."""
+        room = self._rooms.get(room_id)
+        return room.state if room is not None else None
+
     def kind_of(self, room_id: str) -> RoomKind | None:
         """None for a room that is not in memory."""
         room = self._rooms.get(room_id)

@@ -23,6 +23,10 @@ MAX_HOLD_S = 2.0
 """Longest time that a command above its allowance waits; beyond, it is refused."""
 LONGEST_SLEEP_S = 1.0
 """A waiting connection looks again this often: another one may have used up what came in."""
+DRAWN_MESSAGES = 16
+DRAWN_BYTES = 4 * 1024
+"""What a connection draws at once: a hundredth of the allowances, so that what lies unspent with it matters to
+nobody."""
 
 
 class Pace:
@@ -48,7 +52,11 @@ class Pace:
     async def document_message(self, participant_id: str, size_bytes: int) -> None:
         """A message of a document, of whichever transport. It is never refused: its sender counts
         messages, and one that is left out would never be saved."""
-        await self._wait(DOCUMENT_MESSAGE, participant_id, 1.0)
+        await self.document_messages(participant_id, 1, size_bytes)
+
+    async def document_messages(self, participant_id: str, count: int, size_bytes: int) -> None:
+        """As many of them, and so much in all."""
+        await self._wait(DOCUMENT_MESSAGE, participant_id, float(count))
         await self._wait(DOCUMENT_BYTES, participant_id, float(size_bytes))
 
     def _take_or_refuse(self, limit: Limit, key: str) -> None:
@@ -62,6 +70,32 @@ class Pace:
             if give_up_after_s is not None and time.monotonic() + wait_s - began_at > give_up_after_s:
                 raise _slower(wait_s)
             await asyncio.sleep(min(wait_s, LONGEST_SLEEP_S))
+
+
+class DocumentPurse:
+    """A connection's small change: what its participant may send, drawn for several messages at once, so that
+    most of them cost no more than a subtraction."""
+
+    def __init__(self, pace: Pace, participant_id: str) -> None:
+        self._pace = pace
+        self._participant_id = participant_id
+        self._messages = 0
+        self._bytes = 0
+
+    def spend(self, size_bytes: int) -> bool:
+        """For one message. False: `draw` first."""
+        if not self._messages or size_bytes > self._bytes:
+            return False
+        self._messages -= 1
+        self._bytes -= size_bytes
+        return True
+
+    async def draw(self, size_bytes: int) -> None:
+        """Wait for the allowance of a message of this size, and of some more."""
+        more_bytes = max(DRAWN_BYTES, size_bytes)
+        await self._pace.document_messages(self._participant_id, DRAWN_MESSAGES, more_bytes)
+        self._messages += DRAWN_MESSAGES
+        self._bytes += more_bytes
 
 
 def _slower(wait_s: float) -> Refusal:

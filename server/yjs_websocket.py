@@ -25,7 +25,7 @@ from server.callers import Callers
 from server.connections import Connections
 from server.error_answers import Refusal
 from server.metrics import Metrics
-from server.pace import Pace
+from server.pace import DocumentPurse, Pace
 from server.realtime.adapter import MAX_MESSAGE_BYTES
 from server.realtime.commands import ParticipantAccess
 
@@ -65,10 +65,12 @@ class WebSocketFanOut:
         frames = b"".join(map(websocket_frame, messages))
         full = []
         for place, reader in enumerate(readers):
-            if reader.buffered_bytes() > full_bytes:
+            transport = reader.transport
+            if transport.get_write_buffer_size() > full_bytes:
                 full.append(place)
-            else:
-                reader.write(frames)
+            elif not reader.is_closing and not transport.is_closing():
+                transport.write(frames)
+                reader.was_written_to = True
         return full
 
 
@@ -91,9 +93,9 @@ class YjsConnection:
         self.fan_out = fan_out
         self.wants_acknowledgement = wants_acknowledgement
         self._socket = socket
-        self._transport = transport
+        self.transport = transport
         self._closing: asyncio.Task[Any] | None = None
-        self._was_written_to = False
+        self.was_written_to = False
 
     # rooms.documents.reader.Reader
 
@@ -101,14 +103,18 @@ class YjsConnection:
         self.write(websocket_frame(message))
 
     def write(self, frame: bytes) -> None:
-        if self._closing is None and not self._transport.is_closing():
-            self._transport.write(frame)
-            self._was_written_to = True
-            if self._transport.get_write_buffer_size() > MAX_WRITE_BUFFER_BYTES:
-                self._transport.abort()
+        if self._closing is None and not self.transport.is_closing():
+            self.transport.write(frame)
+            self.was_written_to = True
+            if self.transport.get_write_buffer_size() > MAX_WRITE_BUFFER_BYTES:
+                self.transport.abort()
+
+    @property
+    def is_closing(self) -> bool:
+        return self._closing is not None
 
     def buffered_bytes(self) -> int:
-        return self._transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size()
 
     def close(self, code: int, reason: str) -> None:
         if self._closing is None:
@@ -120,7 +126,7 @@ class YjsConnection:
             async with asyncio.timeout(FAREWELL_S):
                 await self._socket.close(code=code, message=reason.encode())
         except (TimeoutError, ConnectionError):
-            self._transport.abort()
+            self.transport.abort()
 
     # server.connections.ParticipantConnection
 
@@ -131,9 +137,9 @@ class YjsConnection:
         """For ever; cancel it."""
         while True:
             await asyncio.sleep(KEEP_ALIVE_S)
-            if not self._was_written_to:
+            if not self.was_written_to:
                 self.send(NOTHING_NEW)
-            self._was_written_to = False
+            self.was_written_to = False
 
     async def wait_closed(self) -> None:
         if self._closing is not None:
@@ -238,11 +244,14 @@ class YjsEndpoint:
     async def _read(
         self, connection: YjsConnection, socket: web.WebSocketResponse, receive: Callable[[bytes], None]
     ) -> None:
+        purse = DocumentPurse(self._pace, connection.participant_id)
         async for message in socket:
             if message.type is WSMsgType.BINARY:
-                await self._pace.document_message(connection.participant_id, len(message.data))
+                data = message.data
+                while not purse.spend(len(data)):
+                    await purse.draw(len(data))
                 try:
-                    receive(message.data)
+                    receive(data)
                 except ProtocolViolation as violation:
                     connection.close(violation.code, violation.reason)
                     return

@@ -16,7 +16,7 @@ documents need a deep stack: the event loop's thread is started with 512 MiB (`s
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,6 +24,7 @@ from typing import Final
 import pycrdt
 
 from rooms.documents.deletions import joined_ranges
+from rooms.documents.encoding import var_uint
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.limits import MAX_NESTED_TYPES
 from rooms.documents.scan import ClockRange, Scan, scan_update
@@ -77,6 +78,7 @@ class YjsDocument:
         self._waiting_limit_bytes = waiting_limit_bytes
         self._waiting: list[bytes] = []
         self._whole_state: bytes | None = None
+        self._state_vector: bytes | None = None
         self._deleted: dict[int, list[ClockRange]] | None = None
         self._pairs = SurrogatePairs()
         self._nested_types = 0
@@ -126,8 +128,10 @@ class YjsDocument:
         expected = self.clocks.copy()
         with _translated_errors():
             with self._doc.transaction():
+                together = _Together(self._doc.apply_update)
                 for index, (update, scan) in enumerate(updates):
-                    self._place(index, update, scan, expected, result)
+                    self._place(index, update, scan, expected, result, together)
+                together.apply()
                 if self._waiting:
                     self._retry_waiting(expected, result)
             if self._changes:
@@ -137,8 +141,10 @@ class YjsDocument:
         return result
 
     def state_vector(self) -> bytes:
-        with _translated_errors():
-            return self._doc.get_state()
+        if self._state_vector is None:
+            with _translated_errors():
+                self._state_vector = self._doc.get_state()
+        return self._state_vector
 
     def whole_state(self) -> bytes:
         """Everything placed, as one update. Kept until the next change: a class opens at once."""
@@ -186,12 +192,20 @@ class YjsDocument:
             self.clocks = read_state_vector(self._doc.get_state())
         self._changes.clear()
 
-    def _place(self, index: int, update: bytes, scan: Scan, clocks: dict[int, int], result: Integrated) -> None:
+    def _place(
+        self,
+        index: int,
+        update: bytes,
+        scan: Scan,
+        clocks: dict[int, int],
+        result: Integrated,
+        together: "_Together",
+    ) -> None:
         if scan.is_covered_by(clocks):
-            self._apply(index, update, scan, clocks, result)
+            self._apply(index, update, scan, clocks, result, together)
             return
         ready, rest = split_update(update, clocks)
-        if ready is not None and not self._apply(index, ready, scan_update(ready), clocks, result):
+        if ready is not None and not self._apply(index, ready, scan_update(ready), clocks, result, together):
             return
         if rest is None:
             return
@@ -212,13 +226,23 @@ class YjsDocument:
             for update in waiting:
                 ready, rest = split_update(update, clocks)
                 if ready is not None:
-                    if not self._apply(None, ready, scan_update(ready), clocks, result):
+                    alone = _Together(self._doc.apply_update)
+                    if not self._apply(None, ready, scan_update(ready), clocks, result, alone):
                         continue  # its author was told to send it again, and will then be refused
+                    alone.apply()
                     placed = result.released = True
                 if rest is not None:
                     self._waiting.append(rest)
 
-    def _apply(self, index: int | None, update: bytes, scan: Scan, clocks: dict[int, int], result: Integrated) -> bool:
+    def _apply(
+        self,
+        index: int | None,
+        update: bytes,
+        scan: Scan,
+        clocks: dict[int, int],
+        result: Integrated,
+        together: "_Together",
+    ) -> bool:
         """Hand a covered update to the engine, and note how far it must have come then. False: it was
         not handed over; `result` says why, of the update at this index."""
         denial = self._denial(scan)
@@ -228,7 +252,7 @@ class YjsDocument:
             return False
         self._pairs.add(scan)
         self._nested_types += scan.nested_types
-        self._doc.apply_update(update)
+        together.add(update, scan)
         for client, _start, end in scan.writes:
             if end > clocks.get(client, 0):
                 clocks[client] = end
@@ -248,7 +272,7 @@ class YjsDocument:
             return None
         change = self._changes[0] if len(self._changes) == 1 else merge_updates(self._changes)
         self._changes.clear()
-        self._whole_state = self._deleted = self.deletions_digest = None
+        self._whole_state = self._state_vector = self._deleted = self.deletions_digest = None
         self.changes += 1
         for client, _start, end in _scan_own(change).writes:
             if end > self.clocks.get(client, 0):
@@ -260,6 +284,32 @@ class YjsDocument:
         the engine errs: either way text would be acknowledged that no one gets."""
         if self.clocks != expected:
             raise DocumentBroken("an update was not placed whole")
+
+
+class _Together:
+    """Updates on their way to the engine. It takes one of twelve clients in half the time of twelve: what is
+    one client's structs and nothing else is joined, as bytes, with the like."""
+
+    def __init__(self, apply_update: Callable[[bytes], None]) -> None:
+        self._apply_update = apply_update
+        self._blocks: dict[int, bytes] = {}
+        """By client id: an update may have each but once."""
+
+    def add(self, update: bytes, scan: Scan) -> None:
+        if scan.deletes or len(scan.writes) != 1 or update[0] != 1 or update[-1] != 0:
+            self.apply()
+            self._apply_update(update)
+            return
+        client = scan.writes[0][0]
+        if client in self._blocks:
+            self.apply()
+        self._blocks[client] = update[1:-1]
+
+    def apply(self) -> None:
+        if self._blocks:
+            joined = b"".join((var_uint(len(self._blocks)), *self._blocks.values(), b"\x00"))
+            self._blocks.clear()
+            self._apply_update(joined)
 
 
 def merge_updates(updates: Sequence[bytes]) -> bytes:

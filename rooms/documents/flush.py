@@ -53,7 +53,8 @@ async def take(live: LiveDocument, reload: Reload) -> FlushedDocument:
     batch, live.incoming = live.incoming, []
     arrivals, live.arrivals = live.arrivals, []
     for incoming in batch:
-        incoming.reader.queued_bytes -= len(incoming.update)
+        incoming.reader.queued_bytes -= incoming.size_bytes
+        incoming.seal()
     if not (batch or arrivals) or live.copy is None:
         return FlushedDocument(
             live, arrivals=arrivals
@@ -126,12 +127,11 @@ def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:
         _settle(flushed, result)
     authors = dict.fromkeys(incoming.reader for incoming in flushed.batch)
     told = live.readers if tell_everyone else authors
-    for reader in list(told):
-        reader.acknowledge()
+    sent += sum(reader.acknowledge() for reader in list(told))
     asking, live.asking = live.asking, []
     for reader, state_vector in asking:
         reader.answer(state_vector)
-    return sent + len(told) + len(asking)
+    return sent + len(asking)
 
 
 @dataclass(slots=True)

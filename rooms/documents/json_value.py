@@ -21,7 +21,7 @@ def parse_json(text: str, most_depth: int) -> Any:
     if text.count("[") + text.count("{") > most_depth and _depth(text) > most_depth:
         raise MalformedMessage("JSON nested too deep")
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_int=float)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise MalformedMessage("not JSON") from error
 
@@ -29,6 +29,9 @@ def parse_json(text: str, most_depth: int) -> Any:
 def _refuse_constant(name: str) -> NoReturn:
     """Python reads NaN and Infinity; JSON has neither."""
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=float)
 
 
 def _depth(text: str) -> int:

@@ -12,23 +12,72 @@ from rooms.documents.document import YjsDocument
 from rooms.documents.exchange import DocumentExchange
 from rooms.documents.limits import MAX_DEPARTED_CLIENT_IDS, HubLimits
 from rooms.documents.scan import Scan
+from rooms.documents.typing_run import TypingRun, typed_update
 from rooms.ports import ClientBinding, DocumentAppend, DocumentKey
 
 if TYPE_CHECKING:
     from rooms.documents.open_document import OpenDocument
 
 
-@dataclass(frozen=True, slots=True)
 class Incoming:
-    """An update-carrying message that was let in and waits for the flush."""
+    """An update that was let in and waits for the flush: one message, or what one reader has typed since."""
 
-    reader: "OpenDocument"
-    number: int
-    """Its number for the acknowledgement."""
-    update: bytes
-    scan: Scan
-    is_answer: bool
-    """It answers our own sync step 1."""
+    __slots__ = (
+        "_end",
+        "_head",
+        "_texts",
+        "is_answer",
+        "is_sealed",
+        "number",
+        "reader",
+        "scan",
+        "size_bytes",
+        "update",
+    )
+
+    def __init__(self, reader: "OpenDocument", number: int, update: bytes, scan: Scan, *, is_answer: bool) -> None:
+        self.reader = reader
+        self.number = number
+        """Its number for the acknowledgement: the last one's, when it stands for several messages."""
+        self.update = update
+        self.scan = scan
+        self.is_answer = is_answer
+        """It answers our own sync step 1."""
+        self.is_sealed = False
+        """A flush has taken it: nothing can be added."""
+        self.size_bytes = len(update)
+        self._head = b""
+        self._texts: list[bytes] = []
+        self._end = 0
+
+    @classmethod
+    def typed(cls, reader: "OpenDocument", run: TypingRun) -> "Incoming":
+        """For what the reader types from here on: `add` it."""
+        scan = Scan()
+        scan.structs = 1
+        scan.writes.append((run.client, run.end, run.end))
+        incoming = cls(reader, 0, b"", scan, is_answer=False)
+        incoming._head = run.head
+        return incoming
+
+    @property
+    def is_typed(self) -> bool:
+        return bool(self._head)
+
+    def add(self, number: int, text: bytes, end: int) -> None:
+        """More of the same run, up to this clock."""
+        self.number = number
+        self.size_bytes += len(text)
+        self._texts.append(text)
+        self._end = end
+
+    def seal(self) -> None:
+        """A flush takes it: `update` and `scan` are complete after this."""
+        self.is_sealed = True
+        if self._texts:
+            client, start, _end = self.scan.writes[0]
+            self.scan.writes[0] = (client, start, self._end)
+            self.update = typed_update(self._head, b"".join(self._texts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +147,7 @@ class LiveDocument:
     @property
     def incoming_bytes(self) -> int:
         """What waits for the flush."""
-        return sum(len(one.update) for one in self.incoming) + sum(len(one.update) for one in self.arrivals)
+        return sum(one.size_bytes for one in self.incoming) + sum(len(one.update) for one in self.arrivals)
 
     @property
     def is_failing(self) -> bool:

@@ -18,6 +18,7 @@ from rooms.documents.live import Incoming, LiveDocument
 from rooms.documents.reader import DocumentAccess, FanOut, Reader
 from rooms.documents.scan import Scan, scan_update
 from rooms.documents.sync import ClientMessage, Denial, Kind
+from rooms.documents.typing_run import TypingRun
 
 EMPTY_UPDATE = b"\x00\x00"
 INLINE_SCAN_BYTES = 16 * KIB
@@ -70,6 +71,10 @@ class OpenDocument:
         self._new_client_ids = 0
         self._renewed: set[int] = set()
         """Client ids whose awareness was made to be said again; bounded as those that it may speak for."""
+        self._run: TypingRun | None = None
+        """What its next message continues, if it types on."""
+        self._typed: Incoming | None = None
+        """What is added to until the flush."""
         self._later: deque[bytes] = deque()
         self._later_bytes = 0
         self._scanning = False
@@ -100,6 +105,8 @@ class OpenDocument:
         Raises: ProtocolViolation: close the transport with its `code` and `reason` (the hub has
         forgotten the reader already)."""
         if self.is_closed:
+            return
+        if self._run is not None and self._type_on(self._run, message):
             return
         self.start()
         if len(message) > self._home.limits.message_bytes:
@@ -153,14 +160,15 @@ class OpenDocument:
         self.acknowledgements.refuse(number)
         self.reader.send(sync.permission_denied(reason))
 
-    def acknowledge(self) -> None:
-        """Tell how far its writing is saved, or that it is not."""
+    def acknowledge(self) -> bool:
+        """Tell how far its writing is saved, or that it is not. Whether it was told: not every client asks."""
         if self.is_closed or not self.reader.wants_acknowledgement or self.is_lagging:
-            return
+            return False
         if self.live.is_failing:
             self.reader.send(sync.unsaved(self.acknowledgements.unsaved))
         else:
             self.reader.send(sync.saved(self.acknowledgements.saved))
+        return True
 
     def rights_changed(self) -> None:
         """Ask for what was refused, if it may be taken now; close if it may not even be read."""
@@ -216,6 +224,36 @@ class OpenDocument:
         return True
 
     # --- what comes in --------------------------------------------------------------------------------
+
+    def _type_on(self, run: TypingRun, message: bytes) -> bool:
+        """Take a message that continues the run. False: it is to be received like any other."""
+        typed = run.continue_with(message)
+        if typed is None or not self._may_type_on(run, len(typed[0])):
+            return False
+        text, clocks = typed
+        incoming = self._typed
+        if incoming is None or incoming.is_sealed or not incoming.is_typed:
+            incoming = self._typed = Incoming.typed(self, run)
+            self.live.incoming.append(incoming)
+        run.advance(clocks)
+        incoming.add(self.acknowledgements.receive(), text, run.end)
+        self.queued_bytes += len(text)
+        self._home.mark(self.live)
+        return True
+
+    def _may_type_on(self, run: TypingRun, size_bytes: int) -> bool:
+        """All that is asked of any update, in the order of what it costs to ask. (`_receive_update`)"""
+        live, limits = self.live, self._home.limits
+        if self._scanning or live.copy is None or self.acknowledgements.has_refused:
+            return False
+        is_next = self._typed is not None and not self._typed.is_sealed
+        if not is_next and live.copy.clocks.get(run.client, 0) != run.end:
+            return False
+        if live.owners.get(run.client) != self.reader.participant_id or live.size_bytes > limits.document_bytes:
+            return False
+        if not (self._access.can_read() and self._access.can_write()):
+            return False
+        return self.queued_bytes + size_bytes <= limits.connection_queue_bytes and self._home.reserve(size_bytes)
 
     def _queue(self, message: bytes) -> None:
         self._later.append(message)
@@ -320,7 +358,10 @@ class OpenDocument:
         if not self._home.reserve(len(body)):
             self._violate(close_codes.UNAVAILABLE)
         self.queued_bytes += len(body)
-        self.live.incoming.append(Incoming(self, number, body, scan, is_answer))
+        incoming = Incoming(self, number, body, scan, is_answer=is_answer)
+        self.live.incoming.append(incoming)
+        self._run = None if is_answer else TypingRun.after(body, scan)
+        self._typed = incoming if self._run is not None else None
         self._home.mark(self.live)
         if self.acknowledgements.has_refused and not is_answer:
             self.ask()  # it may write again: what was refused meanwhile can come now

@@ -11,7 +11,7 @@ from rooms.documents.errors import CannotOpen
 from rooms.documents.hub import DocumentHub
 from rooms.errors import NotAdmitted
 from rooms.manager import RoomManager
-from rooms.models import Role
+from rooms.models import Role, RoomState
 from rooms.ports import DocumentKey
 from rooms.roles import Permission
 from server.connections import Connections
@@ -38,12 +38,24 @@ class ParticipantAccess:
         self._rooms = rooms
         self._room_id = room_id
         self._participant_id = participant_id
+        self._seen: RoomState | None = None
+        """The state of the room in which these were looked up; a room that changes is another object."""
+        self._can_read = self._can_write = False
 
     def can_read(self) -> bool:
-        return self._rooms.can(self._room_id, self._participant_id, Permission.READ_DOCUMENT)
+        if self._rooms.state_now(self._room_id) is not self._seen:
+            self._look_up()
+        return self._can_read
 
     def can_write(self) -> bool:
-        return self._rooms.can(self._room_id, self._participant_id, Permission.WRITE_DOCUMENT)
+        if self._rooms.state_now(self._room_id) is not self._seen:
+            self._look_up()
+        return self._can_write
+
+    def _look_up(self) -> None:
+        self._seen = self._rooms.state_now(self._room_id)
+        self._can_read = self._rooms.can(self._room_id, self._participant_id, Permission.READ_DOCUMENT)
+        self._can_write = self._rooms.can(self._room_id, self._participant_id, Permission.WRITE_DOCUMENT)
 
 
 class Commands:
