@@ -14,7 +14,7 @@ from rooms.documents.scan import CONTENT, HAS_ORIGIN, HAS_PARENT_SUB, HAS_RIGHT_
 
 TEXT: Final = 4
 LONGEST_MESSAGE: Final = 0x7F
-"""Bytes after the message's head: their count, and the text's, then take one byte each."""
+"""Bytes: up to here the count of the update's bytes, and that of the text's, take one byte each."""
 _ONE_STRUCT: Final = b"\x01\x01"
 _NO_DELETIONS: Final = b"\x00"
 _SYNC_UPDATE: Final = b"\x00\x02"
@@ -30,8 +30,8 @@ class TypingRun:
         self.end = end
         """The clock after its last character."""
         self._client_bytes = var_uint(client)
+        # The id of the right neighbour as it is encoded; empty where there is none.
         self._right = right
-        """The info byte's worth of the right neighbour: its id as it is encoded, or nothing."""
         self._prefix = self._next_prefix()
 
     @classmethod
@@ -63,9 +63,9 @@ class TypingRun:
         """The text that this message adds to the run, in UTF-8, and how many clocks it takes; None when it is
         anything else, or must be looked at closely."""
         size = len(message)
-        if size > LONGEST_MESSAGE or not message.startswith(_SYNC_UPDATE) or message[2] != size - 3:
+        if not message.startswith(_SYNC_UPDATE) or not message.startswith(self._prefix, 3):
             return None
-        if not message.startswith(self._prefix, 3):
+        if size > LONGEST_MESSAGE or message[2] != size - 3:
             return None
         at = 3 + len(self._prefix)
         text = message[at + 1 : -1]
