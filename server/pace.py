@@ -52,11 +52,13 @@ class Pace:
     async def document_message(self, participant_id: str, size_bytes: int) -> None:
         """A message of a document, of whichever transport. It is never refused: its sender counts
         messages, and one that is left out would never be saved."""
-        await self.document_messages(participant_id, 1, size_bytes)
+        await self.document_messages(participant_id, 1)
+        await self.document_bytes(participant_id, size_bytes)
 
-    async def document_messages(self, participant_id: str, count: int, size_bytes: int) -> None:
-        """As many of them, and so much in all."""
+    async def document_messages(self, participant_id: str, count: int) -> None:
         await self._wait(DOCUMENT_MESSAGE, participant_id, float(count))
+
+    async def document_bytes(self, participant_id: str, size_bytes: int) -> None:
         await self._wait(DOCUMENT_BYTES, participant_id, float(size_bytes))
 
     def _take_or_refuse(self, limit: Limit, key: str) -> None:
@@ -91,11 +93,14 @@ class DocumentPurse:
         return True
 
     async def draw(self, size_bytes: int) -> None:
-        """Wait for the allowance of a message of this size, and of some more."""
-        more_bytes = max(DRAWN_BYTES, size_bytes)
-        await self._pace.document_messages(self._participant_id, DRAWN_MESSAGES, more_bytes)
-        self._messages += DRAWN_MESSAGES
-        self._bytes += more_bytes
+        """Wait for what is lacking for a message of this size, and for some more."""
+        if not self._messages:
+            await self._pace.document_messages(self._participant_id, DRAWN_MESSAGES)
+            self._messages += DRAWN_MESSAGES
+        if size_bytes > self._bytes:
+            more_bytes = max(DRAWN_BYTES, size_bytes)
+            await self._pace.document_bytes(self._participant_id, more_bytes)
+            self._bytes += more_bytes
 
 
 def _slower(wait_s: float) -> Refusal:
