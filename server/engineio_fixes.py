@@ -8,9 +8,9 @@
    the rest is missing, and its messages are thrown away.
 4. A POST with anything in it that cannot be read (or too many packets, see 2) is answered 200 like any other,
    and what came behind is thrown away: its sender waits for ever for the rest to be saved. It is disconnected.
-5. The aiohttp driver makes its WebSocketResponse with permessage-deflate: three times the CPU for
-   messages of 70 bytes, and no setting. Nor does it say which transport a socket is on, so that a peer
-   that reads nothing could not be hung up on.
+5. The aiohttp driver makes its WebSocketResponse with permessage-deflate for every message: three times the
+   CPU for messages of 70 bytes, and no setting. Ours deflates long ones (server/deflate.py). Nor does the driver
+   say which transport a socket is on, so that a peer that reads nothing could not be hung up on.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ from typing import Any
 import engineio.async_drivers.aiohttp as aiohttp_driver
 from aiohttp.web import WebSocketResponse
 from engineio import async_socket, exceptions, packet, payload
+
+from server.deflate import DeflatingWebSocket, SharedMessage, is_long
 
 MAX_PACKETS_PER_POST = 2_048
 """A binary event is two packets: 1,000 updates after a stall. The POST's bytes are bounded besides."""
@@ -66,15 +68,16 @@ async def _handle_whole_post_request(self: Any, environ: dict[str, Any]) -> None
         raise exceptions.EngineIOError("a POST that cannot be read whole") from error
 
 
-class PlainWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
-    """The driver's WebSocket without deflate. It leaves its transport with the engine.io socket that
-    it serves, as `websocket_transport`."""
+class LongDeflatingWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
+    """The driver's WebSocket, which deflates long messages alone. It leaves its transport with the engine.io
+    socket that it serves, as `websocket_transport`."""
 
     async def __call__(self, environ: dict[str, Any]) -> WebSocketResponse:
         request = environ["aiohttp.request"]
-        self._sock = WebSocketResponse(max_msg_size=self.server.max_http_buffer_size, compress=False)
+        self._sock = DeflatingWebSocket(max_msg_size=self.server.max_http_buffer_size)
         await self._sock.prepare(request)
         self.environ = environ
+        self._protocol = request.protocol
         self.handler.__self__.websocket_transport = request.transport
         try:
             await self.handler(self)
@@ -82,10 +85,25 @@ class PlainWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
             pass  # hung up on while it said goodbye
         return self._sock
 
+    async def send(self, message: str | bytes) -> None:
+        """Raises: ConnectionError."""
+        if (
+            not self._sock.takes_deflated
+            or not isinstance(message, SharedMessage)
+            or not is_long(message, is_shared=True)
+        ):
+            await super().send(message)
+            return
+        transport = self._protocol.transport
+        if transport is None or self._sock.closed:
+            raise ConnectionResetError("the WebSocket is closed")
+        transport.write(message.deflated_frame())
+        await self._protocol._drain_helper()  # as aiohttp does behind what it writes
+
 
 def apply_fixes() -> None:
     """Mend the library, once for the process; calling it again changes nothing."""
     packet.Packet.encode = _encode_each_form
     payload.Payload.max_decode_packets = MAX_PACKETS_PER_POST
     async_socket.AsyncSocket.handle_post_request = _handle_whole_post_request
-    aiohttp_driver._async["websocket"] = PlainWebSocket
+    aiohttp_driver._async["websocket"] = LongDeflatingWebSocket

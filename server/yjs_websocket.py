@@ -6,7 +6,6 @@ query because a browser's WebSocket can send it nowhere else; no log of ours sho
 
 import asyncio
 import secrets
-import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from rooms.ports import DocumentKey
 from server.auth import TokenClaims, TokenIssuer, TokenRefused
 from server.callers import Callers
 from server.connections import Connections
+from server.deflate import DeflatingWebSocket, deflated_frame, is_long, plain_frame
 from server.error_answers import Refusal
 from server.metrics import Metrics
 from server.pace import DocumentPurse, Pace
@@ -47,29 +47,25 @@ MAX_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 nothing and resynchronises it when it drains."""
 
 
-def websocket_frame(message: bytes) -> bytes:
-    """One unmasked binary frame with the whole message (RFC 6455 section 5.2), as a server sends it."""
-    length = len(message)
-    if length < 126:
-        return struct.pack("!BB", 0x82, length) + message
-    if length < 65_536:
-        return struct.pack("!BBH", 0x82, 126, length) + message
-    return struct.pack("!BBQ", 0x82, 127, length) + message
-
-
 class WebSocketFanOut:
     """Builds the frames once and writes them to every transport: no per-reader encoding, no task, one system
-    call each. Only for sockets without permessage-deflate, whose frames are the same for all."""
+    call each. Those who agreed to deflate are sent long messages so."""
 
     def broadcast(self, readers: Sequence[Any], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
-        frames = b"".join(map(websocket_frame, messages))
+        frames = deflated = b"".join(map(plain_frame, messages))
+        long = [is_long(message, is_shared=True) for message in messages]
+        if any(long) and any(reader.takes_deflated for reader in readers):
+            deflated = b"".join(
+                deflated_frame(message) if is_one else plain_frame(message)
+                for message, is_one in zip(messages, long, strict=True)
+            )
         full = []
         for place, reader in enumerate(readers):
             transport = reader.transport
             if transport.get_write_buffer_size() > full_bytes:
                 full.append(place)
             elif not reader.is_closing and not transport.is_closing():
-                transport.write(frames)
+                transport.write(deflated if reader.takes_deflated else frames)
                 reader.was_written_to = True
         return full
 
@@ -79,7 +75,7 @@ class YjsConnection:
 
     def __init__(
         self,
-        socket: web.WebSocketResponse,
+        socket: DeflatingWebSocket,
         transport: asyncio.Transport,
         room_id: str,
         participant_id: str,
@@ -92,6 +88,7 @@ class YjsConnection:
         self.participant_id = participant_id
         self.fan_out = fan_out
         self.wants_acknowledgement = wants_acknowledgement
+        self.takes_deflated = socket.takes_deflated
         self._socket = socket
         self.transport = transport
         self._closing: asyncio.Task[Any] | None = None
@@ -100,7 +97,8 @@ class YjsConnection:
     # rooms.documents.reader.Reader
 
     def send(self, message: bytes) -> None:
-        self.write(websocket_frame(message))
+        is_deflated = self.takes_deflated and is_long(message, is_shared=False)
+        self.write(deflated_frame(message) if is_deflated else plain_frame(message))
 
     def write(self, frame: bytes) -> None:
         if self._closing is None and not self.transport.is_closing():
@@ -171,9 +169,7 @@ class YjsEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Refusals come as close codes after the upgrade: a browser shows its page nothing else."""
-        socket = web.WebSocketResponse(
-            compress=False, heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, autoping=True
-        )
+        socket = DeflatingWebSocket(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, autoping=True)
         await socket.prepare(request)
         transport = request.transport
         if transport is None:

@@ -8,6 +8,8 @@ import msgspec
 from engineio import packet as engineio_packet
 from socketio import packet as socketio_packet
 
+from server.deflate import SharedMessage
+
 MAX_ATTACHMENTS = 1
 """Binary parts of one event: `document_message` has one, no other event has any. The library would keep
 whatever number a peer announces, each part up to the longest message, until the last one has come."""
@@ -22,7 +24,10 @@ def encode(event: str, *arguments: Any) -> Packets:
     data = [event, *(msgspec.to_builtins(argument, builtin_types=(bytes,)) for argument in arguments)]
     encoded = socketio_packet.Packet(socketio_packet.EVENT, namespace="/", data=data).encode()
     parts = encoded if isinstance(encoded, list) else [encoded]
-    return [engineio_packet.Packet(engineio_packet.MESSAGE, data=part) for part in parts]
+    return [
+        engineio_packet.Packet(engineio_packet.MESSAGE, data=SharedMessage(part) if isinstance(part, bytes) else part)
+        for part in parts
+    ]
 
 
 class StrictPacket(socketio_packet.Packet):  # type: ignore[misc]

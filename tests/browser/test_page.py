@@ -10,6 +10,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support.chromium import launched_chromium
 from tests.support.fake_media import FakeDevice
+from tests.support.locked_store import held_store
 from tests.support.network_cut import cuttable_proxy
 from tests.support.page import (
     STEP_MS,
@@ -149,6 +150,42 @@ async def test_the_server_goes_away_and_nothing_is_lost(tmp_path: Path) -> None:
         await server.restart()
         await has_state(pupil, "saved")
         await reads(pupil, merged)
+
+
+WATCH_SAVE_STATE = """
+() => {
+  const shown = document.querySelector('[data-testid=save-state]')
+  window.saveStates = []
+  new MutationObserver(() => window.saveStates.push(shown.dataset.state))
+    .observe(shown, { attributes: true, attributeFilter: ['data-state'] })
+}
+"""
+
+
+async def test_nothing_is_called_saved_that_the_store_does_not_have(tmp_path: Path) -> None:
+    """Another process holds the store: the class writes on, the page says that it is not saved, then that it is."""
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser, "camera", "microphone") as host,
+        visitor(browser) as pupil,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        await join_by_code(pupil, server.url, (await invite(host, "pupil")).code, "Zoé")
+        await write(pupil, "Avant. ")
+        await saved(pupil)
+        await pupil.evaluate(WATCH_SAVE_STATE)
+        async with held_store(server.data):
+            await write(pupil, "Pas encore. ")
+            await reads(host, "Avant. Pas encore. ")  # shown only once the store has failed
+            await has_state(pupil, "unsaved")
+            await expect(by_test(pupil, "save-state")).to_contain_text("Pas encore enregistré")
+            assert set(await pupil.evaluate("window.saveStates")) == {"unsaved"}
+        await has_state(pupil, "saved")
+        await expect(by_test(pupil, "save-state")).to_contain_text("Enregistré")
+        await server.restart()
+        await has_state(host, "saved")
+        await reads(host, "Avant. Pas encore. ")
 
 
 @pytest.mark.timeout(180)

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from rooms.models import Role
-from server import yjs_websocket
+from server import deflate, yjs_websocket
 from server.auth import TokenIssuer, load_token_keys
 from server.storage.sqlite import SqliteStore
 from tests.support.room_client import connected, yjs_connected
@@ -177,7 +177,7 @@ async def test_who_writes_alone_is_kept_connected(house: RunningHouse, monkeypat
 async def test_frames_are_what_a_browser_expects(house: RunningHouse) -> None:
     for size in (0, 125, 126, 65_535, 65_536, 200_000):
         message = bytes(size)
-        frame = yjs_websocket.websocket_frame(message)
+        frame = deflate.plain_frame(message)
         header = 2 if size < 126 else 4 if size < 65_536 else 10
         assert (frame[0], frame[header:]) == (0x82, message)
     host = await house.room()

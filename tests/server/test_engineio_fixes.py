@@ -13,7 +13,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from engineio import packet
 
@@ -145,12 +144,6 @@ async def test_post_that_cannot_be_read_whole_ends_its_connection(house: Running
 
 
 # --- 5: deflate, and whose transport ----------------------------------------------------------------
-
-
-async def test_socket_io_does_not_compress(house: RunningHouse) -> None:
-    url = house.url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
-    async with aiohttp.ClientSession() as http, http.ws_connect(url, compress=15) as socket:
-        assert not socket.compress
 
 
 async def test_an_engine_socket_knows_its_websocket_transport(house: RunningHouse) -> None:

@@ -141,9 +141,3 @@ async def test_what_is_no_document_name_is_no_address(house: RunningHouse, name:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await house.http.ws_connect(address)
     assert refused.value.status == 404
-
-
-async def test_frames_are_not_compressed_even_when_asked_for(house: RunningHouse) -> None:
-    host = await house.room()
-    async with yjs_connected(house.http, house.url, host.room_id, "texte", host.token, compress=15) as yjs:
-        assert not yjs.socket.compress

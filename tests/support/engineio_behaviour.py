@@ -2,7 +2,7 @@
 
 Prints one JSON object: `mixed` (what a polling client gets of a binary packet that a WebSocket client was
 sent before), `burst` (how many of 40 packets of one POST arrive), `pieces` (whether a POST in two pieces
-arrives whole), `deflate` (whether a WebSocket is compressed).
+arrives whole), `deflate` (whether a WebSocket deflates what is short).
 """
 
 import asyncio
@@ -87,8 +87,17 @@ class EngineServer:
         return self.heard == [LONG]
 
     async def deflate(self) -> bool:
-        async with self.http.ws_connect(f"{self.url}&transport=websocket", compress=15) as socket:
-            return bool(socket.compress)
+        """By the first byte of its first frame (RFC 7692 section 6): engine.io's greeting of 100 bytes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(
+            b"GET /engine.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+            b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+        )
+        assert b"permessage-deflate" in await reader.readuntil(b"\r\n\r\n")
+        (first,) = await reader.readexactly(1)
+        writer.close()
+        return bool(first & 0x40)
 
 
 async def look() -> dict[str, Any]:

@@ -32,10 +32,13 @@ class ConnectRefused(Exception):
 class RoomClient:
     """One Socket.IO connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, websocket_options: dict[str, Any] | None = None) -> None:
+        """`websocket_options`: for aiohttp's WebSocket."""
         self.heard: list[tuple[str, tuple[Any, ...]]] = []
         self.closed = asyncio.Event()
-        self.sio = socketio.AsyncClient(reconnection=False, handle_sigint=False)
+        self.sio = socketio.AsyncClient(
+            reconnection=False, handle_sigint=False, websocket_extra_options=websocket_options or {}
+        )
         self._news = asyncio.Event()
         self._editors: dict[str, RemoteEditor] = {}
         self.sio.on("*", self._hear)

@@ -72,6 +72,29 @@ describe.each<[TransportName]>([['websocket'], ['polling']])('over %s', (transpo
   })
 })
 
+test('what the store does not take is not called saved, and is once it does', async () => {
+  const { room, token } = await host()
+  const other = open(token)
+  await other.connect()
+  const [document, copy] = [room.document('texte'), other.document('texte')]
+  await Promise.all([document.whenSynced(), copy.whenSynced()])
+  write(document, 'avant ')
+  await eventually(() => document.state === 'saved' && text(copy) === 'avant ')
+  const states: string[] = []
+  document.on('state', (state) => states.push(state))
+  const letGo = await server.holdStore()
+  try {
+    write(document, 'pas encore')
+    await eventually(() => text(copy) === 'avant pas encore') // shown only once the store has failed
+    expect(new Set(states)).toEqual(new Set(['unsaved']))
+    expect([document.state, document.unsavedCount, copy.state]).toEqual(['unsaved', 1, 'saved'])
+  } finally {
+    await letGo()
+  }
+  await eventually(() => document.state === 'saved')
+  expect(document.unsavedCount).toBe(0)
+})
+
 test('a document opened while the server is away opens when it comes', async () => {
   const { token } = await host()
   await server.kill()

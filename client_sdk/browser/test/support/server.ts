@@ -11,6 +11,14 @@ import { SECOND_MS, eventually } from './deadlines.js'
 const ROOT = resolve(import.meta.dirname, '../../../..')
 const PYTHON = process.env.PASSERELLE_TEST_PYTHON ?? join(ROOT, '.venv/bin/python')
 
+const HOLD = `
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+`
+
 export class ServerProcess {
   readonly port: number
   readonly #data: string
@@ -74,6 +82,17 @@ export class ServerProcess {
 
   thaw(): void {
     this.#child?.kill('SIGCONT')
+  }
+
+  /** Another process holds the store, so that every write of the server fails, until the answer is called. */
+  async holdStore(): Promise<() => Promise<void>> {
+    const holder = spawn(PYTHON, ['-c', HOLD, join(this.#data, 'passerelle.sqlite3')], { stdio: ['pipe', 'pipe', 'inherit'] })
+    await once(holder.stdout, 'data')
+    return async () => {
+      const ended = once(holder, 'exit')
+      holder.stdin.end()
+      await ended
+    }
   }
 
   async dispose(): Promise<void> {
