@@ -16,7 +16,7 @@ documents need a deep stack: the event loop's thread is started with 512 MiB (`s
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,7 +31,7 @@ from rooms.documents.scan import ClockRange, Scan, scan_update
 from rooms.documents.snapshot import SnapshotFacts, read_snapshot
 from rooms.documents.split import split_update
 from rooms.documents.surrogates import SurrogatePairs
-from rooms.documents.sync import Denial, read_state_vector
+from rooms.documents.sync import Denial, encode_state_vector, read_state_vector
 
 MERGE_AT_ONCE: Final = 200
 """`merge_updates` is quadratic in their number: 100 take 0.1 ms, 10,000 take 200 ms."""
@@ -49,8 +49,8 @@ Update = tuple[bytes, Scan]
 class Integrated:
     """What one `integrate` did."""
 
-    before: bytes
-    """The state vector until then."""
+    clocks_before: Mapping[int, int]
+    """What was known until then."""
     change: bytes | None = None
     """Everything that is new, as one update: to store, then to send on. None: nothing was."""
     kept: list[bytes] = field(default_factory=list)
@@ -124,7 +124,7 @@ class YjsDocument:
     def integrate(self, updates: Sequence[Update]) -> Integrated:
         """Take updates in the order in which they arrived, and say what became of them.
         Raises: DocumentBroken: one of them is bad; load again and take them one by one."""
-        result = Integrated(before=self.state_vector())
+        result = Integrated(clocks_before=self.clocks)
         expected = self.clocks.copy()
         with _translated_errors():
             with self._doc.transaction():
@@ -134,9 +134,10 @@ class YjsDocument:
                 together.apply()
                 if self._waiting:
                     self._retry_waiting(expected, result)
-            if self._changes:
-                self._doc.get_update(result.before)  # a document that cannot be read must not be stored
-        result.change = self._take_change()
+            if self._changes != [together.last]:
+                # A document that cannot be read must not be stored. What comes out as it went in has been read.
+                self._doc.get_update(encode_state_vector(result.clocks_before))
+        result.change = self._take_change(together.last, expected)
         self._check_reach(expected)
         return result
 
@@ -265,15 +266,19 @@ class YjsDocument:
             return "too-large"
         return None
 
-    def _take_change(self) -> bytes | None:
+    def _take_change(self, given: bytes, expected: dict[int, int]) -> bytes | None:
         """What the engine says has changed. Content that it knew already makes no change, which keeps
         the echo of reconnecting clients out of the log."""
         if not self._changes:
             return None
+        self.clocks = self.clocks.copy()  # whoever asked what they were before keeps that
         change = self._changes[0] if len(self._changes) == 1 else merge_updates(self._changes)
         self._changes.clear()
         self._whole_state = self._state_vector = self._deleted = self.deletions_digest = None
         self.changes += 1
+        if change == given:  # as it was handed over, so what that said of clocks holds
+            self.clocks = expected
+            return change
         for client, _start, end in _scan_own(change).writes:
             if end > self.clocks.get(client, 0):
                 self.clocks[client] = end
@@ -294,11 +299,13 @@ class _Together:
         self._apply_update = apply_update
         self._blocks: dict[int, bytes] = {}
         """By client id: an update may have each but once."""
+        self.last = b""
+        """What was handed over last."""
 
     def add(self, update: bytes, scan: Scan) -> None:
         if scan.deletes or len(scan.writes) != 1 or update[0] != 1 or update[-1] != 0:
             self.apply()
-            self._apply_update(update)
+            self._hand_over(update)
             return
         client = scan.writes[0][0]
         if client in self._blocks:
@@ -309,7 +316,11 @@ class _Together:
         if self._blocks:
             joined = b"".join((var_uint(len(self._blocks)), *self._blocks.values(), b"\x00"))
             self._blocks.clear()
-            self._apply_update(joined)
+            self._hand_over(joined)
+
+    def _hand_over(self, update: bytes) -> None:
+        self.last = update
+        self._apply_update(update)
 
 
 def merge_updates(updates: Sequence[bytes]) -> bytes:

@@ -1,6 +1,6 @@
 """One document's part in a flush: take what came in, and show what became of it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rooms.documents import close_codes, sync
@@ -9,7 +9,10 @@ from rooms.documents.errors import DocumentBroken
 from rooms.documents.fan_out import broadcast
 from rooms.documents.live import Arrival, Incoming, LiveDocument
 from rooms.documents.open_document import OpenDocument
+from rooms.documents.sync import encode_state_vector
 from rooms.ports import DocumentAppend
+
+NOTHING_KNOWN = b"\x00"
 
 Reload = Callable[[LiveDocument], Awaitable[YjsDocument]]
 
@@ -26,8 +29,8 @@ class FlushedDocument:
     """What came from other instances."""
     arrived: Integrated | None = None
     """Of the arrivals; None when there were none, or they were not taken."""
-    before: bytes = b""
-    """The state vector before both."""
+    clocks_before: Mapping[int, int] | None = None
+    """What was known before both; None when neither was there."""
     shown: bytes | None = None
     """Everything that is new to the readers, as one update."""
 
@@ -36,6 +39,12 @@ class FlushedDocument:
         """Readers of this instance have changed something, or what they wrote earlier found its place."""
         has_changed = self.result is not None and self.result.change is not None
         return has_changed or (self.arrived is not None and self.arrived.released)
+
+    def before(self) -> bytes:
+        """The state vector of a reader that has not been shown this flush."""
+        if self.clocks_before is not None:
+            return encode_state_vector(self.clocks_before)
+        return self.live.copy.state_vector() if self.live.copy is not None else NOTHING_KNOWN
 
     def own_change(self) -> bytes | None:
         """That, as one update: for the other instances. None: nothing."""
@@ -60,7 +69,7 @@ async def take(live: LiveDocument, reload: Reload) -> FlushedDocument:
             live, arrivals=arrivals
         )  # without a copy its readers have been sent away, with their text
     live.flushing = True
-    flushed = FlushedDocument(live, batch, arrivals=arrivals, before=live.copy.state_vector())
+    flushed = FlushedDocument(live, batch, arrivals=arrivals, clocks_before=live.copy.clocks)
     try:
         if arrivals:
             # Before the batch, and apart from it: it is stored already, and a client that moved here builds on it.
@@ -89,7 +98,7 @@ async def _recover(flushed: FlushedDocument, reload: Reload) -> None:
         flushed.shown = flushed.result.change
     else:
         # The store may hold what no reader of this instance has been shown.
-        flushed.shown = live.copy.difference(flushed.before)
+        flushed.shown = live.copy.difference(flushed.before())
 
 
 def _integrate(copy: YjsDocument, batch: Sequence[Incoming]) -> Integrated:
@@ -204,10 +213,7 @@ def _send(flushed: FlushedDocument, readers: Sequence[OpenDocument], messages: S
     """Who does not keep up is left out from here on, and known to have the document as it was before."""
     live = flushed.live
     for opened in broadcast(readers, messages, live.full_bytes):
-        if flushed.before:
-            opened.begin_lag(flushed.before)
-        elif live.copy is not None:
-            opened.begin_lag(live.copy.state_vector())
+        opened.begin_lag(flushed.before())
 
 
 def _settle(flushed: FlushedDocument, result: Integrated) -> None:

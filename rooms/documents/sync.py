@@ -26,6 +26,7 @@ halves of an emoji: the editor is at fault), `too-large` (the document is full),
 depends on what the server does not have).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
@@ -125,6 +126,11 @@ def read_state_vector(data: bytes) -> dict[int, int]:
         clocks[client] = clock
     reader.end()
     return clocks
+
+
+def encode_state_vector(clocks: Mapping[int, int]) -> bytes:
+    """As `read_state_vector` reads it."""
+    return var_uint(len(clocks)) + b"".join([var_uint(client) + var_uint(clock) for client, clock in clocks.items()])
 
 
 def _count(reader: BoundedReader, most: int) -> int:
