@@ -90,7 +90,7 @@ class LongDeflatingWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
         if (
             not self._sock.takes_deflated
             or not isinstance(message, SharedMessage)
-            or not is_long(message, is_shared=True)
+            or not is_long(message, message.readers)
         ):
             await super().send(message)
             return

@@ -53,7 +53,7 @@ class WebSocketFanOut:
 
     def broadcast(self, readers: Sequence[Any], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
         frames = deflated = b"".join(map(plain_frame, messages))
-        long = [is_long(message, is_shared=True) for message in messages]
+        long = [is_long(message, len(readers)) for message in messages]
         if any(long) and any(reader.takes_deflated for reader in readers):
             deflated = b"".join(
                 deflated_frame(message) if is_one else plain_frame(message)
@@ -97,7 +97,7 @@ class YjsConnection:
     # rooms.documents.reader.Reader
 
     def send(self, message: bytes) -> None:
-        is_deflated = self.takes_deflated and is_long(message, is_shared=False)
+        is_deflated = self.takes_deflated and is_long(message)
         self.write(deflated_frame(message) if is_deflated else plain_frame(message))
 
     def write(self, frame: bytes) -> None:

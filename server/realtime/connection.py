@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from itertools import chain
 from typing import Any, Final, cast
 
 import socketio
 
 from rooms.documents.open_document import OpenDocument
 from server.auth import TokenClaims
+from server.deflate import SharedMessage
 from server.realtime.packets import PacketQueue, Packets, encode
 from server.wire.document import DocumentClosed
 from server.wire.room import Removed
@@ -172,6 +174,9 @@ class SocketFanOut:
 
     def broadcast(self, readers: Sequence[Any], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
         encoded = [encode("document_message", readers[0].document, message) for message in messages]
+        for packet in chain.from_iterable(encoded):
+            if isinstance(packet.data, SharedMessage):
+                packet.data.readers = len(readers)
         full = []
         for place, reader in enumerate(readers):
             if reader.buffered_bytes() > full_bytes:

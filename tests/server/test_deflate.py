@@ -3,7 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +14,8 @@ from server import deflate
 from tests.support.room_client import RoomClient, yjs_connected
 from tests.support.running_house import Person, RunningHouse, running_house
 
+CROWD = 4
+"""Connections more at /yjs/, so that those who hear there are a class without the author."""
 LONG = "".join(f"{zlib.crc32(str(number).encode()):08x} " for number in range(20_000))
 
 
@@ -56,13 +58,20 @@ def test_only_what_can_be_kept_is_agreed_to(header: str, is_good: bool) -> None:
 async def test_a_deflated_frame_is_the_message_and_the_same_for_all() -> None:
     for size in (deflate.OWN_FROM_BYTES, 100_000, deflate.DEFLATE_UP_TO_BYTES):
         message = LONG.encode()[:size].ljust(size, b".")
-        assert deflate.is_long(message, is_shared=False)
+        assert deflate.is_long(message)
         frame = deflate.deflated_frame(message)
         assert (frame[0], inflated(frame)) == (0xC2, message)
         assert len(frame) < 0.7 * size
         assert deflate.deflated_frame(bytes(bytearray(message))) is frame
-    assert not deflate.is_long(bytes(deflate.OWN_FROM_BYTES - 1), is_shared=False)
-    assert not deflate.is_long(bytes(deflate.DEFLATE_UP_TO_BYTES + 1), is_shared=True)
+    assert not deflate.is_long(bytes(deflate.OWN_FROM_BYTES - 1))
+    assert not deflate.is_long(bytes(deflate.DEFLATE_UP_TO_BYTES + 1), deflate.CLASS_READERS)
+
+
+def test_what_a_class_types_is_deflated_and_what_a_few_type_is_not() -> None:
+    cursor = bytes(deflate.CLASS_FROM_BYTES)
+    assert deflate.is_long(cursor, deflate.CLASS_READERS)
+    assert not deflate.is_long(cursor, deflate.CLASS_READERS - 1)
+    assert not deflate.is_long(cursor[:-1], deflate.CLASS_READERS)
 
 
 async def test_no_text_is_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,21 +125,29 @@ async def test_a_class_that_opens_a_text_is_sent_one_deflated_message(house: Run
         assert deflate._deflate_and_keep.cache_info() == told
 
 
-async def test_long_messages_are_deflated_for_who_agreed_and_short_ones_for_nobody(house: RunningHouse) -> None:
+async def test_messages_to_a_class_are_deflated_for_who_agreed(house: RunningHouse) -> None:
+    """Two hear by bare sockets, one of which agreed; the others make them a class, over either endpoint."""
     host = await house.room()
-    guest = await house.guest(host)
-    async with (
-        yjs_connected(house.http, house.url, host.room_id, "texte", host.token) as plain,
-        yjs_connected(house.http, house.url, host.room_id, "texte", guest.token, compress=15) as agreeing,
-        raw_frames(house, host) as frames,
-    ):
-        writer = await agreeing.edit("g")
-        reader = await plain.edit("h")
-        pieces = ("court ", LONG, "moyen " * 200, " court")
+    people = [await house.guest(host) for _ in range(deflate.CLASS_READERS)]
+    pieces = ("court ", LONG, "moyen " * 200, " court")
+    async with AsyncExitStack() as stack:
+        editors = []
+        for number, person in enumerate(people):
+            if number % 2:
+                client = await stack.enter_async_context(deflating_client(house, person))
+                editors.append(await client.edit("texte", "s"))
+            else:
+                line = yjs_connected(house.http, house.url, host.room_id, "texte", person.token, compress=15)
+                editors.append(await (await stack.enter_async_context(line)).edit("y"))
+        for person in people[:CROWD]:
+            line = yjs_connected(house.http, house.url, host.room_id, "texte", person.token, compress=15)
+            await (await stack.enter_async_context(line)).edit("encore")
+        frames = await stack.enter_async_context(raw_frames(house, host))
         for piece in pieces:
-            writer.type(piece)
-            await writer.until(lambda: writer.all_saved)
-        await reader.until(lambda: reader.text == "".join(pieces))
+            editors[0].type(piece)
+            await editors[0].until(lambda: editors[0].all_saved)
+        for editor in editors:
+            await editor.until(lambda editor=editor: editor.text == "".join(pieces))
         updates: list[tuple[int, bytes]] = []
         while len(updates) < len(pieces):
             first, payload = await frames.get()
@@ -222,3 +239,21 @@ async def test_a_broken_deflated_message_ends_its_own_connection_only(house: Run
         writer.close()
         text.type("tranquille")
         await text.until(lambda: text.all_saved)
+
+
+async def test_socket_io_deflates_what_a_class_types_once(house: RunningHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    deflated: list[int] = []
+    deflate_one = deflate._deflate
+    monkeypatch.setattr(deflate, "_deflate", lambda message: deflated.append(len(message)) or deflate_one(message))
+    host = await house.room()
+    async with AsyncExitStack() as stack:
+        editors = []
+        for _ in range(deflate.CLASS_READERS + 1):
+            client = await stack.enter_async_context(deflating_client(house, await house.guest(host)))
+            editors.append(await client.edit("texte", "s"))
+        for text in ("x", "moyen " * 100, "y"):
+            editors[0].type(text)
+            for editor in editors:
+                await editor.until(lambda editor=editor: editor.text == editors[0].text and editors[0].all_saved)
+        assert len(deflated) == 1
+        assert 600 < deflated[0] < 700
