@@ -22,7 +22,8 @@ from rooms.ports import DocumentKey
 from server.auth import TokenClaims, TokenIssuer, TokenRefused
 from server.callers import Callers
 from server.connections import Connections
-from server.deflate import DeflatingWebSocket, deflated_frame, is_long, plain_frame
+from server.deflate import deflated_frame, is_long, plain_frame
+from server.direct_socket import DirectSocket, Taker
 from server.error_answers import Refusal
 from server.metrics import Metrics
 from server.pace import DocumentPurse, Pace
@@ -75,7 +76,7 @@ class YjsConnection:
 
     def __init__(
         self,
-        socket: DeflatingWebSocket,
+        socket: DirectSocket,
         transport: asyncio.Transport,
         room_id: str,
         participant_id: str,
@@ -169,7 +170,7 @@ class YjsEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Refusals come as close codes after the upgrade: a browser shows its page nothing else."""
-        socket = DeflatingWebSocket(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, autoping=True)
+        socket = DirectSocket(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, autoping=True)
         await socket.prepare(request)
         transport = request.transport
         if transport is None:
@@ -212,7 +213,7 @@ class YjsEndpoint:
         self._pace.connection(claims.participant_id)
         return claims
 
-    async def _serve(self, connection: YjsConnection, socket: web.WebSocketResponse, key: DocumentKey) -> None:
+    async def _serve(self, connection: YjsConnection, socket: DirectSocket, key: DocumentKey) -> None:
         try:
             await self._rooms.connect(key.room_id, connection.participant_id, connection.connection_id)
         except RoomError as error:
@@ -237,25 +238,45 @@ class YjsEndpoint:
             self._metrics.socket_closed("yjs")
             await self._rooms.disconnect(key.room_id, connection.participant_id, connection.connection_id)
 
-    async def _read(
-        self, connection: YjsConnection, socket: web.WebSocketResponse, receive: Callable[[bytes], None]
-    ) -> None:
+    async def _read(self, connection: YjsConnection, socket: DirectSocket, receive: Callable[[bytes], None]) -> None:
         purse = DocumentPurse(self._pace, connection.participant_id)
+        taker = _taker(connection, purse, receive)
+        socket.take_with(taker)
         async for message in socket:
             if message.type is WSMsgType.BINARY:
                 data = message.data
                 while not purse.spend(len(data)):
+                    socket.take_with(None)  # what comes behind it stays behind it
                     await purse.draw(len(data))
-                try:
-                    receive(data)
-                except ProtocolViolation as violation:
-                    connection.close(violation.code, violation.reason)
-                    return
+                _receive(connection, receive, data)
+                socket.take_with(taker)
             elif message.type is WSMsgType.TEXT:
                 connection.close(close_codes.MALFORMED, close_codes.REASONS[close_codes.MALFORMED])
                 return
             else:
                 return  # an error: too long a message, a broken frame; aiohttp has answered it
+
+
+def _taker(connection: YjsConnection, purse: DocumentPurse, receive: Callable[[bytes], None]) -> Taker:
+    def take(data: bytes) -> bool:
+        if connection.is_closing or not purse.spend(len(data)):
+            return False
+        try:
+            _receive(connection, receive, data)
+        except Exception as error:
+            # As the handler would: this runs below aiohttp, which knows no such errors.
+            logger.error("yjs_failed", room_id=connection.room_id, exc_info=error)
+            connection.close(close_codes.UNAVAILABLE, close_codes.REASONS[close_codes.UNAVAILABLE])
+        return True
+
+    return take
+
+
+def _receive(connection: YjsConnection, receive: Callable[[bytes], None], data: bytes) -> None:
+    try:
+        receive(data)
+    except ProtocolViolation as violation:
+        connection.close(violation.code, violation.reason)
 
 
 def _close_code(refused: TokenRefused | Refusal | RoomError) -> int:

@@ -1,0 +1,58 @@
+"""A WebSocket that hands its messages over where they are read, instead of waking a task for each.
+
+aiohttp puts each message in a queue and wakes the handler: a turn of the event loop for every key that
+somebody presses, which costs more than all that is then done with it. Here a message goes straight to a function,
+as long as nothing waits in the queue; what the function does not take goes the usual way, and so do the end, errors
+and everything that is not binary.
+
+What is used of aiohttp is not all public (`_post_start`, `_reader`, `_parser`, and that its queue's `feed_data` may be
+overridden): the version is pinned, and `tests/server/test_direct_socket.py` fails if any of it changes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import WSMsgType
+from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
+
+from server.deflate import DeflatingWebSocket
+
+QUEUE_BYTES = 64 * 1024
+"""What may wait before the socket is not read any more: aiohttp's own figure."""
+
+Taker = Callable[[bytes], bool]
+"""Takes a binary message at once, or answers False; it must not raise."""
+
+
+class _DirectQueue(WebSocketDataQueue):
+    taker: Taker | None = None
+
+    def feed_data(self, data: Any, size: int) -> None:
+        taker = self.taker
+        if taker is None or self._buffer or data.type is not WSMsgType.BINARY or not taker(data.data):
+            super().feed_data(data, size)
+
+
+class DirectSocket(DeflatingWebSocket):
+    """Give `take_with` a function once the handler is ready for what comes."""
+
+    _direct: _DirectQueue | None = None
+
+    def _post_start(self, request: Any, protocol: Any, writer: Any) -> None:
+        super()._post_start(request, protocol, writer)
+        assert self._reader is not None
+        self._direct = _DirectQueue(request.protocol, QUEUE_BYTES, loop=asyncio.get_running_loop())
+        for message, size in self._reader._buffer:  # what came with the request itself
+            self._direct.feed_data(message, size)
+        self._reader = self._direct
+        self._parser = WebSocketReader(
+            self._direct, self._max_msg_size, compress=bool(self._compress), decode_text=self._decode_text
+        )
+        request.protocol._payload_parser = None
+        request.protocol.set_parser(self._parser, data_received_cb=self._on_data_received)
+
+    def take_with(self, taker: Taker | None) -> None:
+        """From now on; None: everything through the queue again."""
+        if self._direct is not None:
+            self._direct.taker = taker

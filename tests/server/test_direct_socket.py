@@ -1,0 +1,96 @@
+"""Messages are handed over where they are read, in the order in which they came, and nothing else changes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType, web
+
+from server.direct_socket import DirectSocket
+
+DEADLINE_S = 10
+
+
+class Endpoint:
+    """Takes every message at once, but for those that begin with `refuse`."""
+
+    def __init__(self) -> None:
+        self.direct: list[bytes] = []
+        self.queued: list[bytes] = []
+        self.ended: asyncio.Future[WSMsgType] = asyncio.get_running_loop().create_future()
+        self.url = ""
+
+    def take(self, data: bytes) -> bool:
+        if data.startswith(b"refuse"):
+            return False
+        self.direct.append(data)
+        return True
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        socket = DirectSocket(max_msg_size=1_000, heartbeat=25.0)
+        await socket.prepare(request)
+        socket.take_with(self.take)
+        while True:
+            message = await socket.receive()
+            if message.type is not WSMsgType.BINARY:
+                self.ended.set_result(message.type)
+                return socket
+            self.queued.append(message.data)
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    served = Endpoint()
+    app = web.Application()
+    app.router.add_get("/", served.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    yield served
+    await runner.cleanup()
+
+
+async def end_of(endpoint: Endpoint) -> WSMsgType:
+    async with asyncio.timeout(DEADLINE_S):
+        return await endpoint.ended
+
+
+@pytest.mark.parametrize("compress", [0, 15])
+async def test_messages_do_not_pass_through_the_queue(endpoint: Endpoint, compress: int) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(endpoint.url, compress=compress) as socket:
+        for number in range(100):
+            await socket.send_bytes(b"%d" % number * 20)
+        await socket.close()
+    assert await end_of(endpoint) is WSMsgType.CLOSE
+    assert endpoint.direct == [b"%d" % number * 20 for number in range(100)]
+    assert endpoint.queued == []
+
+
+async def test_what_is_not_taken_is_queued_and_what_comes_behind_it_stays_behind(endpoint: Endpoint) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(endpoint.url) as socket:
+        await socket.send_bytes(b"first")
+        await socket.send_bytes(b"refuse")
+        await socket.send_bytes(b"refuse again")
+        await socket.close()
+    await end_of(endpoint)
+    assert (endpoint.direct, endpoint.queued) == ([b"first"], [b"refuse", b"refuse again"])
+
+
+async def test_text_and_messages_that_are_too_long_end_as_they_always_did(endpoint: Endpoint) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(endpoint.url) as socket:
+        await socket.send_bytes(b"one")
+        await socket.send_bytes(b"x" * 2_000)
+        closed = await socket.receive(DEADLINE_S)
+        assert (closed.type, closed.data) == (WSMsgType.CLOSE, 1009)
+    assert await end_of(endpoint) is WSMsgType.ERROR
+    assert endpoint.direct == [b"one"]
+
+
+async def test_pings_are_answered(endpoint: Endpoint) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(endpoint.url, autoping=False) as socket:
+        await socket.ping(b"here?")
+        answer = await socket.receive(DEADLINE_S)
+        assert (answer.type, bytes(answer.data)) == (WSMsgType.PONG, b"here?")
