@@ -24,6 +24,9 @@ SWEEP_S = 0.05
 """How often writers' sockets are emptied: some kilobytes each, far from a full buffer."""
 SETTLE_S = 15.0
 """How long after the last character the probes may take to see it."""
+PAUSE_S = 0.001
+"""How long writers flat out look away when all have sent what they may: uvloop takes less for no time at
+all, and the load would spin."""
 LETTERS = b"abcdefghijklmnopqrstuvwxyz "
 
 
@@ -207,7 +210,7 @@ class Class:
                     frames += client_frame(self._server.dialect.wrap(typist.document, sync_message(UPDATE, update)))
                 typist.sent_at.extend([now] * batch)
                 writer.send(bytes(frames))
-            await asyncio.sleep(0.0005)
+            await asyncio.sleep(PAUSE_S)
 
     async def settle(self) -> int:
         """Wait for the last character; how many sightings are missing."""
