@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -60,10 +61,12 @@ class ScenarioResult:
     runs: int
     servers: dict[str, Measured] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    commit: str = ""
+    """Of the checkout that was measured; empty where there is no repository."""
 
     @classmethod
     def begin(cls, scenario: str, runs: int) -> "ScenarioResult":
-        return cls(scenario, time.time(), machine(), os.getloadavg()[0], runs)
+        return cls(scenario, time.time(), machine(), os.getloadavg()[0], runs, commit=_commit())
 
     def value(self, server: str, figure: str, combine: Combine = "median") -> float | None:
         measured = self.servers.get(server)
@@ -78,6 +81,21 @@ def machine() -> str:
     )
     system = f"Linux {platform.release().split('-')[0]}"
     return f"{model}, {os.cpu_count()} cores, {system}, CPython {platform.python_version()}"
+
+
+def _commit() -> str:
+    """With a + where something is not committed."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--exclude=*", "--dirty=+"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return described.stdout.strip()
 
 
 def _lines(path: Path) -> Sequence[str]:

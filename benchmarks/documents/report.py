@@ -75,7 +75,7 @@ def _scenario(scenario: Scenario, result: ScenarioResult) -> str:
     when = time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(result.measured_at))
     ran = (
         f"{result.runs} {'run' if result.runs == 1 else 'runs'}, {when}; {result.machine}; "
-        f"load average before: {result.load_before:.2f}."
+        f"load average before: {result.load_before:.2f}; commit {result.commit or 'unknown'}."
     )
     notes = [*result.notes, *_failures(scenario, result)]
     listed = "".join(f"- {note}\n" for note in notes)
