@@ -50,8 +50,8 @@ def scenarios(*, quick: bool) -> list[Scenario]:
     ]
 
 
-async def measure(scenario: Scenario, servers: Sequence[Server], folder: Path) -> ScenarioResult:
-    """All runs of one scenario. What goes wrong with a server is noted, and the others go on."""
+async def measure(scenario: Scenario, servers: Sequence[Server], folder: Path, kept: Path) -> None:
+    """All runs of one scenario, kept as they come. What goes wrong with a server is noted, and the others go on."""
     result = ScenarioResult.begin(scenario.key, scenario.runs)
     for server in servers:
         result.servers[server.key] = Measured()
@@ -61,12 +61,13 @@ async def measure(scenario: Scenario, servers: Sequence[Server], folder: Path) -
             measured = result.servers[server.key]
             if not measured.fell_behind:
                 await _run_once(scenario, server, folder / scenario.key / server.key, run, measured)
+                measurement.save(kept, result)
     result.notes += [
         f"{server.name} was not run again: it had failed, or what was typed had not arrived"
         for server in servers
         if scenario.runs > 1 and result.servers[server.key].fell_behind
     ]
-    return result
+    measurement.save(kept, result)
 
 
 async def _run_once(scenario: Scenario, server: Server, folder: Path, run: int, measured: Measured) -> None:
@@ -91,7 +92,9 @@ async def main(arguments: argparse.Namespace) -> None:
     # As Ctrl-C does: the servers are in sessions of their own and would outlive us.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     everything = scenarios(quick=arguments.quick)
-    chosen = [each for each in everything if not arguments.only or each.key in arguments.only.split(",")]
+    chosen = [] if arguments.report else everything
+    if arguments.only:
+        chosen = [each for each in chosen if each.key in arguments.only.split(",")]
     wanted = arguments.servers.split(",") if arguments.servers else [server.key for server in SERVERS]
     kept = Path(tempfile.mkdtemp(prefix="passerelle-bench-")) if arguments.quick else KEPT
     stores = Path(tempfile.mkdtemp(prefix="passerelle-bench-stores-"))
@@ -99,7 +102,7 @@ async def main(arguments: argparse.Namespace) -> None:
         for scenario in chosen:
             servers = [server for server in scenario.servers if server.key in wanted]
             if servers:
-                measurement.save(kept, await measure(scenario, servers, stores))
+                await measure(scenario, servers, stores, kept)
         results = {each.key: result for each in everything if (result := measurement.load(kept, each.key))}
         text = report(everything, results)
     finally:
@@ -119,7 +122,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", help=f"of these, by commas: {keys}")
     parser.add_argument("--servers", help=f"of these, by commas: {', '.join(server.key for server in SERVERS)}")
     parser.add_argument("--quick", action="store_true", help="short runs, printed and not kept: does everything work?")
-    return parser.parse_args()
+    parser.add_argument("--report", action="store_true", help="measure nothing, write the report of what is kept")
+    given = parser.parse_args()
+    known = {*keys.split(", "), *(server.key for server in SERVERS)}
+    for name in filter(None, [*(given.only or "").split(","), *(given.servers or "").split(",")]):
+        if name not in known:
+            parser.error(f"there is no {name}")
+    return given
 
 
 if __name__ == "__main__":
