@@ -28,7 +28,7 @@ from rooms.documents.encoding import var_uint
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.limits import MAX_NESTED_TYPES
 from rooms.documents.scan import ClockRange, Scan, scan_update
-from rooms.documents.snapshot import SnapshotFacts, read_snapshot
+from rooms.documents.snapshot import SnapshotFacts, is_read_at_once, read_snapshot
 from rooms.documents.split import split_update
 from rooms.documents.surrogates import SurrogatePairs
 from rooms.documents.sync import Denial, encode_state_vector, read_state_vector
@@ -112,6 +112,31 @@ class YjsDocument:
         document.integrate(step)
         yield document
 
+    @classmethod
+    def load_sound(cls, stored: Sequence[bytes], waiting_limit_bytes: int) -> "Iterator[YjsDocument | None]":
+        """As `load`, in a third of the time, for what has nothing to be careful about: each update was scanned when
+        it came, and it shows at the end whether all of it found its place. `stored`: snapshot and log, oldest first.
+        Yields the growing document; then, last, None if it must be loaded with care. Raises: DocumentBroken."""
+        document = cls(waiting_limit_bytes)
+        whole = merge_updates(stored)
+        yield document
+        if not is_read_at_once(whole):
+            document.close()
+            yield None
+            return
+        document._nested_types = read_snapshot(whole).nested_types
+        for step in _steps(stored):
+            with _translated_errors(), document._doc.transaction():
+                for update in step:
+                    document._doc.apply_update(update)
+            yield document
+        if document._holds_all_of(whole):
+            document._changes.clear()
+            yield document
+        else:
+            document.close()
+            yield None
+
     @property
     def waiting(self) -> Sequence[bytes]:
         """Updates that cannot be placed yet."""
@@ -192,6 +217,19 @@ class YjsDocument:
             self._doc.apply_update(snapshot)
             self.clocks = read_state_vector(self._doc.get_state())
         self._changes.clear()
+
+    def _holds_all_of(self, whole: bytes) -> bool:
+        """Whether the engine, which says nothing of what it could not place, has placed everything; then the clocks
+        are known as well."""
+        with _translated_errors():
+            state_vector = pycrdt.get_state(whole)
+            deletions = pycrdt.get_update(whole, state_vector)
+            reached = read_state_vector(self._doc.get_state())
+        scan = _scan_own(deletions)
+        if scan.writes or read_state_vector(state_vector) != reached:
+            return False
+        self.clocks = reached
+        return all(end <= reached.get(client, 0) for client, _start, end in scan.deletes)
 
     def _place(
         self,
@@ -289,6 +327,18 @@ class YjsDocument:
         the engine errs: either way text would be acknowledged that no one gets."""
         if self.clocks != expected:
             raise DocumentBroken("an update was not placed whole")
+
+
+def _steps(stored: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """What is applied in one go: some milliseconds' worth."""
+    step, size_bytes = list[bytes](), 0
+    for update in stored:
+        step.append(update)
+        size_bytes += len(update)
+        if size_bytes >= LOAD_AT_ONCE_BYTES:
+            yield step
+            step, size_bytes = [], 0
+    yield step
 
 
 class _Together:

@@ -18,6 +18,10 @@ from rooms.ports import DocumentKey, DocumentStore, StoredDocument, StoreUnavail
 logger = logging.getLogger(__name__)
 
 
+QUICK_LOG_ENTRIES = 8
+"""With fewer updates after the snapshot, looking at each of them costs nothing worth saving."""
+
+
 class DocumentLibrary:
     def __init__(
         self, store: DocumentStore, limits: HubLimits, clock: Callable[[], float], bridge: DocumentBridge
@@ -149,16 +153,31 @@ class DocumentLibrary:
         """What is stored, and a copy of it with what is not stored yet. Raises: DocumentUnavailable."""
         try:
             stored = await self._load_stored(key)
-            facts = await asyncio.to_thread(read_snapshot, stored.snapshot)
-            growing = YjsDocument.load(stored.snapshot, [*stored.updates, *unsaved], self._limits.waiting_bytes, facts)
-            copy = next(growing)
-            for copy in growing:  # noqa: B007 (the last one is the complete one)
-                await asyncio.sleep(0)
+            updates = [*stored.updates, *unsaved]
+            copy = await self._build_sound(stored.snapshot, updates) or await self._build(stored.snapshot, updates)
         except Exception as error:
             # Not only StoreUnavailable: whatever a store raises, the document stays shut.
             logger.error("document cannot be loaded", extra={"room_id": key.room_id, "kind": type(error).__name__})
             raise DocumentUnavailable(key.document) from error
         return stored, copy
+
+    async def _build(self, snapshot: bytes | None, updates: Sequence[bytes]) -> YjsDocument:
+        facts = await asyncio.to_thread(read_snapshot, snapshot)
+        growing = YjsDocument.load(snapshot, updates, self._limits.waiting_bytes, facts)
+        copy = next(growing)
+        for copy in growing:  # noqa: B007 (the last one is the complete one)
+            await asyncio.sleep(0)
+        return copy
+
+    async def _build_sound(self, snapshot: bytes | None, updates: Sequence[bytes]) -> YjsDocument | None:
+        """The quick way, for a log of middling length; None: take the other."""
+        stored = [*([snapshot] if snapshot is not None else []), *updates]
+        if len(updates) < QUICK_LOG_ENTRIES or sum(map(len, stored)) > self._limits.thread_compaction_bytes:
+            return None
+        copy: YjsDocument | None = None
+        for copy in YjsDocument.load_sound(stored, self._limits.waiting_bytes):  # noqa: B007 (the last one counts)
+            await asyncio.sleep(0)
+        return copy
 
     async def _load_stored(self, key: DocumentKey) -> StoredDocument:
         async with asyncio.timeout(self._limits.store_timeout_s):

@@ -25,12 +25,17 @@ class SnapshotFacts:
     """Shared types inside others; at most so many, where they were not counted."""
 
 
+def is_read_at_once(state: bytes) -> bool:
+    """Whether `read_snapshot` of this has nothing to look for."""
+    return len(state) <= UNCOUNTED_BYTES and not _FOUR_BYTES.search(state)
+
+
 def read_snapshot(snapshot: bytes | None) -> SnapshotFacts:
     """Takes 0.1 ms a kilobyte where there is anything to look for (an emoji, or a large state), so keep large
     ones off the event loop. Raises: DocumentBroken."""
     if snapshot is None:
         return SnapshotFacts()
-    if len(snapshot) <= UNCOUNTED_BYTES and not _FOUR_BYTES.search(snapshot):
+    if is_read_at_once(snapshot):
         return SnapshotFacts(nested_types=len(snapshot) // LEAST_NESTED_TYPE_BYTES)
     try:
         scan = scan_update(snapshot)

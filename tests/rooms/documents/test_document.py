@@ -314,3 +314,47 @@ def test_it_knows_which_deletions_it_has() -> None:
     assert not document.has_all_of(scan_update(two))
     integrate(document, two)
     assert document.has_all_of(scan_update(two))
+
+
+def test_what_is_sound_is_loaded_quickly_and_is_the_same() -> None:
+    log = typed_log("Il était une fois, à l'école, une classe. " * 5)
+    *_growing, carefully = YjsDocument.load(None, log, WAITING, read_snapshot(None))
+    *_growing_too, quickly = YjsDocument.load_sound(log, WAITING)
+    assert quickly is not None
+    assert quickly.clocks == carefully.clocks
+    assert quickly.whole_state() == carefully.whole_state()
+    *_again, after_a_snapshot = YjsDocument.load_sound([carefully.whole_state(), *log[100:]], WAITING)
+    assert after_a_snapshot is not None
+    assert after_a_snapshot.whole_state() == carefully.whole_state()
+
+
+@pytest.mark.parametrize("missing", [0, 3, 150])
+def test_a_log_in_which_something_waits_is_loaded_with_care(missing: int) -> None:
+    log = typed_log("Il était une fois, à l'école, une classe. " * 5)
+    *_growing, quickly = YjsDocument.load_sound([*log[:missing], *log[missing + 1 :]], WAITING)
+    assert quickly is None
+
+
+def test_a_deletion_of_what_is_not_there_is_loaded_with_care() -> None:
+    log = typed_log("une classe", delete_last=True)
+    *_growing, quickly = YjsDocument.load_sound(log[-1:], WAITING)
+    assert quickly is None
+
+
+def test_text_that_may_be_cut_is_loaded_with_care() -> None:
+    *_growing, quickly = YjsDocument.load_sound(typed_log("une fête 🎉"), WAITING)
+    assert quickly is None
+
+
+def typed_log(text: str, *, delete_last: bool = False) -> list[bytes]:
+    """One update a character; then, if asked for, one that deletes the last of them."""
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    log: list[bytes] = []
+    subscription = doc.observe(lambda event: log.append(event.update))
+    content = doc.get("text", type=pycrdt.Text)
+    for character in text:
+        content += character
+    if delete_last:
+        del content[len(text) - 1 : len(text)]
+    doc.unobserve(subscription)
+    return log
