@@ -178,8 +178,10 @@ class Probe(asyncio.Protocol):
         return rest
 
     def send(self, message: bytes) -> None:
-        """A y-protocols message."""
+        """A y-protocols message. Raises: ConnectionResetError when the server has hung up."""
         assert self.transport is not None
+        if self.transport.is_closing():
+            raise ConnectionResetError("the server closed a reader's connection")
         self.transport.write(client_frame(self._dialect.wrap(self._document, message)))
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -172,9 +172,14 @@ class Class:
         """Everyone types `rate` characters a second, evenly spread. Raises: ConnectionError."""
         stop_at = time.perf_counter() + warm_up_s + seconds
         typing = [asyncio.create_task(self._type(typist, rate, with_cursors, stop_at)) for typist in self.typists]
-        await asyncio.sleep(warm_up_s)
-        meter = Meter(self._server, self)
-        await asyncio.gather(*typing)
+        try:
+            await asyncio.sleep(warm_up_s)
+            meter = Meter(self._server, self)
+            await asyncio.gather(*typing)
+        finally:  # nobody types on when one was cut off, or when we are interrupted
+            for task in typing:
+                task.cancel()
+            await asyncio.gather(*typing, return_exceptions=True)
         return await meter.read()
 
     async def _type(self, typist: Typist, rate: float, with_cursors: bool, stop_at: float) -> None:
