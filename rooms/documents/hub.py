@@ -37,6 +37,8 @@ from rooms.ports import Bus, ClientBinding, DocumentAppend, DocumentKey, Documen
 
 logger = logging.getLogger(__name__)
 
+LEAST_REST_S = 0.001
+"""A shorter rest is not worth a timer; uvloop's know no less."""
 SLICE_S = 0.005
 """A flush of many documents lets others run this often."""
 
@@ -212,13 +214,14 @@ class DocumentHub:
             return
         self._flushed.clear()
         loop = asyncio.get_running_loop()
-        due_at = max(live.rests_until, loop.time() + patience_s)
+        now = loop.time()
+        due_at = max(live.rests_until, now + patience_s)
         planned_at, timer = self._resting.get(live, (math.inf, None))
         if planned_at <= due_at:
             return
         if timer is not None:
             timer.cancel()
-        if due_at > loop.time():
+        if due_at - now >= LEAST_REST_S:
             self._resting[live] = due_at, loop.call_at(due_at, self._make_due, live)
         else:
             self._make_due(live)
