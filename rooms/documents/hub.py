@@ -285,8 +285,14 @@ class DocumentHub:
     # --- the flush ------------------------------------------------------------------------------------
 
     async def _flush_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        rests_until = 0.0
         while True:
             await self._wake.wait()
+            # Slept through only when there is something to do: to be woken for nothing costs as much as a flush.
+            rest_s = rests_until - loop.time()
+            if rest_s > 0.0 and not self._stopping:
+                await asyncio.sleep(rest_s)
             self._wake.clear()
             dirty, self._dirty = self._dirty, {}
             try:
@@ -298,7 +304,9 @@ class DocumentHub:
                     self.give_up(live)
             if not self._dirty and not self._resting:
                 self._flushed.set()
-            await asyncio.sleep(min(len(dirty) * self.limits.commit_rest_s, self.limits.longest_commit_rest_s))
+            commit_rest_s = min(len(dirty) * self.limits.commit_rest_s, self.limits.longest_commit_rest_s)
+            rests_until = loop.time() + commit_rest_s
+            await asyncio.sleep(0)
 
     async def _flush(self, dirty: Sequence[LiveDocument]) -> None:
         self._flushes += 1
