@@ -170,7 +170,7 @@ class Saturation:
     explanation = (
         "Updates a second that a reader saw, of one character each, in frames of their own; at most 400 of a writer "
         "are under way. First 4 s, then 4 s more after 6 s of the same (V8 has compiled by then). Passerelle lets a "
-        "participant send 200 messages a second (2,000 at once): the line without that limit shows what is behind it."
+        "participant send 4,000 messages a second (8,000 at once): the line without that limit shows what is behind it."
     )
     columns = (
         Column("fresh", "updates/s, fresh", 0),
