@@ -44,6 +44,8 @@ DEEP_STACK_BYTES: Final = 512 * 1024 * 1024
 Update = tuple[bytes, Scan]
 """An update and its scan."""
 
+pycrdt.Doc()  # imports forty modules with its first document: now, not while the first class waits
+
 
 @dataclass(slots=True)
 class Integrated:
