@@ -8,7 +8,8 @@ from rooms.ports import DocumentAppend, DocumentKey, StoredDocument
 
 def load(connection: sqlite3.Connection, key: DocumentKey) -> StoredDocument:
     found = connection.execute(
-        "SELECT document_id, last_seq, snapshot, snapshot_seq FROM documents WHERE room_id = ? AND document = ?",
+        "SELECT document_id, last_seq, body, snapshot_seq FROM documents LEFT JOIN snapshots USING (document_id)"
+        " WHERE room_id = ? AND document = ?",
         (key.room_id, key.document),
     ).fetchone()
     if found is None:
@@ -59,9 +60,8 @@ def store_snapshot(connection: sqlite3.Connection, key: DocumentKey, snapshot: b
         raise ValueError(f"no update {up_to_seq} in a document of {last_seq}")
     if up_to_seq < snapshot_seq:
         return
-    connection.execute(
-        "UPDATE documents SET snapshot = ?, snapshot_seq = ? WHERE document_id = ?", (snapshot, up_to_seq, document_id)
-    )
+    connection.execute("INSERT OR REPLACE INTO snapshots (document_id, body) VALUES (?, ?)", (document_id, snapshot))
+    connection.execute("UPDATE documents SET snapshot_seq = ? WHERE document_id = ?", (up_to_seq, document_id))
     connection.execute("DELETE FROM updates WHERE document_id = ? AND seq <= ?", (document_id, up_to_seq))
 
 
@@ -81,4 +81,5 @@ def delete_of_room(connection: sqlite3.Connection, room_id: str) -> int:
     mine = "(SELECT document_id FROM documents WHERE room_id = ?)"
     connection.execute(f"DELETE FROM updates WHERE document_id IN {mine}", (room_id,))
     connection.execute(f"DELETE FROM bindings WHERE document_id IN {mine}", (room_id,))
+    connection.execute(f"DELETE FROM snapshots WHERE document_id IN {mine}", (room_id,))
     return connection.execute("DELETE FROM documents WHERE room_id = ?", (room_id,)).rowcount

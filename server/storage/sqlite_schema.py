@@ -68,7 +68,17 @@ CREATE TABLE chat (
 CREATE INDEX chat_by_room ON chat (room_id, number);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SNAPSHOTS_APART = """
+CREATE TABLE snapshots (
+    document_id INTEGER PRIMARY KEY,
+    body BLOB NOT NULL
+);
+INSERT INTO snapshots (document_id, body) SELECT document_id, snapshot FROM documents WHERE snapshot IS NOT NULL;
+ALTER TABLE documents DROP COLUMN snapshot;
+"""
+# Each append changes the document's row, and SQLite writes a row anew with all that is in it.
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SNAPSHOTS_APART)
 """The step at index n leads from version n to n + 1."""
 
 

@@ -400,6 +400,41 @@ async def test_an_older_file_is_brought_up_to_date(tmp_path: Path, monkeypatch: 
         await store.close()
 
 
+async def test_snapshots_of_the_first_version_are_found_where_they_are_kept_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path)
+    with monkeypatch.context() as of_old, closing(sqlite3.connect(store.path, isolation_level=None)) as old:
+        of_old.setattr(sqlite_schema, "MIGRATIONS", sqlite_schema.MIGRATIONS[:1])
+        sqlite_schema.migrate(old)
+        old.execute(
+            "INSERT INTO documents (document_id, room_id, document, last_seq, snapshot, snapshot_seq, written_at)"
+            " VALUES (7, 'r1', 'texte', 12, ?, 11, 0), (8, 'r1', 'autre', 1, NULL, 0, 0)",
+            (b"state",),
+        )
+        old.execute("INSERT INTO updates VALUES (7, 12, ?), (8, 1, ?)", (b"after", b"only"))
+    await store.open()
+    found = await store.load_document(TEXT)
+    assert (found.snapshot, found.snapshot_seq, list(found.updates), found.last_seq) == (b"state", 11, [b"after"], 12)
+    other = await store.load_document(DocumentKey("r1", "autre"))
+    assert (other.snapshot, list(other.updates)) == (None, [b"only"])
+    assert await store.append_updates([make_append(b"next")]) == (13,)
+    await store.close()
+
+
+async def test_an_append_writes_what_is_appended_and_not_the_snapshot_again(sqlite_store: SqliteStore) -> None:
+    [seq] = await sqlite_store.append_updates([make_append(b"a")])
+    await sqlite_store.store_snapshot(TEXT, os.urandom(5_000_000), seq)
+    log = Path(f"{sqlite_store.path}-wal")
+    await sqlite_store._writer.call_outside_transaction(
+        lambda c: c.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    )
+    for _ in range(10):
+        await sqlite_store.append_updates([make_append(b"b" * 50)])
+    assert log.stat().st_size < 500_000
+    assert len((await sqlite_store.load_document(TEXT)).snapshot or b"") == 5_000_000
+
+
 async def test_a_migration_that_fails_leaves_the_version_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
