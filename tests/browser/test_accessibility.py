@@ -32,6 +32,13 @@ DEVICE = FakeDevice("Mme Roy", (200, 40, 40), 440.0)
 PHONE = {"width": 390, "height": 844}
 LAPTOP = {"width": 1366, "height": 768}
 PROJECTOR = {"width": 1920, "height": 1080}
+# A text without a name for a single frame is one a screen reader may have read out already.
+WATCH_FOR_NAMELESS_TEXTS = """
+  window.namelessTexts = 0
+  new MutationObserver(() => {
+    namelessTexts += document.querySelectorAll('.ProseMirror:not([aria-label])').length
+  }).observe(document, { childList: true, subtree: true })
+"""
 
 
 @contextlib.asynccontextmanager
@@ -73,6 +80,7 @@ async def test_no_state_of_the_page_keeps_anyone_out(tmp_path: Path) -> None:
         visitor(browser) as museum,
         visitor(browser) as pupil,
     ):
+        await host.add_init_script(WATCH_FOR_NAMELESS_TEXTS)
         await host.goto(server.url)
         await is_accessible(host, "first page")
         await by_test(host, "language").click()
@@ -89,6 +97,8 @@ async def test_no_state_of_the_page_keeps_anyone_out(tmp_path: Path) -> None:
         await is_accessible(host, "device check")
         await enter_session(host)
         await expect(by_test(host, "invite")).to_be_visible(timeout=STEP_MS)
+        await expect(by_test(host, "editor")).to_be_visible(timeout=STEP_MS)
+        assert await host.evaluate("() => namelessTexts") == 0, "the text had no name at first"
         await is_accessible(host, "alone")
         for_guest = await invite(host, "guest", "Musée")
         for_pupils = await invite(host, "pupil")

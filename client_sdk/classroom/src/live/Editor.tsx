@@ -37,16 +37,8 @@ export function Editor({ session }: { session: Session }) {
         }),
       ],
       editable: false,
-      editorProps: {
-        attributes: () => ({
-          role: 'textbox',
-          'aria-multiline': 'true',
-          'aria-label': t('editorLabel'),
-          lang: 'fr-CA',
-          spellcheck: 'true',
-          'data-testid': 'editor',
-        }),
-      },
+      // An object and not a function: Tiptap spreads what it is given into the first view, which keeps nothing of a function.
+      editorProps: { attributes: editorAttributes() },
     })
     setEditor(made)
     made.on('transaction', () => redraw((count) => count + 1))
@@ -73,9 +65,9 @@ export function Editor({ session }: { session: Session }) {
     const off = [shared.on('access', follow), shared.on('synced', follow), shared.on('state', follow)]
     return () => off.forEach((stop) => stop())
   }, [editor, session, shared])
-  // The label of the text is not drawn by a component: the editor is told to ask for it again.
+  // The label of the text is not drawn by a component: the editor is given it again in another language.
   const spoken = language.value
-  useEffect(() => editor?.setOptions({}), [editor, spoken])
+  useEffect(() => editor?.setOptions({ editorProps: { attributes: editorAttributes() } }), [editor, spoken])
   return (
     <div class="editor">
       <div class="editor-top">
@@ -91,6 +83,17 @@ export function Editor({ session }: { session: Session }) {
       />
     </div>
   )
+}
+
+function editorAttributes() {
+  return {
+    role: 'textbox',
+    'aria-multiline': 'true',
+    'aria-label': t('editorLabel'),
+    lang: 'fr-CA',
+    spellcheck: 'true',
+    'data-testid': 'editor',
+  }
 }
 
 function mayWrite(shared: SharedDocument, session: Session): boolean {
