@@ -1,12 +1,14 @@
 """The store of one process: an SQLite file (WAL) in the data folder.
 
 Two threads: one writes, with group commit, one reads, so that loading a long document never keeps
-"saved" waiting. A committed write survives the process however it dies (`process`:
+"saved" waiting. Small appends to documents, which need no fsync, are written without either while the
+first is idle (`sqlite_direct`). A committed write survives the process however it dies (`process`:
 synchronous=NORMAL) or a power cut too (`power`: FULL, an fsync a commit). When the disk fails,
 calls raise StoreUnavailable, and work again as soon as the disk does.
 """
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -18,14 +20,20 @@ from rooms.ports import DocumentAppend, DocumentKey, StoredDocument, StoreUnavai
 from server.config import Durability
 from server.storage import sqlite_documents, sqlite_retention, sqlite_rooms
 from server.storage.folder import FolderLock, make_private_file, make_private_folder
+from server.storage.sqlite_direct import DirectAppender
 from server.storage.sqlite_schema import migrate
 from server.storage.sqlite_thread import DatabaseThread
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "passerelle.sqlite3"
 BUSY_TIMEOUT_S = 2.0
 """How long a call waits for a lock that another program (a backup) holds, before it fails."""
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
 """The -wal file is cut back to this after a checkpoint: a moment's peak does not stay on the disk."""
+DIRECT_APPENDS_A_CHECKPOINT = 256
+"""Documents appended to without the writing thread, before it is told to bring them from the log to the file: about
+the thousand pages at which SQLite does so itself."""
 MAX_PAGES_RETURNED = 2_000
 """Free pages (of 4 KiB) given back to the disk after forgetting: some tens of milliseconds for who writes."""
 
@@ -45,6 +53,9 @@ class SqliteStore:
         self._lock = FolderLock(folder)
         self._writer = DatabaseThread("store writer", self.path, self._connect_writer, writes=True)
         self._reader = DatabaseThread("store reader", self.path, self._connect_reader, writes=False)
+        self._direct = DirectAppender(self.path, self._connect_direct) if durability == "process" else None
+        self._direct_appends = 0
+        self._checkpoint: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Make the folder and the file, take the folder's lock, bring the schema up to date.
@@ -55,6 +66,8 @@ class SqliteStore:
         try:
             await self._writer.open()
             await self._reader.open()
+            if self._direct is not None:
+                await self._direct.open()
         except BaseException:
             await self.close()
             raise
@@ -70,6 +83,8 @@ class SqliteStore:
 
     async def close(self) -> None:
         """What was called before is stored first. Returns when both threads have ended."""
+        if self._direct is not None:
+            await self._direct.close()
         await self._reader.close()
         await self._writer.close()
         self._lock.release()
@@ -100,13 +115,40 @@ class SqliteStore:
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         return connection
 
+    def _connect_direct(self) -> sqlite3.Connection:
+        connection = _connect(self.path, timeout_s=0.0, check_same_thread=False)
+        connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
+        # Checkpoints fsync: they are the writing thread's.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        return connection
+
     # --- documents -----------------------------------------------------------------------------
 
     async def load_document(self, key: DocumentKey) -> StoredDocument:
         return await self._reader.call(partial(sqlite_documents.load, key=key))
 
     async def append_updates(self, appends: Sequence[DocumentAppend]) -> Sequence[int]:
+        numbers = self._append_directly(appends)
+        if numbers is not None:
+            return numbers
         return await self._writer.call(partial(sqlite_documents.append, appends=tuple(appends), now=self._clock()))
+
+    def _append_directly(self, appends: Sequence[DocumentAppend]) -> Sequence[int] | None:
+        if self._direct is None or not self._writer.is_idle:
+            return None  # nothing may overtake what waits for the thread
+        numbers = self._direct.append(appends, self._clock())
+        if numbers is not None:
+            self._direct_appends += len(appends)
+            if self._direct_appends >= DIRECT_APPENDS_A_CHECKPOINT:
+                self._direct_appends = 0
+                self._checkpoint = asyncio.get_running_loop().create_task(self._bring_to_the_file())
+        return numbers
+
+    async def _bring_to_the_file(self) -> None:
+        try:
+            await self._writer.call_outside_transaction(_checkpoint)
+        except StoreUnavailable as error:
+            logger.warning("checkpoint failed", extra={"reason": str(error)})
 
     async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
         work = partial(sqlite_documents.store_snapshot, key=key, snapshot=snapshot, up_to_seq=up_to_seq)
@@ -167,10 +209,14 @@ class SqliteStore:
         return forgotten
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Autocommit mode: every transaction is begun and ended by `sqlite_thread`. Never makes the file."""
+def _connect(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S, check_same_thread: bool = True) -> sqlite3.Connection:
+    """Autocommit mode: every transaction is begun and ended by its caller. Never makes the file."""
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=timeout_s,
+        isolation_level=None,
+        check_same_thread=check_same_thread,
     )
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
@@ -180,6 +226,10 @@ def _write_nothing(connection: sqlite3.Connection) -> None:
     """A write that changes nothing, but needs the lock, the log and room on the disk."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     connection.execute(f"PRAGMA user_version = {version}")
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _return_free_pages(connection: sqlite3.Connection) -> None:

@@ -42,11 +42,12 @@ def _append_one(connection: sqlite3.Connection, one: DocumentAppend, now: float)
         (one.key.room_id, one.key.document, now),
     ).fetchone()
     connection.execute("INSERT INTO updates (document_id, seq, body) VALUES (?, ?, ?)", (document_id, seq, one.update))
-    # The first to use a client id keeps it.
-    connection.executemany(
-        "INSERT INTO bindings (document_id, client_id, participant_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        [(document_id, binding.client_id, binding.participant_id) for binding in one.bindings],
-    )
+    if one.bindings:
+        # The first to use a client id keeps it.
+        connection.executemany(
+            "INSERT INTO bindings (document_id, client_id, participant_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(document_id, binding.client_id, binding.participant_id) for binding in one.bindings],
+        )
     return int(seq)
 
 

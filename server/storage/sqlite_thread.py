@@ -42,6 +42,8 @@ class _Call:
     """Runs outside a transaction, as some PRAGMAs must."""
     future: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
+    settled: Callable[[], None]
+    """Called in the event loop when there is an answer, even if nobody waits for it any more."""
 
     def answer(self, result: Any) -> None:
         self._deliver(lambda: self.future.set_result(result))
@@ -51,6 +53,7 @@ class _Call:
 
     def _deliver(self, settle: Callable[[], None]) -> None:
         def settle_if_awaited() -> None:
+            self.settled()
             if not self.future.done():
                 settle()
 
@@ -71,6 +74,12 @@ class DatabaseThread:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._thread: threading.Thread | None = None
+        self._unanswered = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits, and nothing is under way."""
+        return self._unanswered == 0
 
     async def open(self) -> None:
         """Raises: StoreUnavailable, and then there is no thread."""
@@ -109,12 +118,16 @@ class DatabaseThread:
         if self._thread is None:
             raise StoreUnavailable("the store is closed")
         loop = asyncio.get_running_loop()
-        call = _Call(work, alone, loop.create_future(), loop)
+        call = _Call(work, alone, loop.create_future(), loop, self._note_answered)
         try:
             self._calls.put_nowait(call)
         except queue.Full:
             raise StoreUnavailable(f"{MAX_WAITING_CALLS} calls wait for the store already") from None
+        self._unanswered += 1
         return call.future
+
+    def _note_answered(self) -> None:
+        self._unanswered -= 1
 
     # --- in the thread ---------------------------------------------------------------------------
 

@@ -336,8 +336,9 @@ async def test_a_file_that_turned_read_only_works_again_once_it_can_be_written(s
     """SQLITE_READONLY, as on a file system that was remounted; the connection is opened anew after it."""
     await sqlite_store._writer.call_outside_transaction(lambda c: c.execute("PRAGMA query_only = ON").close())
     with pytest.raises(StoreUnavailable, match="SQLITE_READONLY"):
-        await sqlite_store.append_updates([make_append(b"a")])
-    assert list(await sqlite_store.append_updates([make_append(b"b")])) == [1]
+        await sqlite_store.append_chat("r1", make_line())
+    await sqlite_store.append_chat("r1", make_line())
+    assert len(await sqlite_store.load_chat("r1", 10)) == 1
 
 
 # --- the folder and the file -----------------------------------------------------------------------
