@@ -5,21 +5,25 @@ somebody presses, which costs more than all that is then done with it. Here a me
 as long as nothing waits in the queue; what the function does not take goes the usual way, and so do the end, errors
 and everything that is not binary.
 
-What is used of aiohttp is not all public (`_post_start`, `_reader`, `_parser`, and that its queue's `feed_data` may be
-overridden): the version is pinned, and `tests/server/test_direct_socket.py` fails if any of it changes.
+What is used of aiohttp is not all public (`_post_start`, `_reader`, `_parser`, that its queue's `feed_data` may be
+overridden, and where a request keeps its headers): the version is pinned, and `tests/server/test_direct_socket.py`
+fails if any of it changes.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import WSMsgType
+from aiohttp import WSMsgType, web
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from server.deflate import DeflatingWebSocket
 
 QUEUE_BYTES = 64 * 1024
 """What may wait before the socket is not read any more: aiohttp's own figure."""
+
+_NO_HEADERS = CIMultiDictProxy[str](CIMultiDict())
 
 Taker = Callable[[bytes], bool]
 """Takes a binary message at once, or answers False; it must not raise."""
@@ -56,3 +60,11 @@ class DirectSocket(DeflatingWebSocket):
         """From now on; None: everything through the queue again."""
         if self._direct is not None:
             self._direct.taker = taker
+
+
+def forget_headers(request: web.Request) -> None:
+    """A WebSocket's request lives as long as it does: once it is answered nobody asks for its headers any more,
+    which are a sixth of all that an idle connection holds, and say more of people than we want to know."""
+    request._headers = _NO_HEADERS
+    request._cache.clear()  # what was read of them; the path and its like are made again when asked for
+    request._message = request._message._replace(headers=_NO_HEADERS, raw_headers=())

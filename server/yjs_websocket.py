@@ -23,8 +23,9 @@ from server.auth import TokenClaims, TokenIssuer, TokenRefused
 from server.callers import Callers
 from server.connections import Connections
 from server.deflate import deflated_frame, is_long, plain_frame
-from server.direct_socket import DirectSocket, Taker
+from server.direct_socket import DirectSocket, Taker, forget_headers
 from server.error_answers import Refusal
+from server.keep_alive import KeepAlive
 from server.metrics import Metrics
 from server.pace import DocumentPurse, Pace
 from server.realtime.adapter import MAX_MESSAGE_BYTES
@@ -36,9 +37,6 @@ FAREWELL_S = 2.0
 """How long a peer may take to answer a close frame."""
 HEARTBEAT_S = 25.0
 """WebSocket pings: a proxy that cuts idle connections at 60 s sees traffic."""
-KEEP_ALIVE_S = 10.0
-"""y-websocket's provider connects anew when it hears nothing for 30 s, and WebSocket pings do not count:
-who writes alone is sent this often what changes nothing, unless there was something else to send."""
 NOTHING_NEW = b"\x01\x01\x00"
 """An awareness message of no entries."""
 CLOSE_UNAUTHORIZED = 4401
@@ -132,13 +130,13 @@ class YjsConnection:
     def end(self, reason: str) -> None:
         self.close(close_codes.FORBIDDEN, reason)
 
-    async def keep_alive(self) -> None:
-        """For ever; cancel it."""
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_S)
-            if not self.was_written_to:
-                self.send(NOTHING_NEW)
-            self.was_written_to = False
+    # server.keep_alive.KeptAlive
+
+    def keep_alive(self) -> None:
+        """Who writes alone is sent what changes nothing, unless there was something else to send."""
+        if not self.was_written_to:
+            self.send(NOTHING_NEW)
+        self.was_written_to = False
 
     async def wait_closed(self) -> None:
         if self._closing is not None:
@@ -166,6 +164,7 @@ class YjsEndpoint:
         self._pace = pace
         self._metrics = metrics
         self._fan_out = WebSocketFanOut()
+        self._keep_alive = KeepAlive()
         self.draining = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -183,6 +182,7 @@ class YjsEndpoint:
                 await self._callers.hold_back(request)
             await socket.close(code=_close_code(refused), message=refused.code.encode())
             return socket
+        forget_headers(request)
         connection = YjsConnection(
             socket,
             transport,
@@ -227,12 +227,12 @@ class YjsEndpoint:
         except CannotOpen as error:
             connection.close(error.code, error.reason)
         else:
-            keeper = asyncio.create_task(connection.keep_alive())
+            self._keep_alive.add(connection)
             try:
                 opened.start()
                 await self._read(connection, socket, opened.receive)
             finally:
-                keeper.cancel()
+                self._keep_alive.remove(connection)
                 opened.close()
         finally:
             self._metrics.socket_closed("yjs")

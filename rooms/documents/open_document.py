@@ -75,7 +75,8 @@ class OpenDocument:
         """What its next message continues, if it types on."""
         self._typed: Incoming | None = None
         """What is added to until the flush."""
-        self._later: deque[bytes] = deque()
+        self._later: deque[bytes] | None = None
+        """Messages behind a long one, which is looked at apart; made with the first, for few readers ever send one."""
         self._later_bytes = 0
         self._scanning = False
         self._lag_state: bytes | None = None
@@ -125,7 +126,7 @@ class OpenDocument:
         if self.is_closed:
             return
         self.is_closed = True
-        self._later.clear()
+        self._later = None
         self._home.leave(self)
 
     # --- for the hub ------------------------------------------------------------------------------
@@ -256,6 +257,8 @@ class OpenDocument:
         return self.queued_bytes + size_bytes <= limits.connection_queue_bytes and self._home.reserve(size_bytes)
 
     def _queue(self, message: bytes) -> None:
+        if self._later is None:
+            self._later = deque()
         self._later.append(message)
         self._later_bytes += len(message)
         if self._later_bytes > self._home.limits.connection_queue_bytes:

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
-from server.direct_socket import DirectSocket
+from server.direct_socket import DirectSocket, forget_headers
 
 DEADLINE_S = 10
 
@@ -94,3 +94,32 @@ async def test_pings_are_answered(endpoint: Endpoint) -> None:
         await socket.ping(b"here?")
         answer = await socket.receive(DEADLINE_S)
         assert (answer.type, bytes(answer.data)) == (WSMsgType.PONG, b"here?")
+
+
+async def test_headers_are_let_go_of_and_nothing_else(endpoint: Endpoint) -> None:
+    known: dict[str, str] = {}
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket = DirectSocket()
+        await socket.prepare(request)
+        known["before"] = request.headers["X-Class"]
+        forget_headers(request)
+        known["after"] = f"{len(request.headers)} {request.method} {request.path}"
+        known["raw"] = str(request.raw_headers)
+        await socket.send_bytes(await socket.receive_bytes())
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/room", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/room"
+    async with (
+        aiohttp.ClientSession(headers={"X-Class": "4B"}) as session,
+        session.ws_connect(url) as socket,
+    ):
+        await socket.send_bytes(b"there")
+        assert await socket.receive_bytes() == b"there"
+    await runner.cleanup()
+    assert known == {"before": "4B", "after": "0 GET /room", "raw": "()"}

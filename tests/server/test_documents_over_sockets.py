@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from rooms.models import Role
-from server import deflate, yjs_websocket
+from server import deflate, keep_alive
 from server.auth import TokenIssuer, load_token_keys
 from server.storage.sqlite import SqliteStore
 from tests.support.room_client import connected, yjs_connected
@@ -167,7 +167,7 @@ async def test_pages_of_other_sites_may_not_use_a_visitors_browser(tmp_path: Pat
 
 
 async def test_who_writes_alone_is_kept_connected(house: RunningHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yjs_websocket, "KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr(keep_alive, "ROUND_S", 0.4)
     host = await house.room()
     async with yjs_connected(house.http, house.url, host.room_id, "texte", host.token) as yjs:
         editor = await yjs.edit("seule")
