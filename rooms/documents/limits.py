@@ -71,10 +71,10 @@ class HubLimits:
     longest_rest_s: float = 0.015
     """A busy document gathers for at most this long between two flushes (`flush_pace`): with as much again for
     the flush itself nobody can feel it."""
-    commit_rest_s: float = 0.0005
+    commit_rest_s: float = 0.0002
     """After a commit for n documents the next one waits n times this: three hundred small documents that are busy
     at once share a commit, and one alone hardly waits."""
-    longest_commit_rest_s: float = 0.004
+    longest_commit_rest_s: float = 0.002
     cursor_patience_s: float = 0.025
     """A cursor that moved waits this long for text to travel with: an editor says it a moment after each key, and
     a flush of its own would double what a class costs."""
