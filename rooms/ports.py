@@ -32,6 +32,18 @@ class ClientBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayedRange:
+    """Text that a participant brought under a client id that is not its own, in answer to our own sync step 1, as
+    after a loss: who wrote it is the client id's affair, who brought it is this."""
+
+    client_id: int
+    first_clock: int
+    end_clock: int
+    """The clock after the last."""
+    participant_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentAppend:
     """One flush of one document."""
 
@@ -40,6 +52,8 @@ class DocumentAppend:
     """Yjs update v1: what arrived since the last flush, as received (merged)."""
     bindings: Sequence[ClientBinding] = ()
     """Client ids used for the first time in this flush."""
+    relays: Sequence[RelayedRange] = ()
+    """What of it was brought by somebody else than its author."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,10 @@ class DocumentStore(Protocol):
         transaction. Does nothing when a snapshot of a later seq is there. Raises: StoreUnavailable."""
 
     async def list_documents(self, room_id: str) -> Sequence[str]: ...
+
+    async def load_relays(self, key: DocumentKey) -> Sequence[RelayedRange]:
+        """All that were ever appended, in the order of client id, clock and participant; the same range brought
+        twice is there once, as far as it reached. Raises: StoreUnavailable."""
 
 
 # --- rooms -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from rooms.documents.fan_out import broadcast
 from rooms.documents.live import Arrival, Incoming, LiveDocument
 from rooms.documents.open_document import OpenDocument
 from rooms.documents.sync import encode_state_vector
-from rooms.ports import DocumentAppend
+from rooms.ports import DocumentAppend, RelayedRange
 
 NOTHING_KNOWN = b"\x00"
 
@@ -80,8 +80,27 @@ async def take(live: LiveDocument, reload: Reload) -> FlushedDocument:
     except DocumentBroken:
         await _recover(flushed, reload)
     if flushed.result is not None:
-        flushed.appends = live.appends_for(flushed.result.change, flushed.result.kept)
+        relays = _relays(flushed.batch, flushed.result)
+        flushed.appends = live.appends_for(flushed.result.change, flushed.result.kept, relays)
     return flushed
+
+
+def _relays(batch: Sequence[Incoming], result: Integrated) -> Sequence[RelayedRange]:
+    """Which of the text that was new its senders had not written themselves."""
+    if not any(incoming.relayed for incoming in batch):
+        return ()
+    known = dict(result.clocks_before)
+    relays = []
+    for index, incoming in enumerate(batch):
+        if index in result.refused:
+            continue
+        for client, start, end in incoming.scan.writes:
+            first = max(start, known.get(client, 0))
+            if first < end:
+                known[client] = end
+                if client in incoming.relayed:
+                    relays.append(RelayedRange(client, first, end, incoming.reader.reader.participant_id))
+    return relays
 
 
 def _joined(arrived: Integrated | None, result: Integrated | None) -> bytes | None:

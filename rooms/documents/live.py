@@ -3,7 +3,7 @@ questions only; `hub` decides when, `open_document` what a client may."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from rooms.documents.exchange import DocumentExchange
 from rooms.documents.limits import MAX_DEPARTED_CLIENT_IDS, HubLimits
 from rooms.documents.scan import Scan
 from rooms.documents.typing_run import TypingRun, typed_update
-from rooms.ports import ClientBinding, DocumentAppend, DocumentKey
+from rooms.ports import ClientBinding, DocumentAppend, DocumentKey, RelayedRange
 
 if TYPE_CHECKING:
     from rooms.documents.open_document import OpenDocument
@@ -30,6 +30,7 @@ class Incoming:
         "is_sealed",
         "number",
         "reader",
+        "relayed",
         "scan",
         "size_bytes",
         "update",
@@ -43,6 +44,8 @@ class Incoming:
         self.scan = scan
         self.is_answer = is_answer
         """It answers our own sync step 1."""
+        self.relayed: Collection[int] = ()
+        """Client ids in it that are not its sender's."""
         self.is_sealed = False
         """A flush has taken it: nothing can be added."""
         self.size_bytes = len(update)
@@ -194,13 +197,15 @@ class LiveDocument:
         self._departed.pop(client_id, None)
         self._new_bindings.append(ClientBinding(client_id, participant_id))
 
-    def appends_for(self, change: bytes | None, kept: Sequence[bytes]) -> list[DocumentAppend]:
-        """What the store gets of one flush, bindings included. What waits is stored beside the change,
+    def appends_for(
+        self, change: bytes | None, kept: Sequence[bytes], relays: Sequence[RelayedRange] = ()
+    ) -> list[DocumentAppend]:
+        """What the store gets of one flush, bindings and relays included. What waits is stored beside the change,
         not merged into it: a reload must find both as they were."""
         updates = [change, *kept] if change is not None else list(kept)
         appends = [DocumentAppend(self.key, update) for update in updates]
-        if appends and self._new_bindings:
-            appends[0] = DocumentAppend(self.key, updates[0], tuple(self._new_bindings))
+        if appends and (self._new_bindings or relays):
+            appends[0] = DocumentAppend(self.key, updates[0], tuple(self._new_bindings), relays)
             self._new_bindings = []
         return appends
 

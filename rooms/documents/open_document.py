@@ -348,7 +348,8 @@ class OpenDocument:
         except MalformedMessage:
             self.acknowledgements.refuse(number)
             raise
-        denial = self._judge(message.kind, scan, is_answer)
+        relayed: set[int] = set()
+        denial = self._judge(message.kind, scan, is_answer, relayed)
         if denial is not None:
             self.refuse(number, denial)
             return
@@ -362,6 +363,7 @@ class OpenDocument:
             self._violate(close_codes.UNAVAILABLE)
         self.queued_bytes += len(body)
         incoming = Incoming(self, number, body, scan, is_answer=is_answer)
+        incoming.relayed = relayed
         self.live.incoming.append(incoming)
         self._run = None if is_answer else TypingRun.after(body, scan)
         self._typed = incoming if self._run is not None else None
@@ -369,8 +371,8 @@ class OpenDocument:
         if self.acknowledgements.has_refused and not is_answer:
             self.ask()  # it may write again: what was refused meanwhile can come now
 
-    def _judge(self, kind: Kind, scan: Scan, is_answer: bool) -> Denial | None:
-        """Why this update is not taken, or None."""
+    def _judge(self, kind: Kind, scan: Scan, is_answer: bool, relayed: set[int]) -> Denial | None:
+        """Why this update is not taken, or None; then `relayed` has the client ids in it that are not the sender's."""
         copy = self.live.copy
         if not self._access.can_write():
             # Every client answers our sync step 1; one that has nothing new asks for nothing.
@@ -378,9 +380,9 @@ class OpenDocument:
             return None if kind is Kind.STEP_2 and known else "read-only"
         if scan.writes and self.live.size_bytes > self._home.limits.document_bytes:
             return "too-large"
-        return self._bind(scan, is_answer)
+        return self._bind(scan, is_answer, relayed)
 
-    def _bind(self, scan: Scan, is_answer: bool) -> Denial | None:
+    def _bind(self, scan: Scan, is_answer: bool, relayed: set[int]) -> Denial | None:
         """Client ids belong to the participant that first used them. What others wrote is taken in
         answer to our sync step 1 only, so that a loss of ours can be mended by anyone who has the text."""
         clocks = self.live.copy.clocks if self.live.copy is not None else {}
@@ -389,6 +391,8 @@ class OpenDocument:
         me = self.reader.participant_id
         if not is_answer and any(owner not in (None, me) for owner in owners.values()):
             return "client-id"
+        if is_answer:
+            relayed.update(client for client, owner in owners.items() if owner != me)
         unbound = [client for client in owners if client not in self.live.owners]
         self._new_client_ids += len(unbound)
         if self._new_client_ids > self._home.limits.new_client_ids_per_connection:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from rooms.invitations import fold_code
 from rooms.models import ChatLine, Invitation, RoomKind, RoomState
-from rooms.ports import DocumentAppend, DocumentKey, StoredDocument, StoreUnavailable
+from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument, StoreUnavailable
 from server.storage.encoding import decode_state, encode_state
 from server.storage.retention import (
     INVITATION_RETENTION_S,
@@ -25,6 +25,8 @@ class _Document:
     updates: dict[int, bytes] = field(default_factory=dict)
     """By sequence number, in order."""
     bindings: dict[int, str] = field(default_factory=dict)
+    relays: dict[tuple[int, int, str], int] = field(default_factory=dict)
+    """Client id, first clock and participant → end clock."""
     written_at: float = 0.0
 
 
@@ -77,6 +79,9 @@ class MemoryStore:
         document.written_at = self._clock()
         for binding in append.bindings:
             document.bindings.setdefault(binding.client_id, binding.participant_id)
+        for relay in append.relays:
+            place = (relay.client_id, relay.first_clock, relay.participant_id)
+            document.relays[place] = max(relay.end_clock, document.relays.get(place, 0))
         return document.last_seq
 
     async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
@@ -92,6 +97,11 @@ class MemoryStore:
     async def list_documents(self, room_id: str) -> Sequence[str]:
         self._require()
         return sorted(key.document for key in self._documents if key.room_id == room_id)
+
+    async def load_relays(self, key: DocumentKey) -> Sequence[RelayedRange]:
+        self._require()
+        relays = self._documents.get(key, _Document()).relays
+        return [RelayedRange(client, first, end, who) for (client, first, who), end in sorted(relays.items())]
 
     # --- rooms ---------------------------------------------------------------------------------
 

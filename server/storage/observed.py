@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from rooms.ports import DocumentAppend, DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
+from rooms.ports import DocumentAppend, DocumentKey, DocumentStore, RelayedRange, StoredDocument, StoreUnavailable
 from server.metrics import Metrics
 
 
@@ -40,3 +40,6 @@ class ObservedDocumentStore:
 
     async def list_documents(self, room_id: str) -> Sequence[str]:
         return await self._store.list_documents(room_id)
+
+    async def load_relays(self, key: DocumentKey) -> Sequence[RelayedRange]:
+        return await self._store.load_relays(key)

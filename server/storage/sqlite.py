@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from rooms.models import ChatLine, Invitation, RoomState
-from rooms.ports import DocumentAppend, DocumentKey, StoredDocument, StoreUnavailable
+from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument, StoreUnavailable
 from server.config import Durability
 from server.storage import sqlite_documents, sqlite_retention, sqlite_rooms
 from server.storage.folder import FolderLock, make_private_file, make_private_folder
@@ -156,6 +156,9 @@ class SqliteStore:
 
     async def list_documents(self, room_id: str) -> Sequence[str]:
         return await self._reader.call(partial(sqlite_documents.list_names, room_id=room_id))
+
+    async def load_relays(self, key: DocumentKey) -> Sequence[RelayedRange]:
+        return await self._reader.call(partial(sqlite_documents.load_relays, key=key))
 
     # --- rooms ---------------------------------------------------------------------------------
 

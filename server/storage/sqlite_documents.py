@@ -1,9 +1,9 @@
-"""SQL of documents: the log of updates, snapshots, bindings. Each function runs in a transaction of its caller."""
+"""SQL of documents: the log of updates, snapshots, bindings, relays. Each runs in a transaction of its caller."""
 
 import sqlite3
 from collections.abc import Sequence
 
-from rooms.ports import DocumentAppend, DocumentKey, StoredDocument
+from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument
 
 
 def load(connection: sqlite3.Connection, key: DocumentKey) -> StoredDocument:
@@ -48,6 +48,12 @@ def _append_one(connection: sqlite3.Connection, one: DocumentAppend, now: float)
             "INSERT INTO bindings (document_id, client_id, participant_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             [(document_id, binding.client_id, binding.participant_id) for binding in one.bindings],
         )
+    if one.relays:
+        connection.executemany(
+            "INSERT INTO relays (document_id, client_id, first_clock, participant_id, end_clock)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET end_clock = max(end_clock, excluded.end_clock)",
+            [(document_id, r.client_id, r.first_clock, r.participant_id, r.end_clock) for r in one.relays],
+        )
     return int(seq)
 
 
@@ -71,6 +77,15 @@ def list_names(connection: sqlite3.Connection, room_id: str) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
+def load_relays(connection: sqlite3.Connection, key: DocumentKey) -> tuple[RelayedRange, ...]:
+    rows = connection.execute(
+        "SELECT client_id, first_clock, end_clock, participant_id FROM relays JOIN documents USING (document_id)"
+        " WHERE room_id = ? AND document = ? ORDER BY client_id, first_clock, participant_id",
+        (key.room_id, key.document),
+    )
+    return tuple(RelayedRange(*row) for row in rows)
+
+
 def last_written_at(connection: sqlite3.Connection, room_id: str) -> float:
     """Of the room's newest append; 0 when nothing was ever written."""
     row = connection.execute("SELECT max(written_at) FROM documents WHERE room_id = ?", (room_id,)).fetchone()
@@ -82,5 +97,6 @@ def delete_of_room(connection: sqlite3.Connection, room_id: str) -> int:
     mine = "(SELECT document_id FROM documents WHERE room_id = ?)"
     connection.execute(f"DELETE FROM updates WHERE document_id IN {mine}", (room_id,))
     connection.execute(f"DELETE FROM bindings WHERE document_id IN {mine}", (room_id,))
+    connection.execute(f"DELETE FROM relays WHERE document_id IN {mine}", (room_id,))
     connection.execute(f"DELETE FROM snapshots WHERE document_id IN {mine}", (room_id,))
     return connection.execute("DELETE FROM documents WHERE room_id = ?", (room_id,)).rowcount

@@ -78,7 +78,18 @@ ALTER TABLE documents DROP COLUMN snapshot;
 """
 # Each append changes the document's row, and SQLite writes a row anew with all that is in it.
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SNAPSHOTS_APART)
+_RELAYS = """
+CREATE TABLE relays (
+    document_id INTEGER NOT NULL,
+    client_id INTEGER NOT NULL,
+    first_clock INTEGER NOT NULL,
+    participant_id TEXT NOT NULL,
+    end_clock INTEGER NOT NULL,
+    PRIMARY KEY (document_id, client_id, first_clock, participant_id)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SNAPSHOTS_APART, _RELAYS)
 """The step at index n leads from version n to n + 1."""
 
 

@@ -12,7 +12,7 @@ from rooms.documents import sync
 from rooms.documents.errors import ProtocolViolation
 from rooms.documents.hub import DocumentHub
 from rooms.documents.open_document import OpenDocument
-from rooms.ports import DocumentAppend, DocumentKey, StoredDocument, StoreUnavailable
+from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument, StoreUnavailable
 from tests.support.traces import generate_trace, load_trace, trace_folder
 
 SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
@@ -36,6 +36,7 @@ class _Kept:
     updates: dict[int, bytes] = field(default_factory=dict)
     last_seq: int = 0
     bindings: dict[int, str] = field(default_factory=dict)
+    relays: list[RelayedRange] = field(default_factory=list)
 
 
 class RecordingStore:
@@ -78,6 +79,7 @@ class RecordingStore:
         kept.updates[kept.last_seq] = append.update
         for binding in append.bindings:
             kept.bindings.setdefault(binding.client_id, binding.participant_id)
+        kept.relays.extend(append.relays)
         self.journal.append(("stored", append.update))
         return kept.last_seq
 
@@ -90,6 +92,9 @@ class RecordingStore:
 
     async def list_documents(self, room_id: str) -> Sequence[str]:
         return [key.document for key in self.documents if key.room_id == room_id]
+
+    async def load_relays(self, key: DocumentKey) -> Sequence[RelayedRange]:
+        return self.documents.get(key, _Kept()).relays
 
     def text(self, key: DocumentKey = KEY) -> str:
         """What a process that starts now would show."""

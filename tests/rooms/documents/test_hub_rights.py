@@ -8,6 +8,7 @@ from rooms.documents.encoding import var_bytes, var_uint
 from rooms.documents.errors import ProtocolViolation
 from rooms.documents.hub import DocumentHub
 from rooms.documents.limits import HubLimits
+from rooms.ports import RelayedRange
 from tests.support.documents import KEY, Access, Editor, RecordingReader, RecordingStore, text_of, until
 
 
@@ -146,6 +147,8 @@ async def test_a_loss_is_mended_by_whoever_has_the_text(hub: DocumentHub, store:
     await until(lambda: again.all_saved)
     assert store.text() == "saved lost"
     assert store.documents[KEY].bindings[ada.doc.client_id] == "participant-ada"
+    # Of the text only what was new, and who brought it: ada may say some day that she wrote no such thing.
+    assert await store.load_relays(KEY) == [RelayedRange(ada.doc.client_id, 6, 10, "participant-ben")]
     await fresh.stop()
 
 
@@ -166,6 +169,40 @@ async def test_what_others_brought_after_a_loss_stays_its_authors(hub: DocumentH
     assert store.text() == "lost and found"
     assert author.denials() == []
     assert store.documents[KEY].bindings == {ada.doc.client_id: "participant-ada"}
+    assert await store.load_relays(KEY) == [RelayedRange(ada.doc.client_id, 0, 5, "participant-ben")]
+    await fresh.stop()
+
+
+async def test_who_brings_back_its_own_text_relays_nothing(hub: DocumentHub, store: RecordingStore) -> None:
+    ada = await Editor("ada").join(hub)
+    ada.type("saved ")
+    await until(lambda: ada.all_saved)
+    kept = store.documents[KEY].updates.copy()
+    ada.type("lost")
+    await until(lambda: ada.all_saved)
+    await hub.stop()
+    store.documents[KEY].updates = kept
+    fresh = DocumentHub(store)
+    await fresh.start()
+    again = await Editor("ada", doc=ada.doc).join(fresh)
+    await until(lambda: again.all_saved)
+    assert (store.text(), await store.load_relays(KEY)) == ("saved lost", [])
+    await fresh.stop()
+
+
+async def test_what_two_bring_at_once_is_relayed_by_the_first(hub: DocumentHub, store: RecordingStore) -> None:
+    """Both in the same flush: each part is marked once."""
+    ada, ben, zoe = [await Editor(name).join(hub) for name in ("ada", "ben", "zoe")]
+    ada.type("lost")
+    await until(lambda: ben.text == zoe.text == "lost")
+    await hub.stop()
+    store.documents.clear()
+    fresh = DocumentHub(store)
+    await fresh.start()
+    both = [await Editor(name, doc=doc).join(fresh) for name, doc in (("ben", ben.doc), ("zoe", zoe.doc))]
+    await until(lambda: all(one.all_saved for one in both))
+    relays = await store.load_relays(KEY)
+    assert [(relay.client_id, relay.first_clock, relay.end_clock) for relay in relays] == [(ada.doc.client_id, 0, 4)]
     await fresh.stop()
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from rooms.models import Participant, ParticipantStatus, RoomKind
-from rooms.ports import DocumentAppend, DocumentKey, Store
+from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, Store
 from server.storage.retention import (
     CHAT_RETENTION_S,
     CONSULTATION_CHAT_RETENTION_S,
@@ -63,6 +63,21 @@ async def test_a_client_id_belongs_to_whoever_used_it_first(store: Store) -> Non
     await store.append_updates([make_append(b"a", (2**53 - 1, "p1"))])
     await store.append_updates([make_append(b"b", (2**53 - 1, "p2"), (7, "p2"))])
     assert dict((await store.load_document(TEXT)).bindings) == {2**53 - 1: "p1", 7: "p2"}
+
+
+async def test_who_brought_what_is_kept_beside_the_log(store: Store) -> None:
+    first = [RelayedRange(9, 5, 8, "p2"), RelayedRange(7, 0, 3, "p1")]
+    await store.append_updates([DocumentAppend(TEXT, b"a", relays=first)])
+    again = [RelayedRange(7, 0, 5, "p1"), RelayedRange(7, 0, 2, "p3"), RelayedRange(9, 5, 6, "p2")]
+    await store.append_updates([DocumentAppend(TEXT, b"b", relays=again)])
+    await store.append_updates([DocumentAppend(DocumentKey("r1", "autre"), b"c", relays=[RelayedRange(1, 0, 1, "p1")])])
+    await store.store_snapshot(TEXT, b"ab", 2)
+    assert list(await store.load_relays(TEXT)) == [
+        RelayedRange(7, 0, 5, "p1"),
+        RelayedRange(7, 0, 2, "p3"),
+        RelayedRange(9, 5, 8, "p2"),
+    ]
+    assert list(await store.load_relays(DocumentKey("no", "such"))) == []
 
 
 async def test_a_snapshot_replaces_what_it_stands_for(store: Store) -> None:
@@ -276,6 +291,8 @@ async def test_a_line_sent_again_is_there_once(store: Store) -> None:
 async def _everything(store: Store, room_id: str = "r1") -> None:
     await store.create_room(make_state(room_id, make_participant()))
     await store.append_updates([make_append(b"a", (1, "p1"), room=room_id)])
+    relays = [RelayedRange(2, 0, 1, "p1")]
+    await store.append_updates([DocumentAppend(DocumentKey(room_id, "brought"), b"b", relays=relays)])
     await store.save_invitation(make_invitation(f"i-{room_id}", room_id=room_id, code=f"{room_id}-mot-11"))
     await store.append_chat(room_id, make_line())
 
@@ -295,6 +312,8 @@ async def test_a_room_without_life_is_forgotten_with_everything_in_it(store: Sto
     assert await store.forget_before(now) > 0
     assert await store.load_room("r1") is None
     assert await store.load_document(TEXT) == await store.load_document(DocumentKey("no", "such"))
+    assert list(await store.load_relays(DocumentKey("r1", "brought"))) == []
+    assert len(await store.load_relays(DocumentKey("r2", "brought"))) == 1
     assert list(await store.list_documents("r1")) == []
     assert list(await store.list_invitations("r1")) == []
     assert list(await store.load_chat("r1", 9)) == []
