@@ -7,6 +7,9 @@ to its last number, whoever appended it.
 import asyncio
 import logging
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
@@ -30,11 +33,25 @@ async def build_state(snapshot: bytes | None, updates: Sequence[bytes], thread_b
 
 async def _in_a_process(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
     # A fresh one each time: this is rare, and one that idles would cost its memory for ever.
-    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_the_process_that_began_this
+    )
     try:
         return await asyncio.get_running_loop().run_in_executor(pool, compact_deep, snapshot, list(updates))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_the_process_that_began_this() -> None:
+    """A pool's process waits for more work for ever, also when whoever would give it was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_wait_for_the_end_of, args=(parent.sentinel,), daemon=True).start()
+
+
+def _wait_for_the_end_of(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 async def compact_stored(
