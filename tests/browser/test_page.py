@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, TimeoutError, expect
 
 from tests.support.chromium import launched_chromium
 from tests.support.fake_media import FakeDevice
@@ -46,17 +46,22 @@ async def visitor(browser: Browser, *permissions: str) -> AsyncIterator[Page]:
 
 async def reads(page: Page, expected: str) -> None:
     """Until the shared text is that, cursors left out. As long as two steps: the page may be loading."""
-    await page.wait_for_function(
-        """(expected) => {
-          const editor = document.querySelector('[data-testid=editor]')
-          if (!editor) return false
-          const copy = editor.cloneNode(true)
-          copy.querySelectorAll('.collaboration-carets__caret').forEach((caret) => caret.remove())
-          return [...copy.children].map((block) => block.textContent.replaceAll('\\u2060', '')).join('\\n') === expected
-        }""",
-        arg=expected,
-        timeout=2 * STEP_MS,
-    )
+    try:
+        await page.wait_for_function(
+            """(expected) => {
+              const editor = document.querySelector('[data-testid=editor]')
+              if (!editor) return false
+              const copy = editor.cloneNode(true)
+              copy.querySelectorAll('.collaboration-carets__caret').forEach((caret) => caret.remove())
+              const blocks = [...copy.children].map((block) => block.textContent.replaceAll('\\u2060', ''))
+              return blocks.join('\\n') === expected
+            }""",
+            arg=expected,
+            timeout=2 * STEP_MS,
+        )
+    except TimeoutError:
+        read = await text_of(page) if await by_test(page, "editor").count() else await page.inner_text("body")
+        raise AssertionError(f"the page reads {read!r}, not {expected!r}") from None
 
 
 async def has_state(page: Page, state: str) -> None:

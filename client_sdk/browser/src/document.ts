@@ -86,7 +86,7 @@ export class SharedDocument extends Emitter<DocumentEvents> {
     super()
     this.name = name
     this.#link = link
-    this.#storage = storageName === null ? null : new DocumentStorage(storageName, this.doc)
+    this.#storage = storageName === null ? null : new DocumentStorage(storageName, this.doc, link.log)
     this.doc.on('update', (update: Uint8Array, origin: unknown) => this.#updated(update, origin))
     this.#own = new AwarenessSender(this.awareness, (message) => this.#session !== null && this.#sendAll([message]))
     this.#loaded = this.#storage?.load() ?? Promise.resolve(false)
