@@ -162,6 +162,7 @@ class DocumentBridge:
         while self._beats and self._beats[0][0] <= now:
             _due, _order, live = heapq.heappop(self._beats)
             if live.exchange is not None:
+                live.exchange.beat(now)  # with a copy or, while it is loaded again, without: or this would never end
                 self._guarded(live, self._beat, live.exchange)
             if live.exchange is not None:
                 heapq.heappush(self._beats, (live.exchange.next_beat, next(self._order), live))
@@ -343,7 +344,6 @@ class DocumentBridge:
 
     def _beat(self, live: LiveDocument, copy: YjsDocument, exchange: DocumentExchange) -> None:
         now = self._home.now()
-        exchange.beat(now)
         if live not in self._subscriptions:
             self._run(self._subscribe(live, exchange))
         silent = exchange.forget_silent(now)

@@ -109,6 +109,8 @@ class Pair:
         await reader.until(lambda: reader.text == self.text)
 
     async def is_undisturbed(self) -> None:
+        for editor in (self.one, self.other):  # a last word may have been on its way
+            await editor.until(lambda editor=editor: editor.text == self.text)  # type: ignore[misc]
         await self.write("fin.")
         await self.one.until(lambda: self.one.all_saved and self.one.text == self.other.text == self.text)
         assert self.one.denials() == self.other.denials() == []

@@ -249,6 +249,22 @@ async def test_one_instance_alone_publishes_nothing_but_heartbeats() -> None:
         assert {message[1] for message in them.network.heard} == {Kind.STATE}
 
 
+@pytest.mark.timeout(20)  # without an end to the tick nothing but this ends it
+async def test_a_heartbeat_that_is_due_while_the_copy_is_loaded_again_waits_for_the_next() -> None:
+    async with instances() as them:
+        one, two = await them.start(), await them.start()
+        ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
+        ada.type("a")
+        await until(lambda: ben.text == "a" and ada.all_saved)
+        [live] = one._library.documents
+        one._library._drop_copy(live)
+        them.beat()
+        one._bridge.tick()
+        await one._library.reload(live)
+        ben.type("b")
+        await until(lambda: ada.text == "ab")
+
+
 async def test_what_is_no_message_is_counted_and_dropped() -> None:
     async with instances() as them:
         one, two = await them.start(), await them.start()
