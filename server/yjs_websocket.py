@@ -41,9 +41,9 @@ NOTHING_NEW = b"\x01\x01\x00"
 """An awareness message of no entries."""
 CLOSE_UNAUTHORIZED = 4401
 """The token is missing, invalid or expired: y-websocket gives up on 44xx; get a new token first."""
-MAX_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
-"""What the transport may hold of one reader before it is given up; from 2 MiB on the hub sends it
-nothing and resynchronises it when it drains."""
+MAX_WRITE_BUFFER_BYTES = 32 * 1024 * 1024
+"""What the transport may hold of one reader before it is given up: a document of the largest size goes in one
+message. From 2 MiB on the hub sends it nothing more, and resynchronises it when it drains."""
 
 
 class WebSocketFanOut:

@@ -14,9 +14,10 @@ from server.realtime.packets import PacketQueue, Packets, encode
 from server.wire.document import DocumentClosed
 from server.wire.room import Removed
 
-MAX_OUTBOX_BYTES = 16 * 1024 * 1024
-"""What may wait for one connection before it is given up: past 2 MiB its documents already send it
-nothing (it is resynchronised when it drains), so what grows beyond is a peer that reads nothing."""
+MAX_OUTBOX_BYTES = 32 * 1024 * 1024
+"""What may wait for one connection before it is given up: a document of the largest size goes in one message (4/3 of
+it in long polling). Past 2 MiB its documents send it nothing more (it is resynchronised when it drains), so what grows
+beyond is a peer that reads nothing."""
 MAX_DOCUMENTS = 32
 """Documents that one connection may have open: a teacher's view of fifteen teams, twice over."""
 FAREWELL_S = 0.7

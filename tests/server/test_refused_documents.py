@@ -185,3 +185,28 @@ async def test_an_update_over_a_megabyte_ends_its_own_connection_only(house: Run
         await write()
         async with document_line(house, transport, guest) as line:
             assert line.editor.text == "mot mot "
+
+
+async def test_a_document_that_is_full_takes_deletions_alone(house: RunningHouse, transport: str) -> None:
+    """20 MB in writes of 700 kB (a body of long polling holds no longer one); who reads it meanwhile goes on, and what was written stays."""
+    host = await house.room()
+    guest, late = await house.guest(host), await house.guest(host)
+    piece = "x" * 700_000
+    async with somebody_writing(house, host) as write:
+        async with document_line(house, transport, guest, "plein") as line:
+            for _ in range(20_000_000 // len(piece) + 1):  # the one that passes the limit is taken whole
+                line.editor.type(piece)
+                await line.editor.until(lambda: line.editor.all_saved)
+            length = len(line.editor.content)
+            line.editor.type(piece)
+            await line.editor.until(lambda: line.editor.denials() == ["too-large"])
+            await write()
+        async with document_line(house, transport, late, "plein") as line:
+            assert len(line.editor.content) == length
+            line.editor.type("et un mot")
+            await line.editor.until(lambda: line.editor.denials() == ["too-large"])
+        async with document_line(house, transport, late, "plein") as line:
+            del line.editor.content[: 2 * len(piece)]
+            await line.editor.until(lambda: line.editor.all_saved)
+            assert line.editor.denials() == []
+        await write()

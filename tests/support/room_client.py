@@ -37,7 +37,9 @@ class RoomClient:
         self.heard: list[tuple[str, tuple[Any, ...]]] = []
         self.closed = asyncio.Event()
         self.sio = socketio.AsyncClient(
-            reconnection=False, handle_sigint=False, websocket_extra_options=websocket_options or {}
+            reconnection=False,
+            handle_sigint=False,
+            websocket_extra_options={"max_msg_size": 0, **(websocket_options or {})},  # as long as a browser takes
         )
         self._news = asyncio.Event()
         self._editors: dict[str, RemoteEditor] = {}

@@ -22,6 +22,8 @@ Transport = Literal["websocket", "polling"]
 CONNECT_TIMEOUT_S = 10.0
 ACKNOWLEDGEMENT_TIMEOUT_S = 10.0
 GOODBYE_TIMEOUT_S = 1.0
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+"""Longest message taken: a document of the largest size (20 MB) comes in one. aiohttp's own limit is 4 MiB."""
 FIRST_DELAY_S = 0.3
 LONGEST_DELAY_S = 5.0
 FINAL_REFUSALS = frozenset({"token-missing", "token-invalid", "token-expired", "removed", "not-found", "denied"})
@@ -136,7 +138,9 @@ class Connection(Emitter):
 
     async def _attempt(self) -> Refused | None:
         """One try; afterwards there is a client, or the server's refusal, or nothing."""
-        client = socketio.AsyncClient(reconnection=False, handle_sigint=False)
+        client = socketio.AsyncClient(
+            reconnection=False, handle_sigint=False, websocket_extra_options={"max_msg_size": MAX_MESSAGE_BYTES}
+        )
         answered: asyncio.Queue[Any] = asyncio.Queue()
         lost = self._lost = asyncio.Event()
 

@@ -200,6 +200,21 @@ async def awareness_becomes(document: SharedDocument, expected: list[Any]) -> No
         document.awareness.unobserve(subscription)
 
 
+@BOTH_WAYS
+async def test_a_document_near_the_limit_opens(school: Any, transports: list[str]) -> None:
+    """19 MB come in one message."""
+    host, pupil = await school.host(), await school.join(transports=transports)
+    here = host.document("texte")
+    await here.when_synced()
+    for _ in range(47):
+        text(here).insert(0, "x" * 400_000)
+        await is_saved(here)
+    async with asyncio.timeout(DEADLINE):
+        there = pupil.document("texte")
+        await there.when_synced()
+    assert len(text(there)) == 47 * 400_000
+
+
 async def test_cursors_are_seen_while_their_owner_is_there(school: Any) -> None:
     host, pupil = await school.host(), await school.join()
     here, there = host.document("texte"), pupil.document("texte")
