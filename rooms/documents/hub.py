@@ -39,8 +39,6 @@ logger = logging.getLogger(__name__)
 
 LEAST_REST_S = 0.001
 """A shorter rest is not worth a timer; uvloop's know no less."""
-FETCHES = 10
-"""While somebody's updates break a copy again and again, whoever opens the document waits for that many new ones."""
 SLICE_S = 0.005
 """A flush of many documents lets others run this often."""
 
@@ -142,11 +140,8 @@ class DocumentHub:
             raise DocumentUnavailable(key.document)
         if not access.can_read():
             raise DocumentForbidden(key.document)
-        for _ in range(FETCHES):
-            live = await self._library.fetch(key)
-            if live.copy is not None:
-                break  # else it broke, or was let go of, in this very moment
-        if self._stopping or live.copy is None:
+        live = await self._library.fetch(key)
+        if self._stopping:
             raise DocumentUnavailable(key.document)
         if not access.can_read():  # the load took a while
             raise DocumentForbidden(key.document)

@@ -18,6 +18,8 @@ from rooms.ports import DocumentKey, DocumentStore, StoredDocument, StoreUnavail
 logger = logging.getLogger(__name__)
 
 
+FETCHES = 10
+"""While somebody's updates break a copy again and again, whoever opens the document waits for that many new ones."""
 QUICK_LOG_ENTRIES = 8
 """With fewer updates after the snapshot, looking at each of them costs nothing worth saving."""
 
@@ -45,12 +47,19 @@ class DocumentLibrary:
 
     async def fetch(self, key: DocumentKey) -> LiveDocument:
         """The document with a copy in memory. Raises: DocumentUnavailable, TooManyReaders."""
-        live = self._documents.get(key)
-        if live is not None and live.copy is not None:
-            return live
+        for _ in range(FETCHES):
+            live = self._documents.get(key)
+            if live is None or live.copy is None:
+                live = await self._loaded(key)
+            if live.copy is not None:  # else it broke, or was let go of, in the moment since it was loaded
+                return live
+        raise DocumentUnavailable(key.document)  # it broke again each time before it could be looked at
+
+    async def _loaded(self, key: DocumentKey) -> LiveDocument:
+        """After the load that is under way, or one that begins now."""
         task = self._loading.get(key)
         if task is None:
-            if live is None:
+            if key not in self._documents:
                 self._make_room(key)
             task = self._loading[key] = asyncio.create_task(self._load(key))
             task.add_done_callback(lambda done: self._end_load(key, done))
