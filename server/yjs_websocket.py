@@ -30,6 +30,7 @@ from server.metrics import Metrics
 from server.pace import DocumentPurse, Pace
 from server.realtime.adapter import MAX_MESSAGE_BYTES
 from server.realtime.commands import ParticipantAccess
+from server.realtime.connection import MAX_OUTBOX_BYTES
 
 logger = structlog.get_logger(__name__)
 
@@ -41,9 +42,6 @@ NOTHING_NEW = b"\x01\x01\x00"
 """An awareness message of no entries."""
 CLOSE_UNAUTHORIZED = 4401
 """The token is missing, invalid or expired: y-websocket gives up on 44xx; get a new token first."""
-MAX_WRITE_BUFFER_BYTES = 32 * 1024 * 1024
-"""What the transport may hold of one reader before it is given up: a document of the largest size goes in one
-message. From 2 MiB on the hub sends it nothing more, and resynchronises it when it drains."""
 
 
 class WebSocketFanOut:
@@ -103,7 +101,7 @@ class YjsConnection:
         if self._closing is None and not self.transport.is_closing():
             self.transport.write(frame)
             self.was_written_to = True
-            if self.transport.get_write_buffer_size() > MAX_WRITE_BUFFER_BYTES:
+            if self.transport.get_write_buffer_size() > MAX_OUTBOX_BYTES:
                 self.transport.abort()
 
     @property
