@@ -10,9 +10,8 @@ import pycrdt
 import pytest
 
 from rooms.documents import sync
-from rooms.ports import DocumentKey
 from server.storage.memory import MemoryStore
-from tests.support.document_lines import TRANSPORTS, document_line, refused_opening
+from tests.support.document_lines import TRANSPORTS, document_line, refused_opening, stored_text
 from tests.support.room_client import RoomClient, connected
 from tests.support.running_house import RunningHouse, running_house
 
@@ -23,14 +22,6 @@ pytestmark = pytest.mark.parametrize("transport", TRANSPORTS)
 async def house(tmp_path: Path) -> AsyncIterator[RunningHouse]:
     async with running_house(tmp_path / "data") as running:
         yield running
-
-
-async def stored_text(house: RunningHouse, room_id: str) -> str:
-    stored = await house.house.store.load_document(DocumentKey(room_id, "texte"))
-    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
-    for update in (*([stored.snapshot] if stored.snapshot else []), *stored.updates):
-        doc.apply_update(update)
-    return str(doc.get("text", type=pycrdt.Text))
 
 
 # --- the text ---------------------------------------------------------------------------------------

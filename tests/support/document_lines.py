@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import pycrdt
 
+from rooms.ports import DocumentKey
 from tests.support.room_client import RemoteEditor, RoomClient, YjsSocket, connected, yjs_connected
 from tests.support.running_house import Person, RunningHouse
 
@@ -86,6 +87,15 @@ async def document_line(
     else:
         async with connected(house.url, person.token, transport) as client:
             yield SocketIoLine(client, document, await client.edit(document, "s", doc))
+
+
+async def stored_text(house: RunningHouse, room_id: str) -> str:
+    """What a process that starts now would show."""
+    stored = await house.house.store.load_document(DocumentKey(room_id, "texte"))
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    for update in (*([stored.snapshot] if stored.snapshot else []), *stored.updates):
+        doc.apply_update(update)
+    return str(doc.get("text", type=pycrdt.Text))
 
 
 async def refused_opening(house: RunningHouse, transport: str, person: Person, document: str) -> str:
