@@ -1,7 +1,7 @@
 """Fixtures and settings of every test.
 
 A test waits for an event with a deadline, never for a time. Every deadline is a multiple of
-`SECOND`, which PASSERELLE_TEST_TIME_SCALE stretches on a slow machine.
+`SECOND` (tests/support/deadlines.py), which PASSERELLE_TEST_TIME_SCALE stretches on a slow machine.
 """
 
 import gc
@@ -9,8 +9,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
+# A figure of a single example's time would be the machine's, not ours (`deadlines.least_cpu_s` is for ours).
+settings.register_profile("passerelle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("passerelle")
 
 
 @pytest.fixture(autouse=True)

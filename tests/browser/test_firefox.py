@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import ROOT, SECOND, running_server
+from tests.support.deadlines import SECOND
+from tests.support.server_process import ROOT, running_server
 
 DEADLINE_S = 120 * SECOND
 

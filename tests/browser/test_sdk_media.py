@@ -14,6 +14,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.support.chromium import launched_chromium
+from tests.support.deadlines import SECOND
 from tests.support.network_cut import network_processes
 from tests.support.sdk_page import GREEN, RED, bundle_sdk, sdk_context, sdk_page, sees, wait_for
 from tests.support.server_process import ServerProcess, running_server
@@ -76,7 +77,7 @@ async def stage(script: str, folder: Path, kind: str) -> AsyncIterator[Stage]:
         yield Stage(server, red, green)
 
 
-async def each_sees_the_other(red: Person, green: Person, deadline_s: float = 20.0) -> None:
+async def each_sees_the_other(red: Person, green: Person, deadline_s: float = 20.0 * SECOND) -> None:
     await asyncio.gather(
         sees(green.page, red.tracks["camera"], RED.rgb, deadline_s),
         sees(red.page, green.tracks["camera"], GREEN.rgb, deadline_s),

@@ -13,7 +13,7 @@ from rooms.models import ParticipantStatus as Status
 from rooms.models import Role, RoomKind
 from rooms.roles import Permission
 from server.bus.memory import MemoryBus
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.managed_room import ManagedRoom
 
 pytestmark = pytest.mark.timeout(30)

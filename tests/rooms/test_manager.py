@@ -12,7 +12,7 @@ from rooms.hands import raised_hands
 from rooms.manager import RoomChange
 from rooms.models import ParticipantStatus, Role
 from rooms.roles import Permission
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.managed_room import ManagedRoom
 
 pytestmark = pytest.mark.timeout(30)

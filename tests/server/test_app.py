@@ -16,6 +16,7 @@ from server.storage.memory import MemoryStore
 from server.storage.sqlite import SqliteStore
 from signaling.engines import EngineUnavailable
 from signaling.engines.p2p import P2pEngine
+from tests.support.deadlines import SECOND
 from tests.support.room_client import ConnectRefused, connected, yjs_connected
 from tests.support.running_house import RunningHouse, running_house
 
@@ -96,7 +97,7 @@ async def test_metrics_count_what_is_there_and_name_nobody(tmp_path: Path) -> No
                 assert secret not in text
             # A polling client that is merely cut off would be missed only at its next ping.
             await at_pupil.say_goodbye()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SECOND):
             while any((await samples(house, "passerelle_sockets")).values()):
                 await asyncio.sleep(0.02)
             while (await samples(house, "passerelle_participants"))['role="host"']:
@@ -234,7 +235,7 @@ async def test_house_stops_with_nobody_in_it_at_once(tmp_path: Path) -> None:
     began_at = time.monotonic()
     await drain(house)
     await stop_house(house)
-    assert time.monotonic() - began_at < 2.0
+    assert time.monotonic() - began_at < 2.0 * SECOND
 
 
 async def test_serve_answers_at_the_address_it_names_until_it_is_stopped(tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ async def test_serve_answers_at_the_address_it_names_until_it_is_stopped(tmp_pat
     settings = Settings(data=tmp_path / "data", port=0, media_addresses=("127.0.0.1",))
     serving = asyncio.create_task(serve(settings, stop, note))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(30 * SECOND):
             await ready.wait()
         async with aiohttp.ClientSession() as http:
             async with http.get(f"{addresses[0]}/readyz") as response:
@@ -261,7 +262,7 @@ async def test_serve_answers_at_the_address_it_names_until_it_is_stopped(tmp_pat
                 )
             assert not (tmp_path / "other").exists()
             stop.set()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(15 * SECOND):
                 await serving
             with pytest.raises(aiohttp.ClientConnectorError):
                 await http.get(f"{addresses[0]}/healthz")

@@ -245,13 +245,13 @@ def test_claims_of_a_later_version_are_ignored() -> None:
     assert ISSUER.verify(forge(grants={"publish": False}), NOW).participant_id == "p1"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet=st.characters(codec="ascii"), max_size=300) | st.text(max_size=50))
 def test_no_text_makes_it_fail_otherwise(token: str) -> None:
     assert refusal(lambda: ISSUER.verify(token, NOW)) == "token-invalid"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))
 def test_no_signed_payload_makes_it_fail_otherwise(payload: Any) -> None:
     token = jwt.PyJWS().encode(json.dumps(payload).encode(), KEYS.current, "HS256", headers={"kid": KEY_ID})

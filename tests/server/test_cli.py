@@ -11,7 +11,7 @@ import pytest
 
 from server import cli
 from server.config import SETTINGS
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.server_process import ServerProcess, running_server
 
 ROOT = Path(__file__).resolve().parents[2]

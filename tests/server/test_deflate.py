@@ -11,6 +11,7 @@ import pytest
 
 from rooms.documents import sync
 from server import deflate
+from tests.support.deadlines import SECOND
 from tests.support.room_client import RoomClient, yjs_connected
 from tests.support.running_house import Person, RunningHouse, running_house
 
@@ -234,7 +235,7 @@ async def test_a_broken_deflated_message_ends_its_own_connection_only(house: Run
         text = await peaceful.edit("a")
         reader, writer = await open_agreeing(house, host)
         writer.write(bytes((0xC2, 0x85)) + bytes(4) + b"\xff\xff\xff\xff\xff")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SECOND):
             await reader.read()  # to its end
         writer.close()
         text.type("tranquille")

@@ -8,8 +8,9 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from server.direct_socket import DirectSocket, forget_headers
+from tests.support.deadlines import SECOND
 
-DEADLINE_S = 10
+DEADLINE_S = 10 * SECOND
 
 
 class Endpoint:

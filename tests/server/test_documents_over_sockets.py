@@ -13,6 +13,7 @@ from rooms.models import Role
 from server import deflate, keep_alive
 from server.auth import TokenIssuer, load_token_keys
 from server.storage.sqlite import SqliteStore
+from tests.support.deadlines import SECOND
 from tests.support.room_client import connected, yjs_connected
 from tests.support.running_house import RunningHouse, running_house
 
@@ -84,7 +85,7 @@ async def test_text_survives_a_restart_on_both_transports(tmp_path: Path) -> Non
 async def close_of(house: RunningHouse, path: str, **options: Any) -> tuple[int | None, str]:
     address = house.url.replace("http", "ws", 1) + path
     async with house.http.ws_connect(address, autoclose=False, **options) as websocket:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(8 * SECOND):
             while True:
                 message = await websocket.receive()
                 if message.type is aiohttp.WSMsgType.CLOSE:

@@ -18,6 +18,7 @@ from engineio import packet
 
 from server.engineio_fixes import MAX_PACKETS_PER_POST, apply_fixes
 from tests.support import engineio_behaviour
+from tests.support.deadlines import SECOND
 from tests.support.engineio_behaviour import BURST
 from tests.support.room_client import connected
 from tests.support.running_house import RunningHouse, running_house
@@ -139,7 +140,7 @@ async def test_post_that_cannot_be_read_whole_ends_its_connection(house: Running
         address = f"{house.url}/socket.io/?EIO=4&transport=polling&sid={client.sio.eio.sid}"
         async with house.http.post(address, data=body) as answer:
             assert answer.status == 400
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SECOND):
             await client.closed.wait()
 
 

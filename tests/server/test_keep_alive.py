@@ -6,7 +6,7 @@ import pytest
 
 from server import keep_alive
 from server.keep_alive import SHARES, KeepAlive
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 
 
 class Connection:

@@ -17,7 +17,7 @@ from rooms.models import Role
 from server import logs
 from server.auth import TokenIssuer, TokenKeys
 from server.logs import FIELDS, close_logs, configure_logs, log_loop_exception, log_request
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 
 CANARIES = (
     "Clémentine",

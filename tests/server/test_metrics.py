@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.metrics import CONTENT_TYPE, LAG_SAMPLE_S, MAX_CODES, MAX_ROUTES, Metrics, watch_loop_lag
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 
 
 def read(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

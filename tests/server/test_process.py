@@ -15,7 +15,7 @@ from server.auth import KeyUnusable
 from server.config import Settings
 from server.process import explain_failure, greeting
 from server.storage.folder import FolderInUse
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -31,7 +31,7 @@ from signaling.messages import (
     Subscription,
     TrackSource,
 )
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.media_session import (
     EVERYTHING,
     AiortcClient,

@@ -14,7 +14,7 @@ from aioice import stun
 from aioice.turn import create_turn_endpoint
 
 from signaling.turn import CREDENTIAL_LIFETIME_S, ice_servers, turn_credentials
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.turn_server import running_turn_server
 
 SECRET = "tests-only"

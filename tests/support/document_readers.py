@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.deadlines import SECOND
+
 ROOT = Path(__file__).resolve().parents[2]
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
 
 
 class DocumentReaders:

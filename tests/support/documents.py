@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,9 +12,9 @@ from rooms.documents.errors import ProtocolViolation
 from rooms.documents.hub import DocumentHub
 from rooms.documents.open_document import OpenDocument
 from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument, StoreUnavailable
+from tests.support.deadlines import SECOND
 from tests.support.traces import generate_trace, load_trace, trace_folder
 
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
 KEY = DocumentKey("room-1", "text")
 
 

@@ -15,6 +15,8 @@ import engineio
 from aiohttp import web
 from engineio import packet
 
+from tests.support.deadlines import SECOND
+
 BURST = 40
 LONG = "x" * 60_000
 PATIENCE_S = 1.0
@@ -113,7 +115,7 @@ async def look() -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for question in ("mixed", "burst", "pieces", "deflate"):
             engine.heard.clear()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(15 * SECOND):
                 seen[question] = await getattr(engine, question)()
         await engine.server.shutdown()
         await runner.cleanup()

@@ -13,6 +13,7 @@ from playwright.async_api import Page
 
 from signaling.engines import DescriptionToSend, EngineEvent, MediaEngine
 from signaling.messages import PublishedMedia, SessionDescription
+from tests.support.deadlines import SECOND
 from tests.support.media_session import EVERYTHING, RecordedEvents
 
 PAGE = Path(__file__).with_name("media_page.html")
@@ -103,7 +104,7 @@ async def relay(engine: MediaEngine, events: RecordedEvents) -> AsyncIterator[Re
         await serving.stop()
 
 
-async def wait_in(page: Page, condition: str, timeout_s: float = 5.0) -> Any:
+async def wait_in(page: Page, condition: str, timeout_s: float = 5.0 * SECOND) -> Any:
     """The value of a JavaScript expression once it is true, polled in the page. It may be async."""
     script = f"""async () => {{
         const end = performance.now() + {timeout_s * 1000};

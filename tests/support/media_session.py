@@ -19,6 +19,7 @@ from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
 from signaling.engines import DescriptionToSend, EngineEvent, MediaEngine, MediaGrants
 from signaling.messages import PublishedMedia, SessionDescription, TrackSource
+from tests.support.deadlines import SECOND
 
 EVERYTHING = MediaGrants(publish_audio=True, publish_video=True, publish_screen=True, subscribe=True)
 
@@ -40,7 +41,9 @@ class RecordedEvents:
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.all if isinstance(event, kind)]
 
-    async def wait_for(self, matches: Callable[[EngineEvent], bool], timeout_s: float = 5.0, since: int = 0) -> Any:
+    async def wait_for(
+        self, matches: Callable[[EngineEvent], bool], timeout_s: float = 5.0 * SECOND, since: int = 0
+    ) -> Any:
         """The first event at or after position `since` that matches."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -62,7 +65,7 @@ def loopback_for_aioice() -> Any:
         aioice.ice.get_host_addresses = original
 
 
-async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0, what: str = "") -> Any:
+async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0 * SECOND, what: str = "") -> Any:
     """The condition's value once it is true; looked at every 20 ms, for what has no event."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -133,7 +136,7 @@ class AiortcClient:
         self._negotiation += 1
         offer = SessionDescription(type="offer", sdp=self.publish.localDescription.sdp)
         await self.engine.receive_description(self.session_id, "publish", self._negotiation, offer, named, None)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(10 * SECOND):
             answer = await self._answers.get()
         assert answer.negotiation == self._negotiation
         return answer.description.sdp

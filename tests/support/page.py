@@ -1,11 +1,11 @@
 """Using the page as people do: a host, a class, a pupil, a guest, each in a browser."""
 
-import os
 from dataclasses import dataclass
 
 from playwright.async_api import Page, expect
 
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
+from tests.support.deadlines import SECOND
+
 STEP_MS = 15_000 * SECOND
 """Deadline of one step; a step is an event that is waited for."""
 

@@ -8,6 +8,7 @@ from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
 from signaling.engines import DescriptionToSend, EngineEvent, MediaEngine, MediaGrants
 from signaling.messages import PublishedMedia, SessionDescription, TrackSource
+from tests.support.deadlines import SECOND
 from tests.support.media_session import EVERYTHING, RecordedEvents
 
 
@@ -60,7 +61,7 @@ class PeerClient:
         self._answered.clear()
         offer = SessionDescription(type="offer", sdp=connection.localDescription.sdp)
         await self.engine.receive_description(self.session_id, "peer", number, offer, self.media_for(peer), peer)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(10 * SECOND):
             await self._answered.wait()
         return tracks
 

@@ -1,7 +1,6 @@
 """A client of the wire that believes nothing: python-socketio or raw WebSockets, and all that was heard."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -12,9 +11,9 @@ import pycrdt
 import socketio
 
 from rooms.documents import sync
+from tests.support.deadlines import SECOND
 from tests.support.documents import Editor
 
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
 DEADLINE_S = 5 * SECOND
 
 # The client half of the library drops an answer of more than 16 packets.

@@ -7,6 +7,7 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page
 
+from tests.support.deadlines import SECOND
 from tests.support.fake_media import FakeDevice
 from tests.support.server_process import ROOT, ServerProcess
 
@@ -111,7 +112,7 @@ async def sdk_page(context: BrowserContext, server: ServerProcess, script: str) 
     return page
 
 
-async def wait_for(page: Page, expression: str, argument: Any = None, deadline_s: float = 20.0) -> Any:
+async def wait_for(page: Page, expression: str, argument: Any = None, deadline_s: float = 20.0 * SECOND) -> Any:
     """The first true value of a JavaScript expression of `argument` (a function's source)."""
     try:
         handle = await page.wait_for_function(expression, arg=argument, timeout=deadline_s * 1_000, polling=50)
@@ -132,7 +133,7 @@ SEES = """
 """
 
 
-async def sees(page: Page, track_id: str, device_rgb: tuple[int, int, int], deadline_s: float = 20.0) -> None:
+async def sees(page: Page, track_id: str, device_rgb: tuple[int, int, int], deadline_s: float = 20.0 * SECOND) -> None:
     """The page decodes this track: its colour is there, and frames go on coming."""
     frames = await wait_for(page, SEES, [track_id, list(device_rgb), 0], deadline_s)
     await wait_for(page, SEES, [track_id, list(device_rgb), frames + 3], deadline_s)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.support.deadlines import SECOND
+
 ROOT = Path(__file__).resolve().parents[2]
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
 READY_DEADLINE_S = 30 * SECOND
 EXIT_DEADLINE_S = 20 * SECOND
 

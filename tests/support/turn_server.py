@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.server_process import free_port
 
 READY_DEADLINE_S = 10 * SECOND

@@ -15,10 +15,10 @@ from rooms.documents.errors import ProtocolViolation
 from rooms.documents.hub import DocumentHub
 from rooms.documents.open_document import OpenDocument
 from rooms.ports import DocumentKey
+from tests.support.deadlines import SECOND
 from tests.support.documents import KEY, Access
 
 ROOT = Path(__file__).resolve().parents[2]
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
 
 
 class YjsPeer:

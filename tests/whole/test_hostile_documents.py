@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 
 from passerelle_client import PasserelleApi
+from tests.support.deadlines import SECOND
 from tests.support.mutations import hostile_messages
 from tests.support.room_client import RemoteEditor, connected, yjs_connected
 from tests.support.server_process import ServerProcess, running_server
 
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
 SEED = 20_261_123
 ATTACKERS_A_ROOM = 200
 CONNECTIONS_EACH = 35

@@ -6,7 +6,6 @@ or its disk refuses; every client is gone then. A reader that comes after the re
 
 import asyncio
 import contextlib
-import os
 import random
 import resource
 import sqlite3
@@ -17,6 +16,7 @@ import aiohttp
 import pytest
 
 from passerelle_client import PasserelleApi
+from tests.support.deadlines import SECOND
 from tests.support.server_process import ServerProcess, running_server
 from tests.support.typists import Typist, clocks_of
 
@@ -24,7 +24,6 @@ PEOPLE = 50
 DOCUMENTS = ("dictee", "recit", "questions")
 FULL_AT_BYTES = 64 * 1024
 """Below what the write-ahead log has grown to by then; the log of the server is shorter."""
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
 DEADLINE_S = 30 * SECOND
 
 

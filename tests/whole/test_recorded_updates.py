@@ -7,7 +7,6 @@ has each kind of client that comes new after `kill -9` and a restart.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from passerelle_client import PasserelleApi, Room, SharedDocument
+from tests.support.deadlines import SECOND
 from tests.support.document_readers import DocumentReaders, yjs_readers, ypy_readers
 from tests.support.recorded_author import author_line
 from tests.support.recorded_updates import Recording, content_of, load_recording, reads
 from tests.support.server_process import ServerProcess, running_server
 
-SECOND = float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
 TRANSPORTS = ("y-websocket", "websocket", "polling")
 MIXED = tuple(f"mixed-{number:02}" for number in range(1, 7))
 

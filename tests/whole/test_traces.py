@@ -8,7 +8,6 @@ comes after `kill -9` and a restart have the text of the history, byte for byte.
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -16,12 +15,13 @@ import pytest
 from pycrdt import Text
 
 from passerelle_client import PasserelleApi, Room, SharedDocument
+from tests.support.deadlines import SECOND
 from tests.support.server_process import ServerProcess, running_server
 from tests.support.traces import Patch, Trace, load_trace
 
 CLIENTS = 30
 CHUNKS = 30
-DEADLINE_S = 90 * float(os.environ.get("PASSERELLE_TEST_TIME_SCALE", "1"))
+DEADLINE_S = 90 * SECOND
 
 
 class Writer:

@@ -10,7 +10,7 @@ from pycrdt import Map, Text
 from passerelle_client import Refused, SharedDocument
 from passerelle_client import document as document_module
 from passerelle_client.errors import Disconnected
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.server_process import running_server
 from tests.support.text import text_becomes
 

@@ -13,7 +13,7 @@ from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, VideoStreamT
 from passerelle_client import Refused, Room
 from passerelle_client.media import Media, RemoteTrack
 from passerelle_client.media_tracks import FRAMES_KEPT, IncomingTrack, OutgoingTrack, Reception
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.media_session import loopback_for_aioice
 
 DEADLINE = 15 * SECOND

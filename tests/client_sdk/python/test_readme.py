@@ -6,7 +6,7 @@ from typing import Any
 
 from pycrdt import Text
 
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.text import text_becomes
 
 README = Path(__file__).parents[3] / "client_sdk/python/README.md"

@@ -12,7 +12,7 @@ from passerelle_client import PasserelleApi, Refused, Removed, Room
 from passerelle_client.connection import LONGEST_DELAY_S, reconnection_delay_s
 from passerelle_client.errors import Disconnected
 from passerelle_client.protocol import ChatSent, LobbyChanged, ParticipantJoined, RoomView
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.server_process import free_port, running_server
 
 DEADLINE = 10 * SECOND

@@ -48,7 +48,7 @@ def contents(doc: Doc) -> object:
 
 
 @given(seed=st.integers(0, 10_000), most_bytes=st.integers(150, 2_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_pieces_make_the_same_document_and_none_is_too_long(seed: int, most_bytes: int) -> None:
     update = several_authors(seed)
     pieces = split_update(update, most_bytes)

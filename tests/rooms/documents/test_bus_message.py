@@ -101,7 +101,7 @@ def test_lengths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         read_message(HEAD + b"\x01\x00" + b"\x00" + two + b"\x00\x00")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(MESSAGES)), st.data())
 def test_any_bytes_are_read_or_refused(name: str, data: st.DataObject) -> None:
     whole = bytearray(encode_message(MESSAGES[name]))

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.documents import until
 
 ROOT = Path(__file__).resolve().parents[3]

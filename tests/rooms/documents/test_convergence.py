@@ -12,7 +12,8 @@ from rooms.documents.deletions import digest_of_deletions
 from rooms.documents.errors import CannotOpen
 from rooms.documents.hub import DocumentHub
 from rooms.documents.live import LiveDocument
-from tests.support.documents import SECOND, Editor, until
+from tests.support.deadlines import SECOND
+from tests.support.documents import Editor, until
 from tests.support.instances import Instances, instances
 from tests.support.yjs_peers import YjsPeer, YjsProcess, yjs_process
 from tests.support.ypy_peer import YPyPeer

@@ -58,7 +58,7 @@ def conversation(seed: int, *, writers: int = 3, turns: int = 30) -> tuple[list[
     return updates, str(final.get("text", type=pycrdt.Text))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 6))
 def test_any_order_duplication_and_batching_ends_with_the_same_text(seed: int, batch: int) -> None:
     """And so does a reload from what was to be stored, with everything that waited."""
@@ -74,7 +74,7 @@ def test_any_order_duplication_and_batching_ends_with_the_same_text(seed: int, b
     assert text_of(load(*log).whole_state()) == text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_loss_is_healed_by_a_state_vector(seed: int) -> None:
     updates, text = conversation(seed)
@@ -89,7 +89,7 @@ def test_loss_is_healed_by_a_state_vector(seed: int) -> None:
     assert not lossy.waiting
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_merged_updates_with_holes_are_placed_as_far_as_they_go(seed: int) -> None:
     updates, text = conversation(seed)
@@ -103,7 +103,7 @@ def test_merged_updates_with_holes_are_placed_as_far_as_they_go(seed: int) -> No
     assert text_of(document.whole_state()) == text_of(load(*log).whole_state()) == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_splitting_loses_nothing(seed: int) -> None:
     """Ready part, rest and the update itself reach equally far."""
@@ -251,7 +251,7 @@ def test_bytes_that_the_engine_cannot_decode_are_the_same_failure() -> None:
         load(snapshot=b"\xff")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32))
 def test_mutated_updates_break_or_pass_and_nothing_else(seed: int) -> None:
     chance = random.Random(seed)

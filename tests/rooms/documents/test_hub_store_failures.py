@@ -9,6 +9,7 @@ from rooms.documents.errors import DocumentUnavailable
 from rooms.documents.hub import DocumentHub
 from rooms.documents.limits import HubLimits
 from rooms.ports import DocumentKey
+from tests.support.deadlines import SECOND
 from tests.support.documents import KEY, Access, Editor, RecordingReader, RecordingStore, until
 
 OTHER = DocumentKey("room-1", "other")
@@ -136,6 +137,6 @@ async def test_stop_waits_for_a_failing_store_no_longer_than_its_deadline(store:
     store.is_failing = True
     ada.type("x")
     await until(lambda: ada.is_unsaved)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5 * SECOND):
         await hub.stop(timeout_s=0.05)
     assert ada.closed is not None

@@ -4,7 +4,6 @@ import base64
 import gzip
 import json
 import random
-import time
 
 import pycrdt
 import pytest
@@ -18,6 +17,7 @@ from rooms.documents.limits import MAX_VALUE_DEPTH
 from rooms.documents.scan import scan_update
 from rooms.documents.sync import read_state_vector
 from tests.rooms.documents.hostile import MALFORMED, in_root, struct_update
+from tests.support.deadlines import least_cpu_s
 from tests.support.documents import generated_updates
 from tests.support.traces import trace_folder
 
@@ -104,10 +104,11 @@ def test_a_hole_begins_a_new_range() -> None:
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_hostile_updates_are_refused_at_no_cost(name: str) -> None:
-    started_at = time.perf_counter()
-    with pytest.raises(MalformedMessage):
-        scan_update(MALFORMED[name])
-    assert time.perf_counter() - started_at < 0.5
+    def refuse() -> None:
+        with pytest.raises(MalformedMessage):
+            scan_update(MALFORMED[name])
+
+    assert least_cpu_s(refuse) < 0.5
 
 
 def test_values_as_deep_as_the_limit_pass() -> None:
@@ -121,10 +122,11 @@ def test_values_as_deep_as_the_limit_pass() -> None:
 
 @pytest.mark.parametrize("text", ['"\\' * 200_000, '"' * 400_001, "[" * 400_000, '{"' * 200_000])
 def test_json_that_is_none_is_refused_in_linear_time(text: str) -> None:
-    started_at = time.perf_counter()
-    with pytest.raises(MalformedMessage):
-        check_json(text, MAX_VALUE_DEPTH)
-    assert time.perf_counter() - started_at < 0.5
+    def refuse() -> None:
+        with pytest.raises(MalformedMessage):
+            check_json(text, MAX_VALUE_DEPTH)
+
+    assert least_cpu_s(refuse) < 0.5
 
 
 @given(st.binary(max_size=200))
@@ -135,7 +137,7 @@ def test_random_bytes_raise_nothing_else(data: bytes) -> None:
         pass
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 2**32), st.sampled_from(range(len(REAL))))
 def test_mutated_updates_raise_nothing_else(seed: int, index: int) -> None:
     chance = random.Random(seed)
@@ -161,7 +163,4 @@ def test_mutated_updates_raise_nothing_else(seed: int, index: int) -> None:
 
 def test_one_typed_character_is_scanned_in_microseconds() -> None:
     updates = generated_updates(seed=3, count=2_000)
-    started_at = time.perf_counter()
-    for update in updates:
-        scan_update(update)
-    assert (time.perf_counter() - started_at) / len(updates) < 50e-6
+    assert least_cpu_s(lambda: [scan_update(update) for update in updates]) / len(updates) < 50e-6

@@ -8,7 +8,7 @@ import pytest
 from rooms.ports import Bus
 from server.bus import memory
 from server.bus.memory import MemoryBus
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 
 
 @pytest.fixture(params=["memory"])

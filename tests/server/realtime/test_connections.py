@@ -16,6 +16,7 @@ from server.auth import TOKEN_RENEWAL_S, TokenIssuer, load_token_keys
 from server.connections import MAX_CONNECTIONS_PER_PARTICIPANT
 from server.realtime import connection as connection_module
 from tests.support.clock import Clock
+from tests.support.deadlines import SECOND
 from tests.support.gated_store import GatedStore
 from tests.support.room_client import ConnectRefused, RoomClient, connected
 from tests.support.running_house import Person, RunningHouse, running_house
@@ -78,7 +79,7 @@ async def test_bad_tokens_are_slowed_and_good_ones_of_the_same_address_are_not(t
             held_s = [task.result() for task in failures if task.done() and not task.cancelled()]
         await asyncio.gather(*failures, return_exceptions=True)
 
-        assert slowest_join_s < 2.0
+        assert slowest_join_s < 2.0 * SECOND
         # The first failures are typing errors and answered at once; the last ones wait seconds.
         assert len(held_s) < 60
         assert len({person.id for _duration, person in joins}) == 35
@@ -204,7 +205,7 @@ async def test_engine_connections_without_a_token_are_hung_up_on(house: RunningH
         house.house.realtime.close_strangers()
         assert not stranger.closed
         house.house.realtime.close_strangers()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(5 * SECOND):
             while (await stranger.receive()).type not in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED):
                 pass
     assert await client.do("ping_room") == {"ok": True}
@@ -286,9 +287,9 @@ async def test_draining_tells_everyone_and_lets_nobody_in(tmp_path: Path, transp
                 async with connected(house.url, host.token):
                     pass
             await stop_house(house.house)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(5 * SECOND):
                 await amelie.closed.wait()
-            assert time.monotonic() - began_at < 5
+            assert time.monotonic() - began_at < 5 * SECOND
             assert amelie.all("removed") == []
             assert (await amelie.hear("document_closed"))["reason"] == "draining"
             assert editor.all_saved
@@ -307,7 +308,7 @@ async def test_stopping_takes_no_longer_than_it_may(tmp_path: Path) -> None:
             began_at = time.monotonic()
             await drain(house.house)
             await stop_house(house.house)
-            assert time.monotonic() - began_at < 4.0
+            assert time.monotonic() - began_at < 2.0 + 2.0 * SECOND  # what it may take, and the rest
             hanging.cancel()
             await asyncio.gather(hanging, return_exceptions=True)
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.support.deadlines import SECOND
 from tests.support.room_client import ConnectRefused
 from tests.support.running_house import RunningHouse
 
@@ -57,7 +58,7 @@ async def test_guest_who_is_refused_is_told_and_closed(house: RunningHouse, ente
 
     assert await camille.hear("lobby", 2) == {"state": "denied"}
     assert await camille.hear("removed") == {"reason": "denied"}
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(5 * SECOND):
         await camille.closed.wait()
     with pytest.raises(ConnectRefused, match="denied"):
         await enter(guest)
@@ -93,11 +94,11 @@ async def test_removal_reaches_every_connection_at_once(house: RunningHouse, ent
     await amelie.do("remove", participant_id=guest.id)
     acknowledged_after_s = time.monotonic() - began_at
 
-    assert acknowledged_after_s < 1.0
+    assert acknowledged_after_s < 1.0 * SECOND
     assert not house.house.connections.of_participant(host.room_id, guest.id)
     for tab in tabs:
         assert await tab.hear("removed") == {"reason": "removed"}
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5 * SECOND):
             await tab.closed.wait()
     assert await text.wait_closed() == (4403, "removed")
     with pytest.raises(ConnectRefused, match="removed"):
@@ -143,7 +144,7 @@ async def test_leaving_is_answered_and_ends_the_other_tabs(house: RunningHouse, 
     assert await tab.call("leave", {}) == {"ok": True}
 
     assert await other.hear("removed") == {"reason": "left"}
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(5 * SECOND):
         await asyncio.gather(tab.closed.wait(), other.closed.wait())
     assert (await amelie.hear_in_room("participant_left"))["reason"] == "left"
 

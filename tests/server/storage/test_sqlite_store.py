@@ -22,7 +22,7 @@ from server.storage.folder import FolderInUse
 from server.storage.retention import ROOM_RETENTION_S
 from server.storage.sqlite import BUSY_TIMEOUT_S, SqliteStore
 from server.storage.sqlite_schema import ForeignFile
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.stored_rooms import NOW, make_append, make_invitation, make_line, make_participant, make_state
 
 ROOT = Path(__file__).resolve().parents[3]

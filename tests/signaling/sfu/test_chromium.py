@@ -11,8 +11,8 @@ from playwright.async_api import Page
 
 from signaling.engines import SpeakersHeard
 from signaling.engines.sfu import SfuEngine
-from tests.conftest import SECOND
 from tests.support.chromium import launched_chromium
+from tests.support.deadlines import SECOND
 from tests.support.fake_media import FakeDevice
 from tests.support.local_sfu import LocalSfu, LossyMux
 from tests.support.media_page import Relay, relay, wait_in

@@ -26,7 +26,7 @@ from signaling.engines import (
 )
 from signaling.engines.sfu import SfuEngine
 from signaling.messages import PublishedMedia, SessionDescription, Subscription
-from tests.conftest import SECOND
+from tests.support.deadlines import SECOND
 from tests.support.media_session import EVERYTHING, AiortcClient, RecordedEvents, clients, eventually
 
 DEADLINE = 8 * SECOND
