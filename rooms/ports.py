@@ -80,6 +80,12 @@ class DocumentStore(Protocol):
         sequence number of each (they rise per document). Raises: StoreUnavailable, and then
         nothing of the batch is stored."""
 
+    async def append_first(self, append: DocumentAppend) -> bool:
+        """Append as `append_updates` does, in one transaction with the look whether anything was ever appended to
+        this document: only if nothing was; whether it did. Of several that ask at once, on however many
+        instances, and beside `append_updates`, one is first, and the others find it there.
+        Raises: StoreUnavailable, and then nothing is stored."""
+
     async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
         """Replace everything up to and including `up_to_seq` by the snapshot, in one
         transaction. Does nothing when a snapshot of a later seq is there. Raises: StoreUnavailable."""

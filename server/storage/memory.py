@@ -84,6 +84,13 @@ class MemoryStore:
             document.relays[place] = max(relay.end_clock, document.relays.get(place, 0))
         return document.last_seq
 
+    async def append_first(self, append: DocumentAppend) -> bool:
+        self._require()
+        if append.key in self._documents:  # one is made by its first append
+            return False
+        self._append(append)
+        return True
+
     async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
         self._require()
         document = self._documents.get(key, _Document())

@@ -31,6 +31,13 @@ class ObservedDocumentStore:
         self._metrics.observe_flush(time.monotonic() - started)
         return numbers
 
+    async def append_first(self, append: DocumentAppend) -> bool:
+        try:
+            return await self._store.append_first(append)
+        except StoreUnavailable:
+            self._metrics.count_store_error()
+            raise
+
     async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
         try:
             await self._store.store_snapshot(key, snapshot, up_to_seq)

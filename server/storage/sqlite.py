@@ -133,6 +133,9 @@ class SqliteStore:
             return numbers
         return await self._writer.call(partial(sqlite_documents.append, appends=tuple(appends), now=self._clock()))
 
+    async def append_first(self, append: DocumentAppend) -> bool:
+        return await self._writer.call(partial(sqlite_documents.append_first, append=append, now=self._clock()))
+
     def _append_directly(self, appends: Sequence[DocumentAppend]) -> Sequence[int] | None:
         if self._direct is None or not self._writer.is_idle:
             return None  # nothing may overtake what waits for the thread

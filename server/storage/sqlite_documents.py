@@ -34,6 +34,17 @@ def append(connection: sqlite3.Connection, appends: Sequence[DocumentAppend], no
     return tuple(_append_one(connection, one, now) for one in appends)
 
 
+def append_first(connection: sqlite3.Connection, append: DocumentAppend, now: float) -> bool:
+    """Whether nothing was there, and this is now. The caller's transaction holds the lock of the one writer."""
+    found = connection.execute(
+        "SELECT 1 FROM documents WHERE room_id = ? AND document = ?", (append.key.room_id, append.key.document)
+    ).fetchone()
+    if found is not None:  # a document's row is made by its first append
+        return False
+    _append_one(connection, append, now)
+    return True
+
+
 def _append_one(connection: sqlite3.Connection, one: DocumentAppend, now: float) -> int:
     document_id, seq = connection.execute(
         "INSERT INTO documents (room_id, document, last_seq, written_at) VALUES (?, ?, 1, ?)"

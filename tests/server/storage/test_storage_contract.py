@@ -80,6 +80,40 @@ async def test_who_brought_what_is_kept_beside_the_log(store: Store) -> None:
     assert list(await store.load_relays(DocumentKey("no", "such"))) == []
 
 
+async def test_of_many_first_appends_at_once_one_is_the_first(store: Store) -> None:
+    asked = [store.append_first(make_append(bytes([n]), (n, f"p{n}"))) for n in range(20)]
+    answers = await asyncio.gather(*asked)
+    found = await store.load_document(TEXT)
+    assert answers.count(True) == 1
+    winner = answers.index(True)
+    assert (list(found.updates), found.last_seq, dict(found.bindings)) == ([bytes([winner])], 1, {winner: f"p{winner}"})
+
+
+async def test_a_first_append_beside_others_is_first_or_not_there(store: Store) -> None:
+    """However the two are interleaved: over a hundred documents both orders are right, a mixture is not."""
+    for n in range(100):
+        first = store.append_first(make_append(b"first", document=f"d{n}"))
+        other = store.append_updates([make_append(b"other", document=f"d{n}")])
+        if n % 2:
+            was_first, _numbers = await asyncio.gather(first, other)
+        else:
+            _numbers, was_first = await asyncio.gather(other, first)
+        found = await store.load_document(DocumentKey("r1", f"d{n}"))
+        assert list(found.updates) == ([b"first", b"other"] if was_first else [b"other"])
+
+
+async def test_there_is_no_first_append_where_something_was_ever_appended(store: Store) -> None:
+    await store.append_updates([make_append(b"a")])
+    assert not await store.append_first(make_append(b"late"))
+    await store.store_snapshot(TEXT, b"A", 1)
+    assert not await store.append_first(make_append(b"later"))
+    found = await store.load_document(TEXT)
+    assert (found.snapshot, list(found.updates), found.last_seq) == (b"A", [], 1)
+    assert await store.append_first(make_append(b"other", document="plan"))
+    assert await store.append_first(make_append(b"other", room="r2"))
+    assert list(await store.append_updates([make_append(b"b", document="plan")])) == [2]
+
+
 async def test_a_snapshot_replaces_what_it_stands_for(store: Store) -> None:
     await store.append_updates([make_append(update, (1, "p1")) for update in (b"a", b"b", b"c")])
     await store.store_snapshot(TEXT, b"ab", 2)
