@@ -14,6 +14,14 @@ class StoreUnavailable(Exception):
     """The store cannot be read or written now (locked, full, gone); trying again may help."""
 
 
+class StaleFence(Exception):
+    """Another instance has taken the room over; `fence` is the newest that is known."""
+
+    def __init__(self, fence: int) -> None:
+        super().__init__(fence)
+        self.fence = fence
+
+
 # --- documents ---------------------------------------------------------------------------------
 
 
@@ -101,18 +109,25 @@ class DocumentStore(Protocol):
 
 
 class RoomStore(Protocol):
+    """`fence` in what follows: the number under which the caller decides for the room (`RoomLeases`); None when it
+    is alone. What comes under an older one than the room was claimed with is refused: StaleFence."""
+
     async def create_room(self, state: RoomState) -> None:
         """Raises: StoreUnavailable."""
+
+    async def claim_room(self, room_id: str, fence: int) -> RoomState | None:
+        """From now on nothing under an older fence is taken; the newest state, None for an unknown room. What was
+        taken before is in it. Raises: StoreUnavailable; StaleFence when it was claimed with this fence or a newer."""
 
     async def load_room(self, room_id: str) -> RoomState | None:
         """The newest saved state. Raises: StoreUnavailable."""
 
-    async def save_room(self, state: RoomState) -> None:
+    async def save_room(self, state: RoomState, fence: int | None = None) -> None:
         """Overwrites; a state with a smaller `seq` than the stored one is ignored.
-        Raises: StoreUnavailable."""
+        Raises: StoreUnavailable, StaleFence."""
 
-    async def save_invitation(self, invitation: Invitation) -> None:
-        """Insert or overwrite. Raises: StoreUnavailable; ValueError when its code is already
+    async def save_invitation(self, invitation: Invitation, fence: int | None = None) -> None:
+        """Insert or overwrite. Raises: StoreUnavailable, StaleFence; ValueError when its code is already
         used by another live invitation."""
 
     async def load_invitation(self, invitation_id: str) -> Invitation | None: ...
@@ -125,7 +140,8 @@ class RoomStore(Protocol):
 
     async def list_invitations(self, room_id: str) -> Sequence[Invitation]: ...
 
-    async def append_chat(self, room_id: str, line: ChatLine) -> None: ...
+    async def append_chat(self, room_id: str, line: ChatLine, fence: int | None = None) -> None:
+        """A line whose id is there already is there once. Raises: StoreUnavailable, StaleFence."""
 
     async def load_chat(self, room_id: str, limit: int) -> Sequence[ChatLine]:
         """The newest `limit` lines, oldest first."""
@@ -139,6 +155,55 @@ class Store(RoomStore, DocumentStore, Protocol):
     async def close(self) -> None: ...
     async def check(self) -> None:
         """Raises: StoreUnavailable when a write would fail now (for /readyz)."""
+
+
+# --- leases ------------------------------------------------------------------------------------
+
+LEASE_S = 6.0
+"""How long a room stays an instance's without a renewal: as long as a class waits when its home dies, and three
+renewals, so that one that comes late costs nothing."""
+
+
+class LeasesUnavailable(Exception):
+    """Nobody can say now whose a room is; trying again may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`instance_id` decides for the room, under `fence`, until the lease lapses."""
+
+    room_id: str
+    instance_id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHeld:
+    """It is another instance's, which may be dead, for so long if nobody renews it."""
+
+    instance_id: str
+    for_s: float
+
+
+class RoomLeases(Protocol):
+    """Which instance is a room's home. A fence belongs to one lease of one instance and only rises, also when the
+    leases lost their memory, as long as `floor` is the newest fence that the caller knows of."""
+
+    async def acquire(self, room_id: str, instance_id: str, floor: int = 0) -> Lease | LeaseHeld:
+        """A lease of LEASE_S from now if nobody has one, with a fence above `floor`. To whoever has it already it is
+        given anew, under the same fence if that is above `floor`. Raises: LeasesUnavailable."""
+
+    async def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
+        """Each of them for LEASE_S from now; False for one that is gone. Raises: LeasesUnavailable."""
+
+    async def pass_on(self, lease: Lease, heir: str) -> Lease | None:
+        """The room is the heir's from now on, under the next fence; None when the lease was gone.
+        Raises: LeasesUnavailable."""
+
+    async def release(self, lease: Lease) -> None:
+        """Anybody may have the room; does nothing when the lease was gone. Raises: LeasesUnavailable."""
+
+    async def close(self) -> None: ...
 
 
 # --- bus ---------------------------------------------------------------------------------------

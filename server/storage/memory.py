@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from rooms.invitations import fold_code
 from rooms.models import ChatLine, Invitation, RoomKind, RoomState
-from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument, StoreUnavailable
+from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StaleFence, StoredDocument, StoreUnavailable
 from server.storage.encoding import decode_state, encode_state
 from server.storage.retention import (
     INVITATION_RETENTION_S,
@@ -38,6 +38,7 @@ class MemoryStore:
         """Switched off, every call raises StoreUnavailable, as when a disk is gone."""
         self._clock = clock
         self._rooms: dict[str, bytes] = {}
+        self._fences: dict[str, int] = {}
         self._invitations: dict[str, Invitation] = {}
         self._documents: dict[DocumentKey, _Document] = {}
         self._chat: dict[str, list[ChatLine]] = {}
@@ -123,8 +124,22 @@ class MemoryStore:
         body = self._rooms.get(room_id)
         return None if body is None else decode_state(body)
 
-    async def save_room(self, state: RoomState) -> None:
+    async def claim_room(self, room_id: str, fence: int) -> RoomState | None:
         self._require()
+        if room_id not in self._rooms:
+            return None
+        self._check_fence(room_id, fence - 1)
+        self._fences[room_id] = fence
+        return decode_state(self._rooms[room_id])
+
+    def _check_fence(self, room_id: str, fence: int | None) -> None:
+        newest = self._fences.get(room_id, 0)
+        if fence is not None and fence < newest:
+            raise StaleFence(newest)
+
+    async def save_room(self, state: RoomState, fence: int | None = None) -> None:
+        self._require()
+        self._check_fence(state.id, fence)
         stored = self._rooms.get(state.id)
         if stored is None or decode_state(stored).seq <= state.seq:
             self._rooms[state.id] = encode_state(state)
@@ -134,8 +149,9 @@ class MemoryStore:
     def _is_live(self, invitation: Invitation) -> bool:
         return not invitation.revoked and invitation.expires_at > self._clock()
 
-    async def save_invitation(self, invitation: Invitation) -> None:
+    async def save_invitation(self, invitation: Invitation, fence: int | None = None) -> None:
         self._require()
+        self._check_fence(invitation.room_id, fence)
         holder = self._live_by_code(fold_code(invitation.code))
         if self._is_live(invitation) and holder is not None and holder.id != invitation.id:
             raise ValueError("another live invitation has this code")
@@ -171,8 +187,9 @@ class MemoryStore:
 
     # --- chat ----------------------------------------------------------------------------------
 
-    async def append_chat(self, room_id: str, line: ChatLine) -> None:
+    async def append_chat(self, room_id: str, line: ChatLine, fence: int | None = None) -> None:
         self._require()
+        self._check_fence(room_id, fence)
         lines = self._chat.setdefault(room_id, [])
         if all(line.id != known.id for known in lines):
             lines.append(line)
@@ -203,6 +220,7 @@ class MemoryStore:
 
     def _delete_room(self, room_id: str) -> int:
         del self._rooms[room_id]
+        self._fences.pop(room_id, None)
         documents = [key for key in self._documents if key.room_id == room_id]
         invitations = [i.id for i in self._invitations.values() if i.room_id == room_id]
         for key in documents:

@@ -171,13 +171,17 @@ class SqliteStore:
     async def load_room(self, room_id: str) -> RoomState | None:
         return await self._reader.call(partial(sqlite_rooms.load, room_id=room_id))
 
-    async def save_room(self, state: RoomState) -> None:
-        await self._writer.call(partial(sqlite_rooms.save, state=state))
+    async def claim_room(self, room_id: str, fence: int) -> RoomState | None:
+        return await self._writer.call(partial(sqlite_rooms.claim, room_id=room_id, fence=fence))
+
+    async def save_room(self, state: RoomState, fence: int | None = None) -> None:
+        await self._writer.call(partial(sqlite_rooms.save, state=state, fence=fence))
 
     # --- invitations ---------------------------------------------------------------------------
 
-    async def save_invitation(self, invitation: Invitation) -> None:
-        await self._writer.call(partial(sqlite_rooms.save_invitation, invitation=invitation, now=self._clock()))
+    async def save_invitation(self, invitation: Invitation, fence: int | None = None) -> None:
+        work = partial(sqlite_rooms.save_invitation, invitation=invitation, fence=fence, now=self._clock())
+        await self._writer.call(work)
 
     async def load_invitation(self, invitation_id: str) -> Invitation | None:
         return await self._reader.call(partial(sqlite_rooms.load_invitation, invitation_id=invitation_id))
@@ -193,8 +197,8 @@ class SqliteStore:
 
     # --- chat ----------------------------------------------------------------------------------
 
-    async def append_chat(self, room_id: str, line: ChatLine) -> None:
-        await self._writer.call(partial(sqlite_rooms.append_chat, room_id=room_id, line=line))
+    async def append_chat(self, room_id: str, line: ChatLine, fence: int | None = None) -> None:
+        await self._writer.call(partial(sqlite_rooms.append_chat, room_id=room_id, line=line, fence=fence))
 
     async def load_chat(self, room_id: str, limit: int) -> Sequence[ChatLine]:
         return await self._reader.call(partial(sqlite_rooms.load_chat, room_id=room_id, limit=limit))

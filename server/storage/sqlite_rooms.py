@@ -5,6 +5,7 @@ from typing import Any
 
 from rooms.invitations import fold_code
 from rooms.models import ChatLine, Invitation, Role, RoomState
+from rooms.ports import StaleFence
 from server.storage.encoding import decode_state, encode_state
 
 # --- rooms -------------------------------------------------------------------------------------
@@ -24,7 +25,23 @@ def load(connection: sqlite3.Connection, room_id: str) -> RoomState | None:
     return None if row is None else decode_state(row[0])
 
 
-def save(connection: sqlite3.Connection, state: RoomState) -> None:
+def claim(connection: sqlite3.Connection, room_id: str, fence: int) -> RoomState | None:
+    _check_fence(connection, room_id, fence - 1)
+    connection.execute("UPDATE rooms SET fence = ? WHERE room_id = ?", (fence, room_id))
+    return load(connection, room_id)
+
+
+def _check_fence(connection: sqlite3.Connection, room_id: str, fence: int | None) -> None:
+    """Raises: StaleFence."""
+    if fence is None:
+        return
+    row = connection.execute("SELECT fence FROM rooms WHERE room_id = ?", (room_id,)).fetchone()
+    if row is not None and fence < row[0]:
+        raise StaleFence(row[0])
+
+
+def save(connection: sqlite3.Connection, state: RoomState, fence: int | None) -> None:
+    _check_fence(connection, state.id, fence)
     connection.execute(
         "INSERT INTO rooms (room_id, seq, body) VALUES (?, ?, ?)"
         " ON CONFLICT (room_id) DO UPDATE SET seq = excluded.seq, body = excluded.body WHERE excluded.seq >= rooms.seq",
@@ -57,7 +74,8 @@ def _invitation(row: tuple[Any, ...] | None) -> Invitation | None:
     )
 
 
-def save_invitation(connection: sqlite3.Connection, invitation: Invitation, now: float) -> None:
+def save_invitation(connection: sqlite3.Connection, invitation: Invitation, fence: int | None, now: float) -> None:
+    _check_fence(connection, invitation.room_id, fence)
     folded = fold_code(invitation.code)
     if not invitation.revoked and invitation.expires_at > now:
         # Not a unique index: whether an invitation is live depends on the time.
@@ -113,7 +131,8 @@ def list_invitations(connection: sqlite3.Connection, room_id: str) -> tuple[Invi
 # --- chat --------------------------------------------------------------------------------------
 
 
-def append_chat(connection: sqlite3.Connection, room_id: str, line: ChatLine) -> None:
+def append_chat(connection: sqlite3.Connection, room_id: str, line: ChatLine, fence: int | None) -> None:
+    _check_fence(connection, room_id, fence)
     connection.execute(
         "INSERT INTO chat (room_id, line_id, participant_id, name, text, sent_at, client_id)"
         " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",

@@ -89,7 +89,9 @@ CREATE TABLE relays (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SNAPSHOTS_APART, _RELAYS)
+_FENCES = "ALTER TABLE rooms ADD COLUMN fence INTEGER NOT NULL DEFAULT 0"
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SNAPSHOTS_APART, _RELAYS, _FENCES)
 """The step at index n leads from version n to n + 1."""
 
 

@@ -55,21 +55,25 @@ class GatedStore(MemoryStore):
         await self._enter("load_room")
         return await super().load_room(room_id)
 
-    async def save_room(self, state: RoomState) -> None:
-        await self._enter("save_room")
-        await super().save_room(state)
+    async def claim_room(self, room_id: str, fence: int) -> RoomState | None:
+        await self._enter("claim_room")
+        return await super().claim_room(room_id, fence)
 
-    async def save_invitation(self, invitation: Invitation) -> None:
+    async def save_room(self, state: RoomState, fence: int | None = None) -> None:
+        await self._enter("save_room")
+        await super().save_room(state, fence)
+
+    async def save_invitation(self, invitation: Invitation, fence: int | None = None) -> None:
         await self._enter("save_invitation")
-        await super().save_invitation(invitation)
+        await super().save_invitation(invitation, fence)
 
     async def take_invitation_use(self, invitation_id: str, now: float) -> Invitation | None:
         await self._enter("take_invitation_use")
         return await super().take_invitation_use(invitation_id, now)
 
-    async def append_chat(self, room_id: str, line: ChatLine) -> None:
+    async def append_chat(self, room_id: str, line: ChatLine, fence: int | None = None) -> None:
         await self._enter("append_chat")
-        await super().append_chat(room_id, line)
+        await super().append_chat(room_id, line, fence)
 
     async def load_chat(self, room_id: str, limit: int) -> Sequence[ChatLine]:
         await self._enter("load_chat")

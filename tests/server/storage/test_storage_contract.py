@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from rooms.models import Participant, ParticipantStatus, RoomKind
-from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, Store
+from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StaleFence, Store
 from server.storage.retention import (
     CHAT_RETENTION_S,
     CONSULTATION_CHAT_RETENTION_S,
@@ -200,6 +200,44 @@ async def test_the_newer_state_of_a_room_wins(store: Store) -> None:
     assert (await store.load_room("r1")) == make_state("r1", seq=5, name="cinq")
     await store.save_room(make_state("r1", seq=5, name="cinq encore"))
     assert (await store.load_room("r1")) == make_state("r1", seq=5, name="cinq encore")
+
+
+async def test_a_room_that_was_claimed_takes_nothing_under_an_older_fence(store: Store) -> None:
+    await store.create_room(make_state("r1", seq=0))
+    assert await store.claim_room("r1", 3) == make_state("r1", seq=0)
+    await store.save_room(make_state("r1", seq=1, name="trois"), fence=3)
+    await store.append_chat("r1", make_line("c1"), fence=3)
+    await store.save_invitation(make_invitation("i1"), fence=3)
+    assert await store.claim_room("r1", 4) == make_state("r1", seq=1, name="trois"), "what was taken before is in it"
+    for late in (
+        store.save_room(make_state("r1", seq=2, name="en retard"), fence=3),
+        store.append_chat("r1", make_line("c2"), fence=3),
+        store.save_invitation(make_invitation("i1", label="en retard"), fence=3),
+        store.claim_room("r1", 3),
+        store.claim_room("r1", 4),
+    ):
+        with pytest.raises(StaleFence) as refused:
+            await late
+        assert refused.value.fence == 4
+    assert await store.load_room("r1") == make_state("r1", seq=1, name="trois")
+    assert [line.id for line in await store.load_chat("r1", 10)] == ["c1"]
+    assert await store.load_invitation("i1") == make_invitation("i1")
+    await store.save_room(make_state("r1", seq=2, name="quatre"), fence=4)
+    assert await store.load_room("r1") == make_state("r1", seq=2, name="quatre")
+
+
+async def test_who_is_alone_needs_no_fence(store: Store) -> None:
+    await store.create_room(make_state("r1", seq=0))
+    await store.claim_room("r1", 7)
+    await store.save_room(make_state("r1", seq=1, name="seul"))
+    with pytest.raises(StaleFence):
+        await store.claim_room("r1", 7)
+    assert await store.claim_room("r1", 8) == make_state("r1", seq=1, name="seul")
+
+
+async def test_claiming_a_room_that_is_not_there_makes_none(store: Store) -> None:
+    assert await store.claim_room("r1", 1) is None
+    assert await store.load_room("r1") is None
 
 
 # --- invitations -------------------------------------------------------------------------------
