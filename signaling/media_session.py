@@ -27,6 +27,7 @@ from signaling.messages import (
     MediaClosed,
     MediaStarted,
     RebuildPeerConnection,
+    SetLayout,
     SetTrackMuted,
     StartMedia,
     StopMedia,
@@ -248,6 +249,12 @@ class MediaService:
         session = self._of(connection_id, request.session_id)
         async with session.in_order:
             await self._engine(session).subscribe(session.id, request.tracks)
+
+    async def set_layout(self, connection_id: str, request: SetLayout) -> None:
+        """Raises: SignalingError."""
+        session = self._of(connection_id, request.session_id)
+        async with session.in_order:
+            await self._engine(session).set_layout(session.id, request.tracks)
 
     async def rebuild(self, connection_id: str, request: RebuildPeerConnection) -> None:
         """Raises: SignalingError."""

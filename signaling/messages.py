@@ -20,6 +20,8 @@ MAX_CANDIDATE_CHARACTERS = 1_024
 MAX_TRACKS_PER_SESSION = 8
 """Camera, microphone, screen, screen sound, twice over."""
 MAX_SUBSCRIPTIONS = 128
+MAX_PICTURE_PIXELS = 8_192
+"""Of a tile's side: an 8K projector."""
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")]  # "$" alone lets a last line feed pass
 TrackSource = Literal["camera", "microphone", "screen", "screen_audio"]
@@ -155,8 +157,8 @@ class Unpublish(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Subscription(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A wish for one track. `max_height` is the tile's height in device pixels; an engine without
-    layers ignores it."""
+    """A wish for one track. With `max_height` its picture never comes much higher than so many pixels,
+    whatever the layout says; an engine without layers ignores it."""
 
     track_id: Id
     max_height: Annotated[int, Meta(ge=0, le=4_320)] | None = None
@@ -168,6 +170,24 @@ class Subscribe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     session_id: Id
     tracks: Annotated[list[Subscription], Meta(max_length=MAX_SUBSCRIPTIONS)]
+
+
+class ShownTrack(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A video track's tile: its size in device pixels."""
+
+    track_id: Id
+    width: Annotated[int, Meta(ge=1, le=MAX_PICTURE_PIXELS)]
+    height: Annotated[int, Meta(ge=1, le=MAX_PICTURE_PIXELS)]
+
+
+class SetLayout(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`media_layout`: every video track on the page now, with its size. Each comes in the smallest layer
+    that fills its tile and that the line carries; pictures of tracks that are not named do not come,
+    their sound does. Nothing is negotiated for it. Until a session sends one, all pictures come, as
+    large as the line carries. An engine without layers may send what it has."""
+
+    session_id: Id
+    tracks: Annotated[list[ShownTrack], Meta(max_length=MAX_SUBSCRIPTIONS)]
 
 
 class StopMedia(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

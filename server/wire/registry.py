@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "media_mute": Command(messages.SetTrackMuted),
     "media_unpublish": Command(messages.Unpublish),
     "media_subscribe": Command(messages.Subscribe),
+    "media_layout": Command(messages.SetLayout),
     "media_rebuild": Command(messages.RebuildPeerConnection),
     "media_stop": Command(messages.StopMedia),
 }

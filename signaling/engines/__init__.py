@@ -20,6 +20,7 @@ from signaling.messages import (
     PeerConnectionName,
     PublishedMedia,
     SessionDescription,
+    ShownTrack,
     SubscribedMedia,
     Subscription,
     Track,
@@ -182,6 +183,11 @@ class MediaEngine(Protocol):
 
     async def subscribe(self, session_id: str, wanted: Sequence[Subscription] | None) -> None:
         """The whole set of tracks wanted; None: all of the room."""
+
+    async def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
+        """Every video track on the subscriber's page, with the size of its tile; of others no picture is
+        sent. Sound is not touched, nothing is negotiated. An engine with layers sends the smallest
+        that fills the tile; one without may do nothing here."""
 
     async def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         """Forget this peer connection; the next offer is for a fresh one."""

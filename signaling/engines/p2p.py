@@ -33,6 +33,7 @@ from signaling.messages import (
     PeerConnectionName,
     PublishedMedia,
     SessionDescription,
+    ShownTrack,
     SubscribedMedia,
     Subscription,
     Track,
@@ -181,6 +182,9 @@ class P2pEngine:
 
     async def subscribe(self, session_id: str, wanted: Sequence[Subscription] | None) -> None:
         return None  # between browsers every track goes to every peer
+
+    async def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
+        """Nothing: the pictures are not ours to hold back."""
 
     async def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         return None  # browsers restart ICE

@@ -28,6 +28,7 @@ from signaling.messages import (
     PeerConnectionName,
     PublishedMedia,
     SessionDescription,
+    ShownTrack,
     Subscription,
     TrackSource,
 )
@@ -159,6 +160,7 @@ async def test_what_is_said_of_a_session_that_is_not_there_is_ignored(stage: Sta
     await engine.unpublish("gone", "t")
     await engine.subscribe("gone", [Subscription(track_id="t")])
     await engine.subscribe("gone", None)
+    await engine.set_layout("gone", [ShownTrack(track_id="t", width=320, height=180)])
     await engine.rebuild("gone", "publish")
     await engine.rebuild("gone", "subscribe")
     await engine.close_session("gone")

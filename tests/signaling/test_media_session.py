@@ -19,6 +19,7 @@ from signaling.messages import (
     MediaClosed,
     MediaStarted,
     RebuildPeerConnection,
+    SetLayout,
     SetTrackMuted,
     StartMedia,
     StopMedia,
@@ -283,6 +284,7 @@ async def test_every_message_needs_the_session_of_its_own_connection(house: Hous
             media.set_track_muted(connection, SetTrackMuted(session_id=session_id, track_id="t", muted=True)),
             media.unpublish(connection, Unpublish(session_id=session_id, track_id="t")),
             media.subscribe(connection, Subscribe(session_id=session_id, tracks=[])),
+            media.set_layout(connection, SetLayout(session_id=session_id, tracks=[])),
             media.rebuild(connection, RebuildPeerConnection(session_id=session_id, pc="publish")),
             media.stop_session(connection, StopMedia(session_id=session_id)),
         ):
@@ -451,12 +453,13 @@ async def test_a_slow_engine_gets_a_sessions_messages_in_their_order(house: Hous
         asyncio.create_task(media.receive_description("c1", a_description(session, "publish", "offer", 1, named("t")))),
         asyncio.create_task(media.set_track_muted("c1", SetTrackMuted(session_id=session, track_id="t", muted=True))),
         asyncio.create_task(media.subscribe("c1", Subscribe(session_id=session, tracks=[]))),
+        asyncio.create_task(media.set_layout("c1", SetLayout(session_id=session, tracks=[]))),
         asyncio.create_task(media.unpublish("c1", Unpublish(session_id=session, track_id="t"))),
     ]
     await asyncio.sleep(0)
     house.sfu.gate.set()
     await asyncio.gather(*calls)
-    assert [call[0] for call in house.sfu.calls] == ["publish", "mute", "subscribe", "unpublish"]
+    assert [call[0] for call in house.sfu.calls] == ["publish", "mute", "subscribe", "layout", "unpublish"]
     await media.subscribe("c2", Subscribe(session_id=other, tracks=[]))
 
 

@@ -23,6 +23,7 @@ from signaling.messages import (
     PeerConnectionName,
     PublishedMedia,
     SessionDescription,
+    ShownTrack,
     Subscription,
     Track,
     TrackSource,
@@ -146,6 +147,9 @@ class PassiveEngine:
 
     async def subscribe(self, session_id: str, wanted: Sequence[Subscription] | None) -> None:
         await self._record("subscribe", session_id, wanted)
+
+    async def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
+        await self._record("layout", session_id, shown)
 
     async def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         await self._record("rebuild", session_id, pc)

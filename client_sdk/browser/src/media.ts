@@ -12,7 +12,7 @@ import { shareScreen } from './screen_share.js'
 import { ServerLink } from './server_link.js'
 import { SignalOutbox, gistOf } from './signal_outbox.js'
 import { SpeakerMeter } from './speaker_meter.js'
-import type { EngineName, MediaClosed, MediaStarted, Subscription, Track, TrackMutedByHost, TrackSource } from './wire.js'
+import type { EngineName, MediaClosed, MediaStarted, ShownTrack, Subscription, Track, TrackMutedByHost, TrackSource } from './wire.js'
 
 export type { LocalTrack } from './local_track.js'
 export type { RemoteTrack } from './remote_tracks.js'
@@ -68,6 +68,7 @@ export class Media extends Emitter<MediaEvents> {
   readonly #pacing = new Pacing()
   #local: PublishedLocalTrack[] = []
   #wished: Subscription[] | null = null
+  #layout: ShownTrack[] | null = null
   #session: MediaStarted | null = null
   #startedAt = 0
   #link: MediaLink | null = null
@@ -177,6 +178,13 @@ export class Media extends Emitter<MediaEvents> {
     this.#sendWishes()
   }
 
+  /** Every video track on the page now, with the size of its tile in device pixels. Of others no picture comes; until it
+   * is said, all come. Call it as often as the page changes, a little late rather than at every step. */
+  setLayout(tracks: ShownTrack[]): void {
+    this.#layout = tracks
+    this.#sendLayout()
+  }
+
   /** For tests and signs of quality. */
   async peerConnectionStats(): Promise<{ pc: string; report: RTCStatsReport }[]> {
     const connections = this.#link?.peerConnections() ?? []
@@ -261,6 +269,7 @@ export class Media extends Emitter<MediaEvents> {
     }
     for (const local of this.#local) if (isSame) this.#sendMuted(local)
     this.#sendWishes()
+    this.#sendLayout()
     for (const { event, payload } of this.#early) this.receive(event, payload)
     this.#starting?.resolve()
   }
@@ -398,6 +407,12 @@ export class Media extends Emitter<MediaEvents> {
   #sendWishes(): void {
     if (this.#session === null || this.#wished === null) return
     this.#outbox?.send('media_subscribe', { session_id: this.#session.session_id, tracks: this.#wished })
+  }
+
+  #sendLayout(): void {
+    // Without a connection the next start sends the layout of then.
+    if (this.#session === null || this.#layout === null || this.#session.engine === 'p2p' || !this.#host.isReady()) return
+    this.#outbox?.send('media_layout', { session_id: this.#session.session_id, tracks: this.#layout })
   }
 
   #mutedByHost(trackId: string): void {

@@ -691,6 +691,30 @@ export interface SetHand {
   participant_id?: string | null;
 }
 /**
+ * `media_layout`: every video track on the page now, with its size. Each comes in the smallest layer
+ *     that fills its tile and that the line carries; pictures of tracks that are not named do not come,
+ *     their sound does. Nothing is negotiated for it. Until a session sends one, all pictures come, as
+ *     large as the line carries. An engine without layers may send what it has.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "SetLayout".
+ */
+export interface SetLayout {
+  session_id: string;
+  tracks: ShownTrack[];
+}
+/**
+ * A video track's tile: its size in device pixels.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "ShownTrack".
+ */
+export interface ShownTrack {
+  track_id: string;
+  width: number;
+  height: number;
+}
+/**
  * `media_mute`: one's own track. A track that a host muted may be unmuted by its owner.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema
@@ -732,8 +756,8 @@ export interface Subscribe {
   tracks: Subscription[];
 }
 /**
- * A wish for one track. `max_height` is the tile's height in device pixels; an engine without
- *     layers ignores it.
+ * A wish for one track. With `max_height` its picture never comes much higher than so many pixels,
+ *     whatever the layout says; an engine without layers ignores it.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema
  * via the `definition` "Subscription".

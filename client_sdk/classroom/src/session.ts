@@ -6,6 +6,7 @@ import { emptyMoment, gather, sentenceOf } from './announcements.js'
 import { openDevices, problemText, type DeviceChoice } from './devices.js'
 import { errorText, t } from './i18n.js'
 import { momentWords } from './moment_words.js'
+import { PictureLayout } from './live/picture_layout.js'
 import { forgetPlace, keepPlace, type Place } from './places.js'
 
 export type Stage = 'entering' | 'waiting' | 'inside' | 'denied' | 'removed' | 'left' | 'refused'
@@ -23,6 +24,7 @@ const momentMs = 1_500
 
 export class Session {
   readonly room: Room
+  readonly pictures: PictureLayout
   readonly stage = signal<Stage>('entering')
   readonly view = signal<RoomView | null>(null)
   readonly connected = signal(false)
@@ -57,6 +59,7 @@ export class Session {
     this.#place = place
     this.room = new Room({ token: place.token })
     const { room } = this
+    this.pictures = new PictureLayout((tracks) => this.media.setLayout(tracks))
     this.#off.push(
       room.on('connection', (state, transport) => {
         this.connected.value = state === 'connected'
@@ -188,6 +191,7 @@ export class Session {
   }
 
   close(): void {
+    this.pictures.close()
     for (const off of this.#off) off()
     clearTimeout(this.#noticeTimer)
     clearTimeout(this.#momentTimer)

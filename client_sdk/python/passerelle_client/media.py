@@ -82,6 +82,7 @@ class Media(Emitter):
         self._session_id: str | None = None
         self._link: MediaLink | None = None
         self._wanted: dict[str, int | None] | None = None
+        self._layout: dict[str, tuple[int, int]] | None = None
         self._is_wanted = False
         self._begun_at = 0.0
         self._reception = Reception()
@@ -153,6 +154,13 @@ class Media(Emitter):
         there is). Until this is called everything is received. Raises: Refused, Disconnected."""
         self._wanted = dict(wanted)
         await self._do(self._tell_wanted)
+
+    async def set_layout(self, shown: Mapping[str, tuple[int, int]]) -> None:
+        """Receive the pictures of these tracks alone, by id, each with the size (width, height) in pixels at
+        which it is shown; sounds all come. Until this is called all pictures come. Raises: Refused,
+        Disconnected."""
+        self._layout = dict(shown)
+        await self._do(self._tell_layout)
 
     async def stop(self) -> None:
         """End the session; what is published is kept for the next `start`."""
@@ -254,6 +262,7 @@ class Media(Emitter):
                 await self._link.local_tracks_changed()
         if self._wanted is not None:
             await self._tell_wanted()
+            await self._tell_layout()
         self.changed()
 
     async def _begin_again(self) -> None:
@@ -324,6 +333,14 @@ class Media(Emitter):
         if self._link is not None and self._wanted is not None:
             tracks = [{"track_id": track_id, "max_height": height} for track_id, height in self._wanted.items()]
             await self.signal("media_subscribe", tracks=tracks)
+
+    async def _tell_layout(self) -> None:
+        if self._link is not None and self._layout is not None and self.engine != "p2p":
+            tracks = [
+                {"track_id": track_id, "width": width, "height": height}
+                for track_id, (width, height) in self._layout.items()
+            ]
+            await self.signal("media_layout", tracks=tracks)
 
     # --- what arrives -----------------------------------------------------------------------------
 

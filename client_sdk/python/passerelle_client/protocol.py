@@ -238,7 +238,7 @@ class Unpublish(msgspec.Struct, kw_only=True):
 
 
 class Subscription(msgspec.Struct, kw_only=True):
-    """A wish for one track. `max_height` is the tile's height in device pixels; an engine without"""
+    """A wish for one track. With `max_height` its picture never comes much higher than so many pixels,"""
 
     track_id: str
     max_height: int | None = None
@@ -249,6 +249,21 @@ class Subscribe(msgspec.Struct, kw_only=True):
 
     session_id: str
     tracks: list[Subscription]
+
+
+class ShownTrack(msgspec.Struct, kw_only=True):
+    """A video track's tile: its size in device pixels."""
+
+    track_id: str
+    width: int
+    height: int
+
+
+class SetLayout(msgspec.Struct, kw_only=True):
+    """`media_layout`: every video track on the page now, with its size. Each comes in the smallest layer"""
+
+    session_id: str
+    tracks: list[ShownTrack]
 
 
 class RebuildPeerConnection(msgspec.Struct, kw_only=True):
@@ -506,4 +521,4 @@ class TrackMutedByHost(msgspec.Struct, kw_only=True):
     session_id: str
     track_id: str
 
-__all__ = ["Accepted", "Admit", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "Configure", "Connect", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentOpened", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "IceServer", "Invitation", "InvitationList", "Join", "Joined", "Leave", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaStarted", "MuteOther", "OpenDocument", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Remove", "Removed", "Rename", "RoomCreated", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetHand", "SetTrackMuted", "SettingsChanged", "SpeakersChanged", "StartMedia", "StopMedia", "Subscribe", "SubscribedMedia", "Subscription", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "Unpublish", "WaitingParticipant"]  # noqa: E501
+__all__ = ["Accepted", "Admit", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "Configure", "Connect", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentOpened", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "IceServer", "Invitation", "InvitationList", "Join", "Joined", "Leave", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaStarted", "MuteOther", "OpenDocument", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Remove", "Removed", "Rename", "RoomCreated", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "StartMedia", "StopMedia", "Subscribe", "SubscribedMedia", "Subscription", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "Unpublish", "WaitingParticipant"]  # noqa: E501

@@ -20,7 +20,7 @@ from signaling.engines import (
     TrackAppeared,
     TrackDisappeared,
 )
-from signaling.messages import PublishedMedia, Subscription
+from signaling.messages import PublishedMedia, ShownTrack, Subscription
 
 MAX_FRAME_BYTES = 1 << 20
 """An offer of 64 m-lines is about 90 kB; statistics of 500 tracks about 100 kB."""
@@ -77,6 +77,11 @@ class SetSubscription(Command):
     wanted: list[Subscription] | None
 
 
+class SetLayout(Command):
+    session_id: str
+    shown: list[ShownTrack]
+
+
 class Rebuild(Command):
     session_id: str
     pc: Literal["publish", "subscribe"]
@@ -105,6 +110,7 @@ AnyCommand = (
     | SetMuted
     | Unpublish
     | SetSubscription
+    | SetLayout
     | Rebuild
     | AcceptWhip
     | AcceptWhep

@@ -31,6 +31,7 @@ from signaling.messages import (
     PeerConnectionName,
     PublishedMedia,
     SessionDescription,
+    ShownTrack,
     Subscription,
 )
 
@@ -272,6 +273,13 @@ class SfuEngine:
         await self._tell(
             session_id,
             lambda number: control.SetSubscription(request=number, session_id=session_id, wanted=tracks),
+        )
+
+    async def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
+        tracks = list(shown)
+        await self._tell(
+            session_id,
+            lambda number: control.SetLayout(request=number, session_id=session_id, shown=tracks),
         )
 
     async def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:

@@ -211,6 +211,7 @@ class OutgoingLine:
         self._extensions = ExtensionWriter(mid, None, None, None)
         self._described: object = None
         self._enabled = False
+        self._shown = True
         self._rewriter = StreamRewriter(CLOCK_RATES[kind], 1 + secrets.randbelow(1 << 14), secrets.randbits(32))
         self._rtx_sequence = secrets.randbelow(1 << 14)
         self._open_epoch = _NONE
@@ -222,7 +223,7 @@ class OutgoingLine:
     @property
     def waits_for_keyframe(self) -> bool:
         is_idle = self._open_epoch == _NONE and self.track is not None
-        return is_idle and self.kind == "video" and self._enabled and self._sink.connected
+        return is_idle and self.kind == "video" and self._enabled and self._shown and self._sink.connected
 
     def set_codecs(self, codecs: Iterable[NegotiatedCodec], extensions: dict[str, int]) -> None:
         """What the subscriber's description says about this m-line; now packets may flow."""
@@ -242,6 +243,16 @@ class OutgoingLine:
         """The subscriber refused the m-line."""
         self._enabled = False
         self.pause()
+
+    def show(self, shown: bool) -> None:
+        """Whether the subscriber has its picture on the page; without, nothing is sent."""
+        if shown == self._shown:
+            return
+        self._shown = shown
+        if shown:
+            self._want_keyframe()
+        else:
+            self.pause()
 
     def attach(self, track: PublishedTrack) -> None:
         if self.track is track:
@@ -292,7 +303,7 @@ class OutgoingLine:
     def _begin(self, packet: CachedPacket, now: float) -> bool:
         """Open a segment with this packet, if the subscriber knows its codec and can begin there."""
         track = self.track
-        if track is None or not self._enabled or not self._sink.connected:
+        if track is None or not self._enabled or not self._shown or not self._sink.connected:
             return False
         codec = codec_for(track.codec_keys[packet.payload_type], self._codecs)
         if codec is None:

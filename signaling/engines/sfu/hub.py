@@ -17,7 +17,7 @@ from signaling.engines.sfu.sdp import parse_description
 from signaling.engines.sfu.session import Session
 from signaling.engines.sfu.transport import MediaNetwork
 from signaling.engines.sfu.udp import UdpMux
-from signaling.messages import PublishedMedia, SessionDescription, Subscription
+from signaling.messages import PublishedMedia, SessionDescription, ShownTrack, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,10 @@ class MediaHub:
     def subscribe(self, session_id: str, wanted: Sequence[Subscription] | None) -> None:
         if session := self._session(session_id):
             session.set_wanted(None if wanted is None else frozenset(each.track_id for each in wanted))
+
+    def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
+        if session := self._session(session_id):
+            session.set_layout({each.track_id: (each.width, each.height) for each in shown})
 
     def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         if session := self._session(session_id):

@@ -5,7 +5,7 @@ holds to them for every offer and every packet.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from signaling.engines import (
@@ -88,6 +88,8 @@ class Session:
         self._grants = grants
         self._emit = emit
         self._wanted: frozenset[str] | None = None
+        self._layout: Mapping[str, tuple[int, int]] | None = None
+        """Track id → width and height of its tile; None: everything is shown."""
         self._negotiation = OfferNegotiation()
         self._last_offer: Offer | None = None
         self._creating_subscribe = False
@@ -224,6 +226,12 @@ class Session:
         self._wanted = track_ids
         self.refresh_subscription()
 
+    def set_layout(self, layout: Mapping[str, tuple[int, int]]) -> None:
+        """Track id → width and height of its tile."""
+        self._layout = layout
+        if self.subscribe is not None:
+            self.subscribe.set_layout(layout)
+
     def _tracks_to_send(self) -> list[PublishedTrack]:
         if not self._grants.subscribe:
             return []
@@ -251,6 +259,7 @@ class Session:
         if self._closed or self.subscribe is not None:
             return
         self.subscribe = SubscribeConnection(self._network, self)
+        self.subscribe.set_layout(self._layout)
         self.refresh_subscription()
 
     def _offer(self) -> None:
@@ -324,6 +333,7 @@ class Session:
         self._subscribe_failed = False
         self._lost_at.pop("subscribe", None)
         self.subscribe = connection
+        connection.set_layout(self._layout)
         self.refresh_subscription()
         return answer
 

@@ -6,7 +6,7 @@ and clients built on aiortc, which know an m-line's SSRC for ever, go on with th
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,8 @@ from signaling.messages import SubscribedMedia
 
 MAX_LINES = 64
 """Thirty classes with camera and microphone; a browser's answer to more would pass 64 kB."""
+Layout = Mapping[str, tuple[int, int]]
+"""Track id → width and height of its tile, in device pixels."""
 _MAX_REPORT_BYTES = 1_200
 """Of one compound packet; the rest goes into the next."""
 
@@ -50,8 +52,22 @@ class SendingConnection:
         self.transport = PeerTransport(network, self)
         self._ssrcs: set[int] = set()
         self._by_ssrc: dict[int, OutgoingLine] = {}
+        self._layout: Layout | None = None
         self._session_number = secrets.randbits(62)
         self._version = 0
+
+    def set_layout(self, layout: Layout | None) -> None:
+        self._layout = layout
+        for line in self.lines:
+            if line.track is not None:
+                self._show(line, line.track)
+
+    def _attach(self, line: OutgoingLine, track: PublishedTrack) -> None:
+        self._show(line, track)
+        line.attach(track)
+
+    def _show(self, line: OutgoingLine, track: PublishedTrack) -> None:
+        line.show(self._layout is None or not track.is_video or track.track.id in self._layout)
 
     def _new_line(self, kind: str, mid: str) -> OutgoingLine:
         line = OutgoingLine(kind, mid, self.transport, self._ssrcs)
@@ -220,7 +236,7 @@ class SubscribeConnection(SendingConnection):
             slot.line.disable()
             return
         slot.line.set_codecs(negotiated_codecs(section), negotiated_extensions(section))
-        slot.line.attach(slot.track)
+        self._attach(slot.line, slot.track)
 
 
 class WhepConnection(SendingConnection):
@@ -278,5 +294,5 @@ class WhepConnection(SendingConnection):
             track = next((each for each in waiting if each.track.kind == line.kind), None)
             if line.track is None and track is not None:
                 waiting.remove(track)
-                line.attach(track)
+                self._attach(line, track)
         return False

@@ -132,6 +132,8 @@ def _obey(hub: MediaHub, command: control.AnyCommand) -> Done:
             hub.unpublish(command.session_id, command.track_id)
         case control.SetSubscription():
             hub.subscribe(command.session_id, command.wanted)
+        case control.SetLayout():
+            hub.set_layout(command.session_id, command.shown)
         case control.Rebuild():
             hub.rebuild(command.session_id, command.pc)
         case control.AskStatistics():

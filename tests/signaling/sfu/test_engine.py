@@ -25,7 +25,7 @@ from signaling.engines import (
     TrackDisappeared,
 )
 from signaling.engines.sfu import SfuEngine
-from signaling.messages import PublishedMedia, SessionDescription, Subscription
+from signaling.messages import PublishedMedia, SessionDescription, ShownTrack, Subscription
 from tests.support.deadlines import SECOND
 from tests.support.media_session import EVERYTHING, AiortcClient, RecordedEvents, clients, eventually
 
@@ -135,6 +135,20 @@ async def test_a_session_names_the_tracks_it_wants(engine: SfuEngine, events: Re
         count = await forwarded(engine, "a-camera")
         await eventually(lambda: not b.mids, DEADLINE)
         assert await forwarded(engine, "a-camera") <= count
+
+
+async def test_only_pictures_of_the_layout_come_and_every_sound(engine: SfuEngine, events: RecordedEvents) -> None:
+    async with clients(engine, events, "r", "a", "b") as (a, b):
+        await a.publish_tracks("camera", "microphone")
+        await plays(b, "a-camera", "a-microphone")
+        offers = len(events.of(DescriptionToSend))
+        await engine.set_layout("b", [ShownTrack(track_id="unknown", width=320, height=180)])
+        count = await forwarded(engine, "a-camera")
+        await plays(b, "a-microphone", frames=20)
+        assert await forwarded(engine, "a-camera") == count
+        await engine.set_layout("b", [ShownTrack(track_id="a-camera", width=320, height=180)])
+        await plays(b, "a-camera", "a-microphone")
+        assert len(events.of(DescriptionToSend)) == offers, "nothing is negotiated for it"
 
 
 async def test_a_mute_stops_packets_and_is_told(engine: SfuEngine, events: RecordedEvents) -> None:

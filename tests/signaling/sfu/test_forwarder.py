@@ -188,6 +188,23 @@ def test_a_mute_lets_nothing_out_not_even_again() -> None:
     assert sink.sent[0].sequence_number == number + 1, "no gap to be asked for"
 
 
+def test_what_is_not_shown_is_not_sent_and_begins_anew_with_a_key_frame() -> None:
+    track, sink = _track(), Sink()
+    line = _line(track, sink)
+    _feed(track, 1, KEY, DELTA)
+    last = sink.sent[-1].sequence_number
+    line.show(False)
+    assert track.keyframes.is_due(0.0, waiting=True)
+    _feed(track, 3, KEY, DELTA)
+    line.resend([last], 0.1)
+    assert len(sink.sent) == 2
+    assert not track.needs_keyframe()
+    line.show(True)
+    assert track.keyframes.wanted
+    _feed(track, 5, DELTA, KEY)
+    assert [packet.sequence_number for packet in sink.sent[2:]] == [last + 1]
+
+
 def test_a_publisher_that_comes_back_continues_the_same_line() -> None:
     track, sink = _track(), Sink()
     line = _line(track, sink)

@@ -9,6 +9,8 @@ import { bestGrid, gridGap, orderTiles, type TileOrder } from './grid.js'
 interface Tile extends TileOrder {
   participant: Participant
   video: MediaStreamTrack | null
+  /** Of a picture that the server sends: how large we show it, it is told. */
+  remoteTrackId: string | null
   muted: boolean
 }
 
@@ -34,7 +36,7 @@ export function Tiles({ session, onInvite }: { session: Session; onInvite: () =>
       <div class="grid-box" ref={box}>
         <ul class="grid" style={{ '--tile-width': `${grid.tileWidth}px`, maxWidth: `${grid.columns * (grid.tileWidth + gridGap)}px` }}>
           {shown.map((tile) => (
-            <TileView key={tile.id} tile={tile} />
+            <TileView key={tile.id} session={session} tile={tile} />
           ))}
         </ul>
         {!others.length && !screens.length && (
@@ -51,7 +53,7 @@ export function Tiles({ session, onInvite }: { session: Session; onInvite: () =>
       {screens.length > 0 && (
         <ul class="strip">
           {people.map((tile) => (
-            <TileView key={tile.id} tile={tile} />
+            <TileView key={tile.id} session={session} tile={tile} />
           ))}
         </ul>
       )}
@@ -82,17 +84,20 @@ function tilesOf(session: Session): Tile[] {
         ? (session.remote.value.get(camera.id)?.mediaStreamTrack ?? null)
         : null
     const base = { participant, isSelf, isSpeaking: speakers.has(participant.id), joinedAt: participant.joined_at }
-    tiles.push({ ...base, id: participant.id, isScreen: false, video, hasVideo: video !== null, muted: !microphone || microphone.muted })
+    const remoteTrackId = isSelf ? null : (camera?.id ?? null)
+    const hasVideo = video !== null
+    tiles.push({ ...base, id: participant.id, isScreen: false, video, remoteTrackId, hasVideo, muted: !microphone || microphone.muted })
     for (const screen of tracks.filter((track) => track.source === 'screen')) {
       const local = session.media.localTracks.find((track) => track.id === screen.id)
       const shared = local?.mediaStreamTrack ?? session.remote.value.get(screen.id)?.mediaStreamTrack ?? null
-      tiles.push({ ...base, id: screen.id, isScreen: true, video: shared, hasVideo: shared !== null, muted: false })
+      const ofScreen = { isScreen: true, video: shared, remoteTrackId: local ? null : screen.id, hasVideo: shared !== null, muted: false }
+      tiles.push({ ...base, id: screen.id, ...ofScreen })
     }
   }
   return tiles
 }
 
-function TileView({ tile }: { tile: Tile }) {
+function TileView({ session, tile }: { session: Session; tile: Tile }) {
   const { participant } = tile
   const states = [
     tile.isSpeaking && t('speaking'),
@@ -108,7 +113,7 @@ function TileView({ tile }: { tile: Tile }) {
       data-name={participant.name}
     >
       {tile.video ? (
-        <Picture track={tile.video} mirror={tile.isSelf && !tile.isScreen} />
+        <Picture session={session} track={tile.video} remoteTrackId={tile.remoteTrackId} mirror={tile.isSelf && !tile.isScreen} />
       ) : (
         <span class="initials" aria-hidden="true">
           {initials(participant.name)}
@@ -128,8 +133,18 @@ function TileView({ tile }: { tile: Tile }) {
   )
 }
 
-function Picture({ track, mirror }: { track: MediaStreamTrack; mirror: boolean }) {
+interface PictureProps {
+  session: Session
+  track: MediaStreamTrack
+  remoteTrackId: string | null
+  mirror: boolean
+}
+
+function Picture({ session, track, remoteTrackId, mirror }: PictureProps) {
   const video = useRef<HTMLVideoElement>(null)
+  useEffect(() => {
+    if (video.current && remoteTrackId) return session.pictures.show(video.current, remoteTrackId)
+  }, [session, remoteTrackId])
   useEffect(() => {
     if (video.current) video.current.srcObject = new MediaStream([track])
   }, [track])
