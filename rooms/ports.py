@@ -212,6 +212,26 @@ BusHandler = Callable[[bytes], Awaitable[None]]
 GapHandler = Callable[[], Awaitable[None]]
 
 
+class BusUnavailable(Exception):
+    """The bus did not take the message in time: it is lost, or comes late; trying again may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusHealth:
+    """How a bus stands, for /readyz and /metrics."""
+
+    is_joined: bool
+    """Now what is published goes out, and what the others publish is heard."""
+    was_joined: bool
+    """It has been joined at least once since it was opened."""
+    lag_s: float = 0.0
+    """How long the last message to oneself took, or has been under way, if that is longer."""
+    reconnects: int = 0
+    """How often a connection was made again."""
+    gaps: int = 0
+    """How often a subscription was told that messages may have been lost."""
+
+
 class Subscription(Protocol):
     async def cancel(self) -> None:
         """Neither handler is called any more once this returned. May be called twice."""
@@ -220,14 +240,19 @@ class Subscription(Protocol):
 class Bus(Protocol):
     """Joins instances. At most once: whoever subscribes must be able to repair a gap."""
 
+    async def open(self) -> None:
+        """To be called first. Does not wait long for a bus that is away."""
+
     async def publish(self, topic: str, message: bytes) -> None:
-        """To every subscriber of the topic, the publisher's own included; it may be lost on the way.
-        Raises: ValueError when it is too long for the bus."""
+        """To every subscriber of the topic, the publisher's own included; it may be lost on the way. Returns, or
+        raises, within seconds. Raises: ValueError when it is too long for the bus; BusUnavailable."""
 
     async def subscribe(self, topic: str, handler: BusHandler, on_gap: GapHandler | None = None) -> Subscription:
         """Messages reach `handler` one at a time. `on_gap` is called between two of them when the bus knows that
         some may have been lost since the one before (a full queue, a connection that broke and came back): all
         that still comes is newer than the gap. A bus need not know of every loss. Must not wait for a
         bus that is away: the subscription then begins, with `on_gap`, when it is back."""
+
+    def health(self) -> BusHealth: ...
 
     async def close(self) -> None: ...

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests drive besides Python and Node: real browsers and a real TURN server.
+# What the tests drive besides Python and Node: real browsers, a real TURN server, a real Redis.
 # As root on a machine with apt it installs what is missing; elsewhere it names it.
 set -eu
 missing=
@@ -9,6 +9,7 @@ need() { # a binary, the Debian package that has it
 need chromium chromium
 need firefox-esr firefox-esr
 need turnserver coturn
+need redis-server redis-server
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "The tests need:$missing" >&2

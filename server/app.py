@@ -203,14 +203,17 @@ async def what_is_missing(house: House) -> Sequence[str]:
     except StoreUnavailable:
         house.metrics.set_store_up(False)
         missing.append("store")
+    if not house.bus.health().was_joined:
+        missing.append("bus")
     return missing
 
 
 def what_is_degraded(house: House) -> Sequence[str]:
     """Names of what is missing while the rest goes on: without media people still meet and write, and
-    sending them nowhere would help nobody."""
-    sfu = house.engines.get("sfu")
-    return [] if sfu is not None and sfu.health().ready else ["media"]
+    sending them nowhere would help nobody. Nor would it without a bus that has gone: it has for every instance."""
+    sfu, bus = house.engines.get("sfu"), house.bus.health()
+    degraded = [] if sfu is not None and sfu.health().ready else ["media"]
+    return [*degraded, "bus"] if bus.was_joined and not bus.is_joined else degraded
 
 
 def set_gauges(house: House) -> None:
@@ -228,6 +231,8 @@ def set_gauges(house: House) -> None:
         malformed=documents.bus_messages_malformed,
         lost=documents.bus_messages_lost,
     )
+    bus = house.bus.health()
+    house.metrics.set_bus(joined=bus.is_joined, lag_s=bus.lag_s, reconnects=bus.reconnects, gaps=bus.gaps)
     for engine, count in house.media.session_counts().items():
         house.metrics.set_media_sessions(engine, count)
 
@@ -245,6 +250,7 @@ def own_version() -> str:
 async def start_house(house: House) -> None:
     """Raises: StoreUnavailable."""
     await house.store.open()
+    await house.bus.open()
     await house.documents.start()
     for name, engine in tuple(house.engines.items()):
         try:

@@ -204,7 +204,7 @@ SETTINGS: tuple[Setting, ...] = (
         "A JSON line for each event, or one for the eye; `auto`: for the eye in a terminal.",
     ),
     Setting(
-        "REDIS_URL", "redis_url", values.text, "secret", "secret",
+        "REDIS_URL", "redis_url", values.redis_url, "secret", "secret",
         "Pour plusieurs instances. **Pas encore dans cette version : refusé au démarrage.**",
         "For several instances. **Not in this version yet: refused at start.**",
         secret=True,

@@ -62,6 +62,20 @@ class Metrics:
             "Times that something missed of another instance was found and brought.",
             registry=registry,
         )
+        self._bus_joined = Gauge(
+            "passerelle_bus_joined", "1 while this instance hears the others and they hear it.", registry=registry
+        )
+        self._bus_lag = Gauge(
+            "passerelle_bus_lag_seconds",
+            "How long the last message to oneself took over the bus, or has been under way.",
+            registry=registry,
+        )
+        self._bus_reconnects = Counter(
+            "passerelle_bus_reconnects", "Times that a connection to the bus was made again.", registry=registry
+        )
+        self._bus_gaps = Counter(
+            "passerelle_bus_gaps", "Times that a subscriber was told that messages may be lost.", registry=registry
+        )
         self._flush = Histogram(
             "passerelle_flush_seconds",
             "How long the store took to keep one flush of all documents.",
@@ -102,6 +116,7 @@ class Metrics:
         )
         self._bus_totals = dict.fromkeys(BUS_OUTCOMES, 0)
         self._repaired_total = 0
+        self._reconnects_total = self._bus_gaps_total = 0
         self._routes: set[str] = set()
         self._codes: set[str] = set()
         for role in ROLES:
@@ -152,6 +167,14 @@ class Metrics:
             self._bus_messages.labels(outcome).inc(total - self._bus_totals[outcome])
         self._gaps_repaired.inc(repaired - self._repaired_total)
         self._bus_totals, self._repaired_total = totals, repaired
+
+    def set_bus(self, *, joined: bool, lag_s: float, reconnects: int, gaps: int) -> None:
+        """`reconnects` and `gaps` since the start."""
+        self._bus_joined.set(1 if joined else 0)
+        self._bus_lag.set(lag_s)
+        self._bus_reconnects.inc(reconnects - self._reconnects_total)
+        self._bus_gaps.inc(gaps - self._bus_gaps_total)
+        self._reconnects_total, self._bus_gaps_total = reconnects, gaps
 
     def observe_flush(self, seconds: float) -> None:
         self._flush.observe(seconds)

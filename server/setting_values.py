@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from server.bus.redis_address import parse_redis_url
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_PORT = 65_535
@@ -116,4 +118,10 @@ def turn_url(value: str) -> str:
     scheme, _, rest = value.partition(":")
     if scheme not in ("stun", "stuns", "turn", "turns") or not rest or any(c.isspace() for c in value):
         raise ValueError("comme turn:turn.example.org:3478?transport=udp / such as the same")
+    return value
+
+
+def redis_url(value: str) -> str:
+    """As `server.bus.redis_address` explains."""
+    parse_redis_url(value)
     return value

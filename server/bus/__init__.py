@@ -1,4 +1,4 @@
 """Buses: what joins instances. Twins behind `rooms.ports.Bus`, one test suite for all.
 
-`memory` for one process. Only this package knows Redis.
+`memory` for one process, `redis` for several instances. Only this package knows Redis.
 """

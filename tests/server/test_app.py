@@ -11,12 +11,15 @@ import pytest
 
 from server.app import build_house, drain, serve, set_gauges, start_house, stop_house
 from server.bus.memory import MemoryBus
+from server.bus.redis import RedisBus
+from server.bus.redis_address import parse_redis_url
 from server.config import Settings
 from server.storage.memory import MemoryStore
 from server.storage.sqlite import SqliteStore
 from signaling.engines import EngineUnavailable
 from signaling.engines.p2p import P2pEngine
 from tests.support.deadlines import SECOND
+from tests.support.redis_server import running_redis
 from tests.support.room_client import ConnectRefused, connected, yjs_connected
 from tests.support.running_house import RunningHouse, running_house
 
@@ -49,6 +52,28 @@ async def test_store_that_fails_takes_readiness_and_gives_it_back(tmp_path: Path
         store.available = True
         assert (await house.request("GET", "/readyz"))[0] == 200
         assert await samples(house, "passerelle_store_up") == {"": 1.0}
+
+
+async def test_a_bus_that_was_never_there_takes_readiness_and_one_that_has_gone_does_not(tmp_path: Path) -> None:
+    """With a wrong address nobody should be sent here; when Redis goes, it goes for every instance."""
+    async with running_redis(tmp_path / "redis") as redis:
+        await redis.stop()
+        bus = RedisBus(parse_redis_url(redis.url))
+        async with running_house(tmp_path / "data", bus=bus) as house:
+            status, body = await house.request("GET", "/readyz")
+            assert (status, body["missing"]) == (503, ["bus"])
+            await redis.start()
+            await until_ready_as(house, {"status": "ready", "missing": [], "degraded": ["media"]})
+            assert await samples(house, "passerelle_bus_joined") == {"": 1.0}
+            await redis.stop()
+            await until_ready_as(house, {"status": "ready", "missing": [], "degraded": ["media", "bus"]})
+            assert await samples(house, "passerelle_bus_joined") == {"": 0.0}
+
+
+async def until_ready_as(house: RunningHouse, expected: dict[str, Any]) -> None:
+    async with asyncio.timeout(5 * SECOND):
+        while (await house.request("GET", "/readyz"))[1] != expected:
+            await asyncio.sleep(0.02)
 
 
 async def test_engine_that_cannot_start_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -123,24 +148,36 @@ async def test_a_text_open_on_two_houses_is_one_text(tmp_path: Path) -> None:
         running_house(tmp_path / "data", store=store, bus=bus) as one,
         running_house(tmp_path / "data", store=store, bus=bus) as two,
     ):
-        host = await one.room()
+        await _write_one_text(one, two)
+
+
+async def test_a_text_open_on_two_houses_is_one_text_over_redis_too(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with running_redis(tmp_path / "redis") as redis:
+        buses = [RedisBus(parse_redis_url(redis.url)) for _ in range(2)]
         async with (
-            yjs_connected(one.http, one.url, host.room_id, "texte", host.token) as here,
-            yjs_connected(two.http, two.url, host.room_id, "texte", host.token) as there,
+            running_house(tmp_path / "data", store=store, bus=buses[0]) as one,
+            running_house(tmp_path / "data", store=store, bus=buses[1]) as two,
         ):
-            writer, reader = await here.edit("Ada"), await there.edit("Ben")
-            writer.type("Bonjour")
-            await reader.until(lambda: reader.text == "Bonjour")
-            reader.type(" à tous")
-            await writer.until(lambda: writer.text == "Bonjour à tous")
-            for house in (one, two):
-                counted = await samples(house, "passerelle_document_bus_messages_total")
-                assert counted['outcome="published"'] > 0
-                assert counted['outcome="received"'] > 0
-                assert counted['outcome="malformed"'] == 0
+            await _write_one_text(one, two)
 
 
-# --- parts follow each other ----------------------------------------------------------------------
+async def _write_one_text(one: RunningHouse, two: RunningHouse) -> None:
+    host = await one.room()
+    async with (
+        yjs_connected(one.http, one.url, host.room_id, "texte", host.token) as here,
+        yjs_connected(two.http, two.url, host.room_id, "texte", host.token) as there,
+    ):
+        writer, reader = await here.edit("Ada"), await there.edit("Ben")
+        writer.type("Bonjour")
+        await reader.until(lambda: reader.text == "Bonjour")
+        reader.type(" à tous")
+        await writer.until(lambda: writer.text == "Bonjour à tous")
+        for house in (one, two):
+            counted = await samples(house, "passerelle_document_bus_messages_total")
+            assert counted['outcome="published"'] > 0
+            assert counted['outcome="received"'] > 0
+            assert counted['outcome="malformed"'] == 0
 
 
 async def test_who_is_removed_loses_documents_and_media_too(tmp_path: Path) -> None:

@@ -144,6 +144,14 @@ def test_what_is_not_there_yet_is_refused_not_ignored(name: str, value: str) -> 
     assert "not there yet" in problem.sentence
 
 
+def test_a_wrong_redis_address_is_refused_for_what_is_wrong_with_it() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings({"REDIS_URL": "http://:canari@localhost"})
+    (problem,) = refused.value.problems
+    assert "rediss://" in problem.sentence
+    assert "canari" not in problem.sentence
+
+
 def test_a_relay_needs_its_secret() -> None:
     with pytest.raises(ConfigurationError, match="TURN_SECRET"):
         load_settings({"TURN_URLS": "turn:turn.example.org"})

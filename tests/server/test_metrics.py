@@ -30,6 +30,8 @@ def test_gauges_say_what_is_there_now() -> None:
     metrics.set_unsaved_bytes(7)
     metrics.set_media_sessions("sfu", 5)
     metrics.set_store_up(True)
+    metrics.set_bus(joined=True, lag_s=0.25, reconnects=1, gaps=4)
+    metrics.set_bus(joined=False, lag_s=0.5, reconnects=3, gaps=4)
     assert value(metrics, "passerelle_rooms") == 3
     assert value(metrics, "passerelle_participants", role="host") == 1
     assert value(metrics, "passerelle_participants", role="pupil") == 0
@@ -37,6 +39,10 @@ def test_gauges_say_what_is_there_now() -> None:
     assert value(metrics, "passerelle_document_unsaved_bytes") == 7
     assert value(metrics, "passerelle_media_sessions", engine="sfu") == 5
     assert value(metrics, "passerelle_store_up") == 1
+    assert value(metrics, "passerelle_bus_joined") == 0
+    assert value(metrics, "passerelle_bus_lag_seconds") == 0.5
+    assert value(metrics, "passerelle_bus_reconnects_total") == 3
+    assert value(metrics, "passerelle_bus_gaps_total") == 4
 
 
 def test_counters_count() -> None:

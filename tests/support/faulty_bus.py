@@ -3,8 +3,9 @@
 import random
 from collections.abc import Callable
 
-from rooms.ports import BusHandler, GapHandler
-from server.bus.memory import MemoryBus, MemorySubscription
+from rooms.ports import BusHandler, BusHealth, GapHandler
+from server.bus.memory import MemoryBus
+from server.bus.subscription import BusSubscription
 
 
 class FaultyNetwork:
@@ -66,6 +67,9 @@ class FaultyBus:
         """How many there are now, by topic."""
         self.is_cut = False
 
+    async def open(self) -> None:
+        await self.inside.open()
+
     async def publish(self, topic: str, message: bytes) -> None:
         await self._network.carry(self, topic, message)
 
@@ -75,12 +79,15 @@ class FaultyBus:
         self.subscriptions[topic] = self.subscriptions.get(topic, 0) + 1
         return CountedSubscription(self, topic, await self.inside.subscribe(topic, handler, on_gap))
 
+    def health(self) -> BusHealth:
+        return self.inside.health()
+
     async def close(self) -> None:
         await self.inside.close()
 
 
 class CountedSubscription:
-    def __init__(self, bus: FaultyBus, topic: str, inside: MemorySubscription) -> None:
+    def __init__(self, bus: FaultyBus, topic: str, inside: BusSubscription) -> None:
         self._bus, self._topic, self._inside = bus, topic, inside
 
     async def cancel(self) -> None:

@@ -10,8 +10,8 @@ from rooms.documents import deletion_digest, statement, sync
 from rooms.documents.bus_message import Kind, is_for, read_message
 from rooms.documents.outbox import BusOutbox
 from rooms.ports import BusHandler, GapHandler
-from server.bus import memory
-from server.bus.memory import MemoryBus, MemorySubscription
+from server.bus.memory import MemoryBus
+from server.bus.subscription import BusSubscription
 from tests.support.documents import KEY, Editor, RecordingReader, RecordingStore, until
 from tests.support.faulty_bus import FaultyBus
 from tests.support.instances import LIMITS, Instances, instances
@@ -50,7 +50,7 @@ async def test_a_change_too_long_for_a_message_reaches_the_others_all_the_same(m
 
 
 async def test_what_a_full_queue_of_the_bus_dropped_is_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MAX_QUEUED_MESSAGES", 1)
+    monkeypatch.setattr("server.bus.subscription.MAX_QUEUED_MESSAGES", 1)
     async with instances() as them:
         one, two = await them.start(), await them.start()
         ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
@@ -145,7 +145,7 @@ class BrokenBus(MemoryBus):
             raise ConnectionError
         await super().publish(topic, message)
 
-    async def subscribe(self, topic: str, handler: BusHandler, on_gap: GapHandler | None = None) -> MemorySubscription:
+    async def subscribe(self, topic: str, handler: BusHandler, on_gap: GapHandler | None = None) -> BusSubscription:
         if self.is_broken:
             raise ConnectionError
         return await super().subscribe(topic, handler, on_gap)
