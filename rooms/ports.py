@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -86,7 +87,8 @@ class DocumentStore(Protocol):
     async def append_updates(self, appends: Sequence[DocumentAppend]) -> Sequence[int]:
         """All of them in one transaction, durable at the configured level when it returns; the
         sequence number of each (they rise per document). Raises: StoreUnavailable, and then
-        nothing of the batch is stored."""
+        nothing of the batch is stored, unless the answer of a database elsewhere was lost: then all of it may be.
+        Whoever appends it again appends it twice, which to readers is as once."""
 
     async def append_first(self, append: DocumentAppend) -> bool:
         """Append as `append_updates` does, in one transaction with the look whether anything was ever appended to
@@ -97,6 +99,10 @@ class DocumentStore(Protocol):
     async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
         """Replace everything up to and including `up_to_seq` by the snapshot, in one
         transaction. Does nothing when a snapshot of a later seq is there. Raises: StoreUnavailable."""
+
+    def compaction_turn(self, key: DocumentKey) -> AbstractAsyncContextManager[bool]:
+        """Whether the document may be compacted within the block; False while another instance does so. It saves
+        work, and nothing else hangs on it: a turn may be lost with its connection. Raises: StoreUnavailable."""
 
     async def list_documents(self, room_id: str) -> Sequence[str]: ...
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests drive besides Python and Node: real browsers, a real TURN server, a real Redis.
+# What the tests drive besides Python and Node: real browsers, a real TURN server, a real Redis, a real PostgreSQL.
 # As root on a machine with apt it installs what is missing; elsewhere it names it.
 set -eu
 missing=
@@ -10,6 +10,8 @@ need chromium chromium
 need firefox-esr firefox-esr
 need turnserver coturn
 need redis-server redis-server
+# PostgreSQL's server programs are not on PATH where Debian puts them.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "The tests need:$missing" >&2

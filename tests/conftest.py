@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.postgres_server import PostgresServer, running_postgres
+
 # A figure of a single example's time would be the machine's, not ours (`deadlines.least_cpu_s` is for ours).
 settings.register_profile("passerelle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("passerelle")
@@ -31,3 +33,10 @@ def _nothing_left_behind() -> Iterator[None]:
     """Sockets and tasks that a test forgot are reported in that test, not in a later one."""
     yield
     gc.collect(0)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests that do it no harm; each has tables of its own (`fresh_tables`)."""
+    with running_postgres() as server:
+        yield server

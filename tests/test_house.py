@@ -23,6 +23,7 @@ OURS = {"rooms", "signaling", "server", "passerelle_client"}
 ONLY_IN = {
     "pycrdt": ("rooms/documents/", "client_sdk/"),
     "sqlite3": ("server/storage/",),
+    "asyncpg": ("server/storage/",),
     "redis": ("server/bus/",),
     "aiortc": ("signaling/engines/", "client_sdk/"),
     "aioice": ("signaling/engines/", "client_sdk/"),

@@ -58,8 +58,13 @@ async def compact_stored(
     store: DocumentStore, key: DocumentKey, thread_bytes: int, least_updates: int = 1
 ) -> int | None:
     """Replace a document's log in the store by a snapshot; the snapshot's size, or None when there was
-    nothing to do: fewer than `least_updates`, since another instance has done it.
+    nothing to do: another instance does it, or has done it, since there are fewer than `least_updates`.
     Raises: StoreUnavailable, DocumentBroken; the log is then as it was."""
+    async with store.compaction_turn(key) as is_ours:
+        return await _compact_now(store, key, thread_bytes, least_updates) if is_ours else None
+
+
+async def _compact_now(store: DocumentStore, key: DocumentKey, thread_bytes: int, least_updates: int) -> int | None:
     stored = await store.load_document(key)
     if len(stored.updates) < least_updates:
         return None

@@ -1,7 +1,8 @@
 """The store in memory: for tests, and the reference of what the others must do."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from rooms.invitations import fold_code
@@ -101,6 +102,11 @@ class MemoryStore:
             return
         document.snapshot, document.snapshot_seq = bytes(snapshot), up_to_seq
         document.updates = {seq: update for seq, update in document.updates.items() if seq > up_to_seq}
+
+    @asynccontextmanager
+    async def compaction_turn(self, key: DocumentKey) -> AsyncIterator[bool]:
+        """There is no other instance."""
+        yield True
 
     async def list_documents(self, room_id: str) -> Sequence[str]:
         self._require()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 from rooms.ports import DocumentAppend, DocumentKey, DocumentStore, RelayedRange, StoredDocument, StoreUnavailable
 from server.metrics import Metrics
@@ -44,6 +45,9 @@ class ObservedDocumentStore:
         except StoreUnavailable:
             self._metrics.count_store_error()
             raise
+
+    def compaction_turn(self, key: DocumentKey) -> AbstractAsyncContextManager[bool]:
+        return self._store.compaction_turn(key)
 
     async def list_documents(self, room_id: str) -> Sequence[str]:
         return await self._store.list_documents(room_id)

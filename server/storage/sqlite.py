@@ -11,7 +11,8 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -156,6 +157,11 @@ class SqliteStore:
     async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
         work = partial(sqlite_documents.store_snapshot, key=key, snapshot=snapshot, up_to_seq=up_to_seq)
         await self._writer.call(work)
+
+    @asynccontextmanager
+    async def compaction_turn(self, key: DocumentKey) -> AsyncIterator[bool]:
+        """There is no other instance."""
+        yield True
 
     async def list_documents(self, room_id: str) -> Sequence[str]:
         return await self._reader.call(partial(sqlite_documents.list_names, room_id=room_id))

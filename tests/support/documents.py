@@ -2,7 +2,8 @@
 
 import asyncio
 import gzip
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pycrdt
@@ -88,6 +89,10 @@ class RecordingStore:
         kept = self.documents[key]
         kept.snapshot, kept.snapshot_seq = snapshot, up_to_seq
         kept.updates = {seq: update for seq, update in kept.updates.items() if seq > up_to_seq}
+
+    @asynccontextmanager
+    async def compaction_turn(self, key: DocumentKey) -> AsyncIterator[bool]:
+        yield True
 
     async def list_documents(self, room_id: str) -> Sequence[str]:
         return [key.document for key in self.documents if key.room_id == room_id]

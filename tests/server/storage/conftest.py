@@ -7,6 +7,7 @@ import pytest
 
 from rooms.ports import Store
 from server.storage.memory import MemoryStore
+from server.storage.postgres import PostgresStore
 from server.storage.sqlite import SqliteStore
 from tests.support.clock import Clock
 
@@ -16,9 +17,15 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
-    made: Store = MemoryStore(clock) if request.param == "memory" else SqliteStore(tmp_path / "data", clock=clock)
+    made: Store
+    if request.param == "memory":
+        made = MemoryStore(clock)
+    elif request.param == "sqlite":
+        made = SqliteStore(tmp_path / "data", clock=clock)
+    else:
+        made = PostgresStore(await request.getfixturevalue("postgres").fresh_tables(), clock=clock)
     await made.open()
     yield made
     await made.close()

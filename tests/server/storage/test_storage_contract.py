@@ -147,6 +147,12 @@ async def test_a_snapshot_cannot_stand_for_what_is_not_there(store: Store, up_to
     assert list((await store.load_document(TEXT)).updates) == [b"a"]
 
 
+async def test_a_document_may_be_compacted_in_ones_turn(store: Store) -> None:
+    for _ in range(2):
+        async with store.compaction_turn(TEXT) as is_ours:
+            assert is_ours
+
+
 async def test_flushes_at_the_same_time_are_all_there(store: Store) -> None:
     flushes = [store.append_updates([make_append(bytes([n]), document=f"d{n % 7}")]) for n in range(200)]
     numbers = await asyncio.gather(*flushes)
@@ -263,6 +269,16 @@ async def test_another_code_finds_nothing(store: Store, typed: str) -> None:
     assert await store.find_invitation_by_code(typed) is None
 
 
+@pytest.mark.parametrize("unknown", ["", "i1\0", "\0", "é", "🐋", "i1 ", "x" * 100_000])
+async def test_nothing_that_could_be_asked_for_is_more_than_unknown(store: Store, unknown: str) -> None:
+    await store.save_invitation(make_invitation("i1"))
+    await store.create_room(make_state("i1"))
+    assert await store.load_invitation(unknown) is None
+    assert await store.take_invitation_use(unknown, NOW) is None
+    assert await store.find_invitation_by_code(unknown) is None
+    assert await store.load_room(unknown) is None
+
+
 async def test_a_code_is_unique_among_live_invitations(store: Store) -> None:
     await store.save_invitation(make_invitation("i1"))
     with pytest.raises(ValueError):
@@ -349,6 +365,15 @@ async def test_the_newest_lines_come_oldest_first(store: Store) -> None:
     assert list(await store.load_chat("r1", 99)) == lines
     assert list(await store.load_chat("r1", 0)) == []
     assert list(await store.load_chat("r3", 9)) == []
+
+
+async def test_a_line_holds_whatever_may_be_typed(store: Store) -> None:
+    lines = [
+        make_line(f"c{n}", text=text, name=text) for n, text in enumerate(["\0", "a\0b", "\n\t\x1f", "𝄞 \u202e é"])
+    ]
+    for line in lines:
+        await store.append_chat("r1", line)
+    assert list(await store.load_chat("r1", 9)) == lines
 
 
 async def test_a_line_sent_again_is_there_once(store: Store) -> None:

@@ -1,0 +1,182 @@
+"""The store of several instances: a PostgreSQL database that all of them share.
+
+Two groups of connections, as SQLite has two threads: one connection appends to documents, so that appends keep
+their order and never queue behind the loading of a long text; the others do the rest. A commit waits until the
+database's own log is on its disk, at either durability: without that a crash of PostgreSQL, or of its machine, would
+take back the last half second of what was called saved, and the numbers given to it would be given once more.
+
+When PostgreSQL fails, calls raise StoreUnavailable, and work again as soon as it does. A call whose answer was lost
+may have been done: appended twice is as appended once, to whoever reads updates.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import asyncpg
+
+from rooms.models import ChatLine, Invitation, RoomState
+from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument
+from server.config import Durability
+from server.storage import postgres_documents, postgres_retention, postgres_rooms, postgres_schema
+from server.storage.postgres_connections import Connections, Result, Work
+
+APPEND_S = 3.0
+"""A flush shows nothing to anyone until it is stored: so long a class waits before it goes on unsaved."""
+CALL_S = 4.5
+"""Any other call of somebody who waits: less than the 5 s that a document's load is given."""
+SNAPSHOT_S = 20.0
+"""A snapshot of 20 MB, written while nobody waits for it."""
+COMPACTION_S = 120.0
+"""Longest turn at compacting one document; after that another instance may have it."""
+FORGET_S = 30.0
+"""One step of forgetting."""
+DEFAULT_CONNECTIONS = 8
+"""Of one instance: one appends, the others load and save. PostgreSQL allows 100 in all by default."""
+LEAST_CONNECTIONS = 3
+"""One appends, one has its turn at compacting, one is left for everybody else."""
+
+_SYNCHRONOUS = {"process": "local", "power": "on"}
+"""`local`: on the disk of the database's machine; `on`: on those of its synchronous standbys as well, if it has any."""
+
+
+class PostgresStore:
+    """`rooms.ports.Store` in the database of `url`. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        url: str,
+        durability: Durability = "process",
+        connections: int = DEFAULT_CONNECTIONS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        settings = {"synchronous_commit": _SYNCHRONOUS[durability]}
+        # What takes longer ends on the server as well, a moment after it was given up here.
+        appends = {**settings, "statement_timeout": f"{APPEND_S + 1:.0f}s"}
+        calls = {**settings, "statement_timeout": f"{FORGET_S + 1:.0f}s"}
+        self._appends = Connections(url, name="append", size=1, settings=appends)
+        self._calls = Connections(url, name="call", size=max(LEAST_CONNECTIONS, connections) - 1, settings=calls)
+
+    async def open(self) -> None:
+        """Raises: StoreUnavailable (`WrongSchema`: `passerelle migrate` has not been run, or by a later version)."""
+        await self._calls.open()
+        try:
+            await self._calls.run(postgres_schema.check_version, CALL_S)
+            await self._appends.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """What was called before is done first, or has failed."""
+        await self._appends.close()
+        await self._calls.close()
+
+    async def check(self) -> None:
+        await self._call(_write_nothing)
+
+    async def _call(self, work: Work[Result]) -> Result:
+        return await self._calls.run(work, CALL_S)
+
+    # --- documents -----------------------------------------------------------------------------
+
+    async def load_document(self, key: DocumentKey) -> StoredDocument:
+        return await self._call(partial(postgres_documents.load, key=key))
+
+    async def append_updates(self, appends: Sequence[DocumentAppend]) -> Sequence[int]:
+        if not appends:
+            return ()
+        work = partial(postgres_documents.append, appends=tuple(appends), now=self._clock())
+        return await self._appends.run(work, APPEND_S)
+
+    async def append_first(self, append: DocumentAppend) -> bool:
+        work = partial(postgres_documents.append_first, one=append, now=self._clock())
+        return await self._appends.run(work, APPEND_S)
+
+    async def store_snapshot(self, key: DocumentKey, snapshot: bytes, up_to_seq: int) -> None:
+        work = partial(postgres_documents.store_snapshot, key=key, snapshot=snapshot, up_to_seq=up_to_seq)
+        await self._calls.run(work, SNAPSHOT_S)
+
+    @asynccontextmanager
+    async def compaction_turn(self, key: DocumentKey) -> AsyncIterator[bool]:
+        name = f"compact {key.room_id} {key.document}"
+        async with self._calls.lease(COMPACTION_S) as connection:
+            is_mine = await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name)
+            try:
+                yield is_mine
+            finally:
+                if is_mine:
+                    await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", name)
+
+    async def list_documents(self, room_id: str) -> Sequence[str]:
+        return await self._call(partial(postgres_documents.list_names, room_id=room_id))
+
+    async def load_relays(self, key: DocumentKey) -> Sequence[RelayedRange]:
+        return await self._call(partial(postgres_documents.load_relays, key=key))
+
+    # --- rooms ---------------------------------------------------------------------------------
+
+    async def create_room(self, state: RoomState) -> None:
+        await self._call(partial(postgres_rooms.create, state=state))
+
+    async def load_room(self, room_id: str) -> RoomState | None:
+        if not _is_ours(room_id):
+            return None
+        return await self._call(partial(postgres_rooms.load, room_id=room_id))
+
+    async def save_room(self, state: RoomState) -> None:
+        await self._call(partial(postgres_rooms.save, state=state))
+
+    # --- invitations ---------------------------------------------------------------------------
+
+    async def save_invitation(self, invitation: Invitation) -> None:
+        await self._call(partial(postgres_rooms.save_invitation, invitation=invitation, now=self._clock()))
+
+    async def load_invitation(self, invitation_id: str) -> Invitation | None:
+        if not _is_ours(invitation_id):
+            return None
+        return await self._call(partial(postgres_rooms.load_invitation, invitation_id=invitation_id))
+
+    async def find_invitation_by_code(self, code: str) -> Invitation | None:
+        return await self._call(partial(postgres_rooms.find_invitation_by_code, code=code, now=self._clock()))
+
+    async def take_invitation_use(self, invitation_id: str, now: float) -> Invitation | None:
+        if not _is_ours(invitation_id):
+            return None
+        return await self._call(partial(postgres_rooms.take_invitation_use, invitation_id=invitation_id, now=now))
+
+    async def list_invitations(self, room_id: str) -> Sequence[Invitation]:
+        return await self._call(partial(postgres_rooms.list_invitations, room_id=room_id))
+
+    # --- chat ----------------------------------------------------------------------------------
+
+    async def append_chat(self, room_id: str, line: ChatLine) -> None:
+        await self._call(partial(postgres_rooms.append_chat, room_id=room_id, line=line))
+
+    async def load_chat(self, room_id: str, limit: int) -> Sequence[ChatLine]:
+        return await self._call(partial(postgres_rooms.load_chat, room_id=room_id, limit=limit))
+
+    # --- retention -----------------------------------------------------------------------------
+
+    async def forget_before(self, now: float) -> int:
+        """In steps of a few rooms, so that writing goes on in between."""
+        forgotten = 0
+        after: str | None = ""
+        while after is not None:
+            step = partial(postgres_retention.forget_rooms, after=after, now=now)
+            count, after = await self._calls.run(step, FORGET_S)
+            forgotten += count
+        last = partial(postgres_retention.forget_invitations_and_stray_chat, now=now)
+        return forgotten + await self._calls.run(last, FORGET_S)
+
+
+def _is_ours(identifier: str) -> bool:
+    """Whether it could be an id that we made: PostgreSQL takes an error for the answer where it is not even text."""
+    return identifier.isascii() and identifier.isprintable()
+
+
+async def _write_nothing(connection: "asyncpg.Connection") -> None:
+    """A write that changes nothing of ours, but needs the log, room on the disk, and a server that takes writes."""
+    await connection.execute("UPDATE passerelle SET checked_at = now()")

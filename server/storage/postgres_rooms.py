@@ -1,0 +1,158 @@
+"""SQL of rooms, invitations and chat in PostgreSQL."""
+
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from rooms.invitations import fold_code
+from rooms.models import ChatLine, Invitation, Role, RoomState
+from server.storage.encoding import decode_state, encode_state
+
+# --- rooms -------------------------------------------------------------------------------------
+
+
+async def create(connection: "asyncpg.Connection", state: RoomState) -> None:
+    added = await connection.fetchval(
+        "INSERT INTO rooms (room_id, seq, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1",
+        state.id,
+        state.seq,
+        encode_state(state),
+    )
+    if added is None:
+        raise ValueError("a room of this id is there already")
+
+
+async def load(connection: "asyncpg.Connection", room_id: str) -> RoomState | None:
+    body = await connection.fetchval("SELECT body FROM rooms WHERE room_id = $1", room_id)
+    return None if body is None else decode_state(body)
+
+
+async def save(connection: "asyncpg.Connection", state: RoomState) -> None:
+    await connection.execute(
+        "INSERT INTO rooms AS r (room_id, seq, body) VALUES ($1, $2, $3)"
+        " ON CONFLICT (room_id) DO UPDATE SET seq = excluded.seq, body = excluded.body WHERE excluded.seq >= r.seq",
+        state.id,
+        state.seq,
+        encode_state(state),
+    )
+
+
+# --- invitations -------------------------------------------------------------------------------
+
+# In the order in which `_invitation` takes them.
+_INVITATION = "invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked"
+_SAVE_INVITATION = f"""
+INSERT INTO invitations ({_INVITATION}, folded_code) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (invitation_id) DO UPDATE SET
+    room_id = excluded.room_id, code = excluded.code, role = excluded.role, label = excluded.label,
+    lobby = excluded.lobby, created_at = excluded.created_at, expires_at = excluded.expires_at,
+    uses_left = excluded.uses_left, revoked = excluded.revoked, folded_code = excluded.folded_code
+"""
+
+
+def _invitation(row: Any) -> Invitation | None:
+    if row is None:
+        return None
+    invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked = row
+    return Invitation(
+        id=invitation_id,
+        room_id=room_id,
+        code=code,
+        role=Role(role),
+        label=label,
+        lobby=lobby,
+        created_at=created_at,
+        expires_at=expires_at,
+        uses_left=uses_left,
+        revoked=revoked,
+    )
+
+
+def values_of(invitation: Invitation) -> tuple[object, ...]:
+    """In the order of the columns of `_SAVE_INVITATION`."""
+    return (
+        invitation.id,
+        invitation.room_id,
+        invitation.code,
+        invitation.role.value,
+        invitation.label,
+        invitation.lobby,
+        invitation.created_at,
+        invitation.expires_at,
+        invitation.uses_left,
+        invitation.revoked,
+        fold_code(invitation.code),
+    )
+
+
+async def save_invitation(connection: "asyncpg.Connection", invitation: Invitation, now: float) -> None:
+    folded = fold_code(invitation.code)
+    async with connection.transaction():
+        if not invitation.revoked and invitation.expires_at > now:
+            # Not a unique index: whether an invitation is live depends on the time. Who saves the same code at the
+            # same time waits here, and then sees this one.
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('code ' || $1::text, 0))", folded)
+            taken = await connection.fetchval(
+                "SELECT 1 FROM invitations"
+                " WHERE folded_code = $1 AND invitation_id <> $2 AND NOT revoked AND expires_at > $3 LIMIT 1",
+                folded,
+                invitation.id,
+                now,
+            )
+            if taken is not None:
+                raise ValueError("another live invitation has this code")
+        await connection.execute(_SAVE_INVITATION, *values_of(invitation))
+
+
+async def load_invitation(connection: "asyncpg.Connection", invitation_id: str) -> Invitation | None:
+    query = f"SELECT {_INVITATION} FROM invitations WHERE invitation_id = $1"
+    return _invitation(await connection.fetchrow(query, invitation_id))
+
+
+async def find_invitation_by_code(connection: "asyncpg.Connection", code: str, now: float) -> Invitation | None:
+    query = (
+        f"SELECT {_INVITATION} FROM invitations"
+        " WHERE folded_code = $1 AND folded_code <> '' AND NOT revoked AND expires_at > $2 LIMIT 1"
+    )
+    return _invitation(await connection.fetchrow(query, fold_code(code), now))
+
+
+async def take_invitation_use(connection: "asyncpg.Connection", invitation_id: str, now: float) -> Invitation | None:
+    row = await connection.fetchrow(
+        "UPDATE invitations SET uses_left = uses_left - 1"  # NULL (no limit) stays NULL
+        " WHERE invitation_id = $1 AND NOT revoked AND expires_at > $2 AND (uses_left IS NULL OR uses_left > 0)"
+        f" RETURNING {_INVITATION}",
+        invitation_id,
+        now,
+    )
+    return _invitation(row)
+
+
+async def list_invitations(connection: "asyncpg.Connection", room_id: str) -> tuple[Invitation, ...]:
+    query = f'SELECT {_INVITATION} FROM invitations WHERE room_id = $1 ORDER BY created_at, invitation_id COLLATE "C"'
+    found = (_invitation(row) for row in await connection.fetch(query, room_id))
+    return tuple(invitation for invitation in found if invitation is not None)
+
+
+# --- chat --------------------------------------------------------------------------------------
+
+_encode_line = msgspec.json.Encoder().encode
+_decode_line = msgspec.json.Decoder(ChatLine).decode
+
+
+async def append_chat(connection: "asyncpg.Connection", room_id: str, line: ChatLine) -> None:
+    await connection.execute(
+        "INSERT INTO chat (room_id, line_id, sent_at, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        room_id,
+        line.id,
+        line.sent_at,
+        _encode_line(line),
+    )
+
+
+async def load_chat(connection: "asyncpg.Connection", room_id: str, limit: int) -> tuple[ChatLine, ...]:
+    rows = await connection.fetch(
+        "SELECT body FROM chat WHERE room_id = $1 ORDER BY number DESC LIMIT $2", room_id, max(0, limit)
+    )
+    return tuple(_decode_line(row[0]) for row in reversed(rows))
