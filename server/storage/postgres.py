@@ -126,13 +126,17 @@ class PostgresStore:
             return None
         return await self._call(partial(postgres_rooms.load, room_id=room_id))
 
-    async def save_room(self, state: RoomState) -> None:
-        await self._call(partial(postgres_rooms.save, state=state))
+    async def claim_room(self, room_id: str, fence: int) -> RoomState | None:
+        return await self._call(partial(postgres_rooms.claim, room_id=room_id, fence=fence))
+
+    async def save_room(self, state: RoomState, fence: int | None = None) -> None:
+        await self._call(partial(postgres_rooms.save, state=state, fence=fence))
 
     # --- invitations ---------------------------------------------------------------------------
 
-    async def save_invitation(self, invitation: Invitation) -> None:
-        await self._call(partial(postgres_rooms.save_invitation, invitation=invitation, now=self._clock()))
+    async def save_invitation(self, invitation: Invitation, fence: int | None = None) -> None:
+        work = partial(postgres_rooms.save_invitation, invitation=invitation, fence=fence, now=self._clock())
+        await self._call(work)
 
     async def load_invitation(self, invitation_id: str) -> Invitation | None:
         if not _is_ours(invitation_id):
@@ -152,8 +156,8 @@ class PostgresStore:
 
     # --- chat ----------------------------------------------------------------------------------
 
-    async def append_chat(self, room_id: str, line: ChatLine) -> None:
-        await self._call(partial(postgres_rooms.append_chat, room_id=room_id, line=line))
+    async def append_chat(self, room_id: str, line: ChatLine, fence: int | None = None) -> None:
+        await self._call(partial(postgres_rooms.append_chat, room_id=room_id, line=line, fence=fence))
 
     async def load_chat(self, room_id: str, limit: int) -> Sequence[ChatLine]:
         return await self._call(partial(postgres_rooms.load_chat, room_id=room_id, limit=limit))

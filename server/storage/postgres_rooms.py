@@ -7,6 +7,7 @@ import msgspec
 
 from rooms.invitations import fold_code
 from rooms.models import ChatLine, Invitation, Role, RoomState
+from rooms.ports import StaleFence
 from server.storage.encoding import decode_state, encode_state
 
 # --- rooms -------------------------------------------------------------------------------------
@@ -28,14 +29,39 @@ async def load(connection: "asyncpg.Connection", room_id: str) -> RoomState | No
     return None if body is None else decode_state(body)
 
 
-async def save(connection: "asyncpg.Connection", state: RoomState) -> None:
-    await connection.execute(
+async def claim(connection: "asyncpg.Connection", room_id: str, fence: int) -> RoomState | None:
+    body = await connection.fetchval(
+        "UPDATE rooms SET fence = $2 WHERE room_id = $1 AND fence < $2 RETURNING body", room_id, fence
+    )
+    if body is not None:
+        return decode_state(body)
+    newest = await connection.fetchval("SELECT fence FROM rooms WHERE room_id = $1", room_id)
+    if newest is not None:
+        raise StaleFence(newest)
+    return None
+
+
+async def save(connection: "asyncpg.Connection", state: RoomState, fence: int | None) -> None:
+    saved = await connection.fetchval(
         "INSERT INTO rooms AS r (room_id, seq, body) VALUES ($1, $2, $3)"
-        " ON CONFLICT (room_id) DO UPDATE SET seq = excluded.seq, body = excluded.body WHERE excluded.seq >= r.seq",
+        " ON CONFLICT (room_id) DO UPDATE SET seq = excluded.seq, body = excluded.body"
+        " WHERE excluded.seq >= r.seq AND ($4::bigint IS NULL OR $4 >= r.fence) RETURNING 1",
         state.id,
         state.seq,
         encode_state(state),
+        fence,
     )
+    if saved is None:
+        await _check_fence(connection, state.id, fence)
+
+
+async def _check_fence(connection: "asyncpg.Connection", room_id: str, fence: int | None) -> None:
+    """In a transaction nobody claims the room until its end. Raises: StaleFence."""
+    if fence is None:
+        return
+    newest = await connection.fetchval("SELECT fence FROM rooms WHERE room_id = $1 FOR SHARE", room_id)
+    if newest is not None and fence < newest:
+        raise StaleFence(newest)
 
 
 # --- invitations -------------------------------------------------------------------------------
@@ -86,9 +112,12 @@ def values_of(invitation: Invitation) -> tuple[object, ...]:
     )
 
 
-async def save_invitation(connection: "asyncpg.Connection", invitation: Invitation, now: float) -> None:
+async def save_invitation(
+    connection: "asyncpg.Connection", invitation: Invitation, fence: int | None, now: float
+) -> None:
     folded = fold_code(invitation.code)
     async with connection.transaction():
+        await _check_fence(connection, invitation.room_id, fence)
         if not invitation.revoked and invitation.expires_at > now:
             # Not a unique index: whether an invitation is live depends on the time. Who saves the same code at the
             # same time waits here, and then sees this one.
@@ -141,14 +170,20 @@ _encode_line = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(ChatLine).decode
 
 
-async def append_chat(connection: "asyncpg.Connection", room_id: str, line: ChatLine) -> None:
-    await connection.execute(
-        "INSERT INTO chat (room_id, line_id, sent_at, body) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        room_id,
-        line.id,
-        line.sent_at,
-        _encode_line(line),
-    )
+_APPEND_LINE = """
+WITH room AS (SELECT fence FROM rooms WHERE room_id = $1 AND $5::bigint IS NOT NULL FOR SHARE),
+added AS (
+    INSERT INTO chat (room_id, line_id, sent_at, body) SELECT $1, $2, $3, $4
+    WHERE NOT EXISTS (SELECT 1 FROM room WHERE fence > $5) ON CONFLICT DO NOTHING
+)
+SELECT max(fence) FROM room
+"""
+
+
+async def append_chat(connection: "asyncpg.Connection", room_id: str, line: ChatLine, fence: int | None) -> None:
+    newest = await connection.fetchval(_APPEND_LINE, room_id, line.id, line.sent_at, _encode_line(line), fence)
+    if fence is not None and newest is not None and fence < newest:
+        raise StaleFence(newest)
 
 
 async def load_chat(connection: "asyncpg.Connection", room_id: str, limit: int) -> tuple[ChatLine, ...]:

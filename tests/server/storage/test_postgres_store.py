@@ -52,7 +52,7 @@ async def works_again(store: PostgresStore, update: bytes = b"again") -> int:
     async with asyncio.timeout(20 * SECOND):
         while True:
             try:
-                return list(await store.append_updates([make_append(update)]))[0]
+                return next(iter(await store.append_updates([make_append(update)])))
             except StoreUnavailable:
                 await asyncio.sleep(0.05)  # as the hub rests between two attempts
 
@@ -118,7 +118,7 @@ async def test_a_crash_of_postgresql_loses_nothing_that_was_acknowledged(fragile
     async with opened(url) as store:
         acknowledged = 0
         for number in range(200):
-            acknowledged = list(await store.append_updates([make_append(b"u%d" % number)]))[0]
+            acknowledged = next(iter(await store.append_updates([make_append(b"u%d" % number)])))
         fragile.stop("immediate")
         fragile.start()
         assert list((await load_when_back(store)).updates) == [b"u%d" % number for number in range(acknowledged)]
@@ -406,7 +406,7 @@ async def test_a_database_that_may_only_be_read_says_so_and_is_written_to_when_i
         fragile.query("ALTER DATABASE postgres SET default_transaction_read_only = on")
         fragile.kill_backends("passerelle")
         try:
-            with pytest.raises(StoreUnavailable, match="ReadOnly|Connection|AdminShutdown"):
+            with pytest.raises(StoreUnavailable, match=r"ReadOnly|Connection|AdminShutdown"):
                 await store.append_updates([make_append(b"no")])
             with pytest.raises(StoreUnavailable, match="ReadOnly"):
                 await store.append_updates([make_append(b"no")])
