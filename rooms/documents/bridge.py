@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import logging
 import secrets
+import weakref
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from itertools import count
@@ -64,8 +65,9 @@ class DocumentBridge:
         self._home = home
         self._outbox = BusOutbox(bus, home.limits) if bus is not None else None
         self._subscriptions: dict[LiveDocument, Subscription] = {}
-        self._beats: list[tuple[float, int, LiveDocument]] = []
-        """A heap of when each document's next heartbeat is due; one that has left stays until then."""
+        self._beats: list[tuple[float, int, weakref.ref[LiveDocument]]] = []
+        """A heap of when each document's next heartbeat is due. Of one that has left, no more than this stays until
+        then."""
         self._order = count()
         self._asking: set[LiveDocument] = set()
         """Those that wait for an answer."""
@@ -92,7 +94,7 @@ class DocumentBridge:
         if self._bus is None or live.exchange is not None:
             return
         live.exchange = DocumentExchange(secrets.token_bytes(INSTANCE_ID_BYTES), self._home.now(), self._home.limits)
-        heapq.heappush(self._beats, (live.exchange.next_beat, next(self._order), live))
+        heapq.heappush(self._beats, (live.exchange.next_beat, next(self._order), weakref.ref(live)))
         await self._subscribe(live, live.exchange)
 
     def greet(self, live: LiveDocument) -> None:
@@ -160,12 +162,15 @@ class DocumentBridge:
         """To be called a few times a second: heartbeats, and those who do not answer."""
         now = self._home.now()
         while self._beats and self._beats[0][0] <= now:
-            _due, _order, live = heapq.heappop(self._beats)
+            _due, _order, reference = heapq.heappop(self._beats)
+            live = reference()
+            if live is None:
+                continue
             if live.exchange is not None:
                 live.exchange.beat(now)  # with a copy or, while it is loaded again, without: or this would never end
                 self._guarded(live, self._beat, live.exchange)
             if live.exchange is not None:
-                heapq.heappush(self._beats, (live.exchange.next_beat, next(self._order), live))
+                heapq.heappush(self._beats, (live.exchange.next_beat, next(self._order), reference))
         for live in list(self._asking):
             self.settle(live)
             if live.exchange is None or not live.exchange.is_asking:

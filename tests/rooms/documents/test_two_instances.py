@@ -1,11 +1,14 @@
 """One document open on several instances, joined by a bus that may fail; one store for all of them."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from rooms.documents.bus_message import BusMessage, Kind, encode_message
+from rooms.ports import DocumentKey
 from tests.rooms.documents.hostile import BREAKING
 from tests.support.documents import KEY, Editor, RecordingStore, until
 from tests.support.instances import LIMITS, instances
@@ -219,6 +222,22 @@ async def test_a_client_id_has_one_owner_on_all_instances() -> None:
         again = Editor("ada", doc=ada.doc)
         await again.open(two)
         await until(lambda: ben.text == "Bonjour à tous")
+
+
+async def test_a_document_that_has_left_is_not_kept_until_its_next_heartbeat() -> None:
+    async with instances(replace(LIMITS, idle_document_s=0.5)) as them:
+        hub = await them.start()
+        editor = await Editor("a").join(hub)
+        left = weakref.ref(next(iter(hub._library.documents)))
+        editor.leave()
+        them.clock.now += 1.0
+        await until(lambda: hub.statistics().documents == 0)
+        del editor
+        other = await Editor("b").join(hub, DocumentKey("room-1", "other"))
+        other.type("x")  # what the last flush had in hand is not what the heartbeats hold
+        await until(lambda: other.all_saved)
+        gc.collect()
+        assert left() is None
 
 
 async def test_a_document_that_leaves_memory_is_not_heard_any_more() -> None:
