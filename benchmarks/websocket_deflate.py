@@ -74,9 +74,9 @@ def _deflate_by_connection(yjs_websocket: Any) -> None:
         deflated = context.compress(message) + context.flush(zlib.Z_SYNC_FLUSH)
         return deflate._frame(deflate.DEFLATED_BINARY, deflated.removesuffix(deflate.FLUSH_MARK))
 
-    def broadcast(_self: Any, readers: Any, messages: Any, _full_bytes: int) -> list[int]:
-        for reader in readers:
-            reader.write(b"".join(frame(reader, message) for message in messages))
+    def broadcast(_self: Any, readers: Any, messages: Any, _full_bytes: int, own: Any) -> list[int]:
+        for place, reader in enumerate(readers):
+            reader.write(b"".join(frame(reader, message) for message in own.get(place, messages)))
         return []
 
     yjs_websocket.WebSocketFanOut.broadcast = broadcast

@@ -7,7 +7,7 @@ query because a browser's WebSocket can send it nowhere else; no log of ours sho
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -48,27 +48,67 @@ class WebSocketFanOut:
     """Builds the frames once and writes them to every transport: no per-reader encoding, no task, one system
     call each. Those who agreed to deflate are sent long messages so."""
 
-    def broadcast(self, readers: Sequence[Any], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
-        frames = deflated = b"".join(map(plain_frame, messages))
-        long = [is_long(message, len(readers)) for message in messages]
-        if any(long) and any(reader.takes_deflated for reader in readers):
-            deflated = b"".join(
-                deflated_frame(message) if is_one else plain_frame(message)
-                for message, is_one in zip(messages, long, strict=True)
-            )
-        full = []
-        for place, reader in enumerate(readers):
-            transport = reader.transport
-            if transport.get_write_buffer_size() > full_bytes:
-                full.append(place)
-            elif not reader.is_closing and not transport.is_closing():
-                transport.write(deflated if reader.takes_deflated else frames)
-                reader.was_written_to = True
-        return full
+    def broadcast(
+        self,
+        readers: Sequence[Any],
+        messages: Sequence[bytes],
+        full_bytes: int,
+        own: Mapping[int, Sequence[bytes]],
+    ) -> Sequence[int]:
+        frames = _Frames(messages, len(readers))
+        pieces = [frames.joined(messages)] * len(readers)
+        if frames.are_deflated:
+            deflated = frames.joined(messages, deflated=True)
+            pieces = [deflated if reader.takes_deflated else pieces[0] for reader in readers]
+        for place, said in own.items():
+            pieces[place] = frames.joined(said, deflated=readers[place].takes_deflated)
+        return [
+            place
+            for place, (reader, piece) in enumerate(zip(readers, pieces, strict=True))
+            if not reader.write_unless_full(piece, full_bytes)
+        ]
+
+
+class _Frames:
+    """What a flush has to send: each message is encoded once, however many pieces it is a part of."""
+
+    def __init__(self, messages: Sequence[bytes], readers: int) -> None:
+        self._long = {message for message in messages if is_long(message, readers)}
+        self._plain: dict[bytes, bytes] = {}
+        self._deflated: dict[bytes, bytes] = {}
+
+    @property
+    def are_deflated(self) -> bool:
+        """Whether any of them is, for those who agreed to it."""
+        return bool(self._long)
+
+    def joined(self, messages: Sequence[bytes], *, deflated: bool = False) -> bytes:
+        return b"".join([self._frame(message, deflated and message in self._long) for message in messages])
+
+    def _frame(self, message: bytes, is_deflated: bool) -> bytes:
+        made = self._deflated if is_deflated else self._plain
+        frame = made.get(message)
+        if frame is None:
+            frame = made[message] = deflated_frame(message) if is_deflated else plain_frame(message)
+        return frame
 
 
 class YjsConnection:
     """One WebSocket: a participant's connection, and the reader of its one document."""
+
+    __slots__ = (
+        "_closing",
+        "_socket",
+        "connection_id",
+        "fan_out",
+        "is_closing",
+        "participant_id",
+        "room_id",
+        "takes_deflated",
+        "transport",
+        "wants_acknowledgement",
+        "was_written_to",
+    )
 
     def __init__(
         self,
@@ -89,6 +129,7 @@ class YjsConnection:
         self._socket = socket
         self.transport = transport
         self._closing: asyncio.Task[Any] | None = None
+        self.is_closing = False
         self.was_written_to = False
 
     # rooms.documents.reader.Reader
@@ -98,21 +139,28 @@ class YjsConnection:
         self.write(deflated_frame(message) if is_deflated else plain_frame(message))
 
     def write(self, frame: bytes) -> None:
-        if self._closing is None and not self.transport.is_closing():
+        if not self.is_closing and not self.transport.is_closing():
             self.transport.write(frame)
             self.was_written_to = True
             if self.transport.get_write_buffer_size() > MAX_OUTBOX_BYTES:
                 self.transport.abort()
 
-    @property
-    def is_closing(self) -> bool:
-        return self._closing is not None
+    def write_unless_full(self, frames: bytes, full_bytes: int) -> bool:
+        """False when more than `full_bytes` are under way already; nothing was written then."""
+        transport = self.transport
+        if transport.get_write_buffer_size() > full_bytes:
+            return False
+        if frames and not self.is_closing and not transport.is_closing():
+            transport.write(frames)
+            self.was_written_to = True
+        return True
 
     def buffered_bytes(self) -> int:
         return self.transport.get_write_buffer_size()
 
     def close(self, code: int, reason: str) -> None:
         if self._closing is None:
+            self.is_closing = True
             self._closing = asyncio.get_running_loop().create_task(self._close(code, reason))
 
     async def _close(self, code: int, reason: str) -> None:

@@ -366,7 +366,10 @@ class _Together:
 
     def apply(self) -> None:
         if self._blocks:
-            joined = b"".join((var_uint(len(self._blocks)), *self._blocks.values(), b"\x00"))
+            # In the order in which the engine writes them: what comes out is then what went in, and no copy of it
+            # need be looked at again.
+            blocks = [self._blocks[client] for client in sorted(self._blocks, reverse=True)]
+            joined = b"".join((var_uint(len(blocks)), *blocks, b"\x00"))
             self._blocks.clear()
             self._hand_over(joined)
 

@@ -46,6 +46,9 @@ class BoundedReader:
 
     def var_uint(self) -> int:
         data, at, number = self._data, self._at, 0
+        if at < len(data) and data[at] < 0x80:  # most are of one byte
+            self._at = at + 1
+            return data[at]
         for shift in range(0, 7 * MAX_VAR_UINT_BYTES, 7):
             if at >= len(data):
                 raise MalformedMessage("truncated number")

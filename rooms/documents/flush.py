@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from rooms.documents import close_codes, sync
 from rooms.documents.document import Integrated, YjsDocument, merge_updates
 from rooms.documents.errors import DocumentBroken
-from rooms.documents.fan_out import broadcast
+from rooms.documents.fan_out import Audience
 from rooms.documents.live import Arrival, Incoming, LiveDocument
 from rooms.documents.open_document import OpenDocument
 from rooms.documents.sync import encode_state_vector
@@ -150,12 +150,15 @@ def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:
     has it now, or the document is failing. `tell_everyone`: that has just changed.
     Raises: DocumentBroken."""
     live, result = flushed.live, flushed.result
-    sent = _show_news(flushed)
     if result is not None:
         _settle(flushed, result)
     authors = dict.fromkeys(incoming.reader for incoming in flushed.batch)
     told = live.readers if tell_everyone else authors
-    sent += sum(reader.acknowledge() for reader in list(told))
+    words = {reader: word for reader in told if (word := reader.acknowledgement_to_send()) is not None}
+    sent = _show_news(flushed, words)
+    for reader, word in words.items():
+        reader.reader.send(word)
+    sent += len(words)
     asking, live.asking = live.asking, []
     for reader, state_vector in asking:
         reader.answer(state_vector)
@@ -185,23 +188,32 @@ class _News:
         return _News(change=change, cursors=cursors).for_all()
 
 
-def _show_news(flushed: FlushedDocument) -> int:
-    """The change and the cursors, in one piece to each reader; how many readers that were."""
+def _show_news(flushed: FlushedDocument, words: dict[OpenDocument, bytes]) -> int:
+    """The change and the cursors, and to its authors their acknowledgement, in one piece to each reader; how many
+    readers that were. Those of `words` that were said are taken out of it."""
     live, news = flushed.live, _news_of(flushed)
     messages = news.for_all()
     if not messages:
         return 0
-    readers = list(live.followers)
-    if news.author is not None or news.speaker is not None:
-        echoed = [opened for opened in readers if news.is_echo_to(opened)]
-        for opened in echoed:
-            readers.remove(opened)
-            _send(flushed, [opened], news.without_echo(opened))
-    _send(flushed, readers, messages)
-    if news.cursors is not None:  # whoever has not asked for the text yet may see who is here
+    audience = live.audience
+    instead = {opened: news.without_echo(opened) for opened in _echoed(flushed, news)}
+    for opened in [opened for opened in words if opened in live.followers]:
+        instead[opened] = [*instead.get(opened, messages), words.pop(opened)]
+    # Who does not keep up is left out from here on, and known to have the document as it was before.
+    for opened in audience.send(messages, live.full_bytes, instead):
+        opened.begin_lag(flushed.before())
+    if news.cursors is not None and live.newcomers:  # whoever has not asked for the text yet may see who is here
         newcomers = [opened for opened in live.newcomers if opened.reader.connection_id != news.speaker]
-        broadcast(newcomers, [news.cursors], live.full_bytes)
-    return len(readers)
+        Audience(newcomers).send([news.cursors], live.full_bytes)
+    return audience.size
+
+
+def _echoed(flushed: FlushedDocument, news: _News) -> list[OpenDocument]:
+    """Followers that said themselves what there is to show, or a part of it."""
+    followers = flushed.live.followers
+    if news.speaker is None:
+        return [news.author] if news.author is not None and news.author in followers else []
+    return [opened for opened in followers if news.is_echo_to(opened)]
 
 
 def _news_of(flushed: FlushedDocument) -> _News:
@@ -226,13 +238,6 @@ def _sole_author(batch: Sequence[Incoming]) -> OpenDocument | None:
                 return None
             author = incoming.reader
     return author
-
-
-def _send(flushed: FlushedDocument, readers: Sequence[OpenDocument], messages: Sequence[bytes]) -> None:
-    """Who does not keep up is left out from here on, and known to have the document as it was before."""
-    live = flushed.live
-    for opened in broadcast(readers, messages, live.full_bytes):
-        opened.begin_lag(flushed.before())
 
 
 def _settle(flushed: FlushedDocument, result: Integrated) -> None:

@@ -88,8 +88,8 @@ class DocumentHub:
         self._library = DocumentLibrary(store, self.limits, clock, self._bridge)
         self._dirty: dict[LiveDocument, None] = {}
         """To be flushed as soon as may be."""
-        self._resting: dict[LiveDocument, tuple[float, asyncio.TimerHandle]] = {}
-        """To be flushed when they have rested, and when that is. (uvloop's timers cannot always say.)"""
+        self._resting: dict[LiveDocument, asyncio.TimerHandle] = {}
+        """To be flushed when they have rested."""
         self._pace = FlushPace(self.limits.longest_rest_s)
         self._lagging: set[OpenDocument] = set()
         self._incoming_bytes = 0
@@ -124,7 +124,7 @@ class DocumentHub:
         tasks = [*self._loops, *self._tasks]
         for task in tasks:
             task.cancel()
-        for _due_at, timer in self._resting.values():
+        for timer in self._resting.values():
             timer.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._saver.stop()
@@ -210,24 +210,26 @@ class DocumentHub:
         return True
 
     def mark(self, live: LiveDocument, patience_s: float = 0.0) -> None:
-        if live in self._dirty:
-            return
+        if live.due_at <= live.rests_until:
+            return  # as soon as may be already: most calls are for a document that gathers
         self._flushed.clear()
         loop = asyncio.get_running_loop()
         now = loop.time()
         due_at = max(live.rests_until, now + patience_s)
-        planned_at, timer = self._resting.get(live, (math.inf, None))
-        if planned_at <= due_at:
+        if live.due_at <= due_at:
             return
+        timer = self._resting.pop(live, None)
         if timer is not None:
             timer.cancel()
         if due_at - now >= LEAST_REST_S:
-            self._resting[live] = due_at, loop.call_at(due_at, self._make_due, live)
+            live.due_at = due_at
+            self._resting[live] = loop.call_at(due_at, self._make_due, live)
         else:
             self._make_due(live)
 
     def _make_due(self, live: LiveDocument) -> None:
         self._resting.pop(live, None)
+        live.due_at = 0.0
         self._dirty[live] = None
         self._wake.set()
 
@@ -295,6 +297,8 @@ class DocumentHub:
                 await asyncio.sleep(rest_s)
             self._wake.clear()
             dirty, self._dirty = self._dirty, {}
+            for live in dirty:
+                live.due_at = math.inf
             try:
                 await self._flush(list(dirty))
             except Exception:
@@ -367,7 +371,7 @@ class DocumentHub:
     async def _until_flushed(self) -> None:
         if self._tasks:
             await asyncio.wait(list(self._tasks))
-        for live, (_due_at, timer) in list(self._resting.items()):
+        for live, timer in list(self._resting.items()):
             timer.cancel()
             self._make_due(live)
         if self._loops:

@@ -2,6 +2,7 @@
 questions only; `hub` decides when, `open_document` what a client may."""
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from rooms.documents.awareness import DocumentAwareness
 from rooms.documents.document import YjsDocument
 from rooms.documents.exchange import DocumentExchange
+from rooms.documents.fan_out import Audience
 from rooms.documents.limits import MAX_DEPARTED_CLIENT_IDS, HubLimits
 from rooms.documents.scan import Scan
 from rooms.documents.typing_run import TypingRun, typed_update
@@ -105,6 +107,7 @@ class LiveDocument:
         """In the order in which they came."""
         self.followers: dict[OpenDocument, None] = {}
         """Those that have been answered and keep up: each change is for them."""
+        self._audience: Audience | None = None
         self.newcomers: dict[OpenDocument, None] = {}
         """Those that have not asked for the text yet: they are sent cursors only."""
         self.full_bytes = limits.reader_buffer_bytes
@@ -116,6 +119,8 @@ class LiveDocument:
         """Sync step 1 of readers which came while a flush was under way: answered after it."""
         self.rests_until = 0.0
         """It is not flushed again before (time of the event loop)."""
+        self.due_at = math.inf
+        """When its next flush is planned, for the hub; 0: at once; infinity: there is nothing to flush."""
         self.flushing = False
         """The copy holds, or will in a moment, text that the store does not have yet: show it to nobody."""
         self.unsaved: list[DocumentAppend] = []
@@ -164,13 +169,22 @@ class LiveDocument:
     def owner_of(self, client_id: int) -> str | None:
         return self.owners.get(client_id) or self.announced.get(client_id)
 
+    @property
+    def audience(self) -> Audience:
+        """The followers, for sending."""
+        if self._audience is None:
+            self._audience = Audience(self.followers)
+        return self._audience
+
     def follow(self, reader: "OpenDocument") -> None:
         self.newcomers.pop(reader, None)
         self.followers[reader] = None
+        self._audience = None
 
     def unfollow(self, reader: "OpenDocument") -> None:
         self.newcomers.pop(reader, None)
         self.followers.pop(reader, None)
+        self._audience = None
 
     def speaker_of(self, client_id: int) -> str | None:
         """Whose cursor it is, or was until a moment ago."""

@@ -161,15 +161,19 @@ class OpenDocument:
         self.acknowledgements.refuse(number)
         self.reader.send(sync.permission_denied(reason))
 
-    def acknowledge(self) -> bool:
-        """Tell how far its writing is saved, or that it is not. Whether it was told: not every client asks."""
+    def acknowledgement_to_send(self) -> bytes | None:
+        """How far its writing is saved, or that it is not. None: it is not to be told; not every client asks."""
         if self.is_closed or not self.reader.wants_acknowledgement or self.is_lagging:
-            return False
+            return None
         if self.live.is_failing:
-            self.reader.send(sync.unsaved(self.acknowledgements.unsaved))
-        else:
-            self.reader.send(sync.saved(self.acknowledgements.saved))
-        return True
+            return sync.unsaved(self.acknowledgements.unsaved)
+        return sync.saved(self.acknowledgements.saved)
+
+    def acknowledge(self) -> None:
+        """Tell it so."""
+        word = self.acknowledgement_to_send()
+        if word is not None:
+            self.reader.send(word)
 
     def rights_changed(self) -> None:
         """Ask for what was refused, if it may be taken now; close if it may not even be read."""

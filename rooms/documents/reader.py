@@ -1,6 +1,6 @@
 """Contracts between the document hub and the transports: who reads, and with what rights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -36,10 +36,16 @@ class Reader(Protocol):
 class FanOut(Protocol):
     """Encodes what all readers of one adapter get once, and gives it to each in one piece."""
 
-    def broadcast(self, readers: Sequence[Reader], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
-        """As `send` of these messages to each, except to those whose `buffered_bytes` is above
-        `full_bytes`: they get none of them, and their places in `readers` are the answer.
-        Never blocks, never raises."""
+    def broadcast(
+        self,
+        readers: Sequence[Reader],
+        messages: Sequence[bytes],
+        full_bytes: int,
+        own: Mapping[int, Sequence[bytes]],
+    ) -> Sequence[int]:
+        """As `send` of these messages to each (`own`: of others, by place in `readers`, which may be none), except to
+        those whose `buffered_bytes` is above `full_bytes`: they get none of them, and their places are the answer.
+        Never blocks, never raises; changes nothing that it was given."""
 
 
 class DocumentAccess(Protocol):

@@ -61,7 +61,10 @@ class Kind(IntEnum):
     QUERY_AWARENESS = 4
 
 
-@dataclass(frozen=True, slots=True)
+_SYNC_KINDS: Final = (Kind.STEP_1, Kind.STEP_2, Kind.UPDATE)
+
+
+@dataclass(slots=True)
 class ClientMessage:
     kind: Kind
     body: bytes
@@ -76,7 +79,7 @@ def read_message(message: bytes) -> ClientMessage:
         step = reader.var_uint()
         if step > UPDATE:
             raise MalformedMessage("unknown sync message")
-        body, read = reader.var_bytes(), Kind(step)
+        body, read = reader.var_bytes(), _SYNC_KINDS[step]
     elif kind == AWARENESS:
         body, read = reader.var_bytes(), Kind.AWARENESS
     elif kind == QUERY_AWARENESS:

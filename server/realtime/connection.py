@@ -1,7 +1,7 @@
 """One Socket.IO connection: what is sent to it, how much waits, how it is closed."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -173,9 +173,16 @@ class DocumentReader:
 class SocketFanOut:
     """Encodes a document's messages once for all its Socket.IO readers."""
 
-    def broadcast(self, readers: Sequence[Any], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
-        encoded = [encode("document_message", readers[0].document, message) for message in messages]
-        for packet in chain.from_iterable(encoded):
+    def broadcast(
+        self,
+        readers: Sequence[Any],
+        messages: Sequence[bytes],
+        full_bytes: int,
+        own: Mapping[int, Sequence[bytes]],
+    ) -> Sequence[int]:
+        document = readers[0].document
+        encoded = {message: encode("document_message", document, message) for message in messages}
+        for packet in chain.from_iterable(encoded.values()):
             if isinstance(packet.data, SharedMessage):
                 packet.data.readers = len(readers)
         full = []
@@ -183,6 +190,6 @@ class SocketFanOut:
             if reader.buffered_bytes() > full_bytes:
                 full.append(place)
                 continue
-            for packets in encoded:
-                reader.put(packets)
+            for message in own.get(place, messages):
+                reader.put(encoded.get(message) or encode("document_message", document, message))
         return full

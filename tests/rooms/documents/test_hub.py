@@ -1,7 +1,7 @@
 """The flush: what is written reaches everyone, and the store first."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -118,26 +118,57 @@ async def test_what_arrives_during_a_flush_leaves_as_one_message(hub: DocumentHu
 
 
 async def test_fan_out_is_given_all_its_readers_at_once(hub: DocumentHub) -> None:
-    class Together:
-        def __init__(self) -> None:
-            self.calls: list[int] = []
-
-        def broadcast(self, readers: Sequence[Reader], messages: Sequence[bytes], full_bytes: int) -> Sequence[int]:
-            self.calls.append(len(readers))
-            for reader in readers:
-                for message in messages:
-                    reader.send(message)
-            return ()
-
     together = Together()
+    editors = await _join_together(hub, together)
+    alone = await Editor("alone").join(hub)
+    await until(lambda: alone.all_saved)
+    alone.type("hello")
+    await until(lambda: all(editor.text == "hello" for editor in editors))
+    assert together.calls == [(5, {})]
+
+
+async def test_an_author_gets_the_word_that_it_is_saved_in_one_piece_with_what_is_new(hub: DocumentHub) -> None:
+    together = Together()
+    ada, ben, *_others = editors = await _join_together(hub, together)
+    live = next(iter(hub._library.documents))
+    live.rests_until = asyncio.get_running_loop().time() + 0.05  # both come into one flush
+    ada.type("a")
+    ben.type("b")
+    await until(lambda: all(len(editor.text) == 2 for editor in editors) and ada.all_saved and ben.all_saved)
+    ((readers, own),) = together.calls
+    assert readers == 5
+    assert sorted(own) == [0, 1]
+    for said in own.values():
+        assert [message[:1] for message in said] == [b"\x00", b"\x64"]
+
+
+class Together:
+    """A fan-out that remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, Mapping[int, Sequence[bytes]]]] = []
+
+    def broadcast(
+        self,
+        readers: Sequence[Reader],
+        messages: Sequence[bytes],
+        full_bytes: int,
+        own: Mapping[int, Sequence[bytes]],
+    ) -> Sequence[int]:
+        self.calls.append((len(readers), own))
+        for place, reader in enumerate(readers):
+            for message in own.get(place, messages):
+                reader.send(message)
+        return ()
+
+
+async def _join_together(hub: DocumentHub, together: Together) -> list[Editor]:
     editors = [Editor(f"e{n}") for n in range(5)]
     for editor in editors:
         editor.fan_out = together  # type: ignore[attr-defined]
         await editor.join(hub)
-    alone = await Editor("alone").join(hub)
-    alone.type("hello")
-    await until(lambda: all(editor.text == "hello" for editor in editors))
-    assert together.calls == [5]
+    await until(lambda: all(editor.all_saved for editor in editors))  # what each brought, which was nothing
+    return editors
 
 
 async def test_a_reconnecting_client_brings_what_it_wrote_offline(hub: DocumentHub, store: RecordingStore) -> None:
