@@ -28,7 +28,7 @@ ONLY_IN = {
     "aiortc": ("signaling/engines/", "client_sdk/"),
     "aioice": ("signaling/engines/", "client_sdk/"),
     "socketio": ("server/", "client_sdk/"),
-    "aiohttp": ("server/", "client_sdk/"),
+    "aiohttp": ("server/", "client_sdk/", "signaling/engines/janus/"),
 }
 
 

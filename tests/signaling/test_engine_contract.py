@@ -21,6 +21,7 @@ from signaling.engines import (
     TrackAppeared,
     TrackDisappeared,
 )
+from signaling.engines.janus import JanusEngine
 from signaling.engines.p2p import P2pEngine
 from signaling.engines.sfu import SfuEngine
 from signaling.messages import (
@@ -33,6 +34,7 @@ from signaling.messages import (
     TrackSource,
 )
 from tests.support.deadlines import SECOND
+from tests.support.janus_server import JanusServer, own_address, running_janus
 from tests.support.media_session import (
     EVERYTHING,
     AiortcClient,
@@ -57,6 +59,7 @@ class Stage:
     kind: str
     engine: MediaEngine
     events: RecordedEvents
+    janus: JanusServer | None = None
 
     def __post_init__(self) -> None:
         self.people: dict[str, Any] = {}
@@ -93,18 +96,28 @@ class Stage:
         self.people.clear()
 
 
-def make_engine(kind: str, events: RecordedEvents) -> MediaEngine:
-    return P2pEngine(events) if kind == "p2p" else SfuEngine(events, ["127.0.0.1"])
+def make_engine(kind: str, events: RecordedEvents, janus: JanusServer | None) -> MediaEngine:
+    match kind:
+        case "p2p":
+            return P2pEngine(events)
+        case "sfu":
+            return SfuEngine(events, ["127.0.0.1"])
+    assert janus is not None
+    return JanusEngine(events, [janus.url], token_secret=janus.token_secret, admin_key=janus.admin_key)
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module", params=["p2p", "sfu"])
-async def shared(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    events = RecordedEvents()
-    engine = make_engine(request.param, events)
-    await engine.start()
-    with loopback_for_aioice():
-        yield Stage(request.param, engine, events)
-    await engine.stop()
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=["p2p", "sfu", "janus"])
+async def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with contextlib.AsyncExitStack() as stack:
+        janus = None
+        if request.param == "janus":
+            janus = await stack.enter_async_context(running_janus(tmp_path_factory.mktemp("janus")))
+        events = RecordedEvents()
+        engine = make_engine(request.param, events, janus)
+        await engine.start()
+        with loopback_for_aioice() if janus is None else loopback_for_aioice(own_address()):
+            yield Stage(request.param, engine, events, janus)
+        await engine.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -359,8 +372,9 @@ def engine_tasks() -> set[asyncio.Task[Any]]:
     }
 
 
-def processes_of(engine: MediaEngine) -> list[int]:
-    return [os.getpid(), *(engine.worker_pids if isinstance(engine, SfuEngine) else [])]
+def processes_of(engine: MediaEngine, janus: JanusServer | None = None) -> list[int]:
+    workers = engine.worker_pids if isinstance(engine, SfuEngine) else []
+    return [os.getpid(), *workers, *([janus.pid] if janus is not None else [])]
 
 
 async def one_call(stage: Stage, number: int, sdp: str, mid: str) -> None:
@@ -380,7 +394,7 @@ async def test_a_hundred_calls_leave_no_task_no_port_and_no_room(stage: Stage) -
     sdp, (mid,) = await an_offer("audio")
     await one_call(stage, 0, sdp, mid)
     tasks = engine_tasks()
-    files = {pid: open_files(pid) for pid in processes_of(stage.engine)}
+    files = {pid: open_files(pid) for pid in processes_of(stage.engine, stage.janus)}
     await asyncio.gather(*(one_call(stage, number, sdp, mid) for number in range(1, CALLS + 1)))
     assert (stage.engine.health().rooms, stage.engine.health().sessions) == (0, 0)
     assert {each.track_id for each in stage.events.of(TrackDisappeared)} == {f"t{n}" for n in range(CALLS + 1)}
@@ -396,7 +410,7 @@ async def test_a_stopped_engine_leaves_nothing_and_says_what_has_gone(shared: St
     tasks, files = engine_tasks(), open_files(os.getpid())
     for _ in range(2):
         events = RecordedEvents()
-        stage = Stage(shared.kind, make_engine(shared.kind, events), events)
+        stage = Stage(shared.kind, make_engine(shared.kind, events, shared.janus), events)
         await stage.engine.start()
         pids = processes_of(stage.engine)[1:]
         await stage.enter("a")

@@ -55,10 +55,10 @@ class RecordedEvents:
 
 
 @contextlib.contextmanager
-def loopback_for_aioice() -> Any:
-    """aioice offers every address but 127.0.0.1; tests offer that one only."""
+def loopback_for_aioice(address: str = "127.0.0.1") -> Any:
+    """aioice offers every address but 127.0.0.1; tests offer that one only, or this."""
     original = aioice.ice.get_host_addresses
-    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
+    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: [address]
     try:
         yield
     finally:

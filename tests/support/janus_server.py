@@ -1,0 +1,198 @@
+"""A real Janus gateway (Debian's) on free ports of the loopback interface, with its own configuration.
+
+Nothing of /etc/janus is read. Janus offers no loopback candidates, and its ICE library answers nobody who
+comes from one: media go over the machine's own address, at both ends.
+"""
+
+import asyncio
+import ipaddress
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from tests.support.deadlines import SECOND
+from tests.support.server_process import free_port
+
+READY_DEADLINE_S = 20 * SECOND
+LIBRARIES = Path("/usr/lib")
+PLUGIN = "libjanus_videoroom.so"
+TRANSPORT = "libjanus_websockets.so"
+
+CORE = """
+general: {{
+	configs_folder = "{folder}"
+	plugins_folder = "{libraries}/plugins"
+	transports_folder = "{libraries}/transports"
+	events_folder = "{folder}/none"
+	loggers_folder = "{folder}/none"
+	debug_level = 4
+	token_auth = true
+	token_auth_secret = "{token_secret}"
+	event_loops = 2
+	hide_dependencies = true
+}}
+media: {{
+	ipv6 = false
+	rtp_port_range = "{first_port}-{last_port}"
+}}
+nat: {{
+	ice_lite = true
+	ignore_mdns = true
+	ice_enforce_list = "{address}"
+}}
+plugins: {{ disable = "{other_plugins}" }}
+transports: {{ disable = "{other_transports}" }}
+"""
+
+WEBSOCKETS = """
+general: {{
+	json = "compact"
+	ws = true
+	ws_port = {port}
+	ws_ip = "127.0.0.1"
+	wss = false
+}}
+admin: {{ admin_ws = false admin_wss = false }}
+"""
+
+VIDEOROOM = """
+general: {{ admin_key = "{admin_key}" }}
+"""
+
+
+def own_address() -> str:
+    """An IPv4 address of this machine that is not its loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Nothing is sent: the system only says which address it would send from. TEST-NET-2, RFC 5737.
+        probe.connect(("198.51.100.1", 9))
+        address: str = probe.getsockname()[0]
+    assert not ipaddress.ip_address(address).is_loopback, "Janus needs an address beside 127.0.0.1"
+    return address
+
+
+class JanusServer:
+    """One gateway; the same port over its restarts."""
+
+    def __init__(self, folder: Path, token_secret: str = "janus-tokens", admin_key: str = "janus-admin") -> None:
+        program = shutil.which("janus")
+        assert program, "no Janus here: make services"
+        self._program = program
+        self.folder = folder
+        self.token_secret = token_secret
+        self.admin_key = admin_key
+        self.port = free_port()
+        self.url = f"ws://127.0.0.1:{self.port}"
+        self._process: asyncio.subprocess.Process | None = None
+        self._write_configuration()
+
+    def _write_configuration(self) -> None:
+        libraries = next(LIBRARIES.glob(f"**/janus/plugins/{PLUGIN}")).parents[1]
+        first_port = _free_udp_range()
+        filled = CORE.format(
+            folder=self.folder,
+            libraries=libraries,
+            token_secret=self.token_secret,
+            address=own_address(),
+            first_port=first_port,
+            last_port=first_port + UDP_PORTS - 1,
+            other_plugins=_all_but(libraries / "plugins", PLUGIN),
+            other_transports=_all_but(libraries / "transports", TRANSPORT),
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "none").mkdir(exist_ok=True)
+        (self.folder / "janus.jcfg").write_text(filled)
+        (self.folder / "janus.transport.websockets.jcfg").write_text(WEBSOCKETS.format(port=self.port))
+        (self.folder / "janus.plugin.videoroom.jcfg").write_text(VIDEOROOM.format(admin_key=self.admin_key))
+
+    @property
+    def log(self) -> str:
+        path = self.folder / "janus.log"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        with (self.folder / "janus.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                self._program, f"--configs-folder={self.folder}", "--disable-colors", stdout=log, stderr=log
+            )
+        async with asyncio.timeout(READY_DEADLINE_S):
+            await self._until_it_answers()
+
+    async def _until_it_answers(self) -> None:
+        assert self._process is not None
+        async with aiohttp.ClientSession() as session:
+            while True:
+                assert self._process.returncode is None, f"Janus ended at once:\n{self.log[-4_000:]}"
+                try:
+                    async with session.ws_connect(self.url, protocols=["janus-protocol"]) as socket_:
+                        await socket_.send_json({"janus": "ping", "transaction": "ready"})
+                        assert (await socket_.receive_json())["janus"] == "pong"
+                        return
+                except (aiohttp.ClientError, TypeError):
+                    # It has no word for "ready": its port is asked again.
+                    await asyncio.sleep(0.02)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        """As a crash does."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def restart(self) -> None:
+        await self.kill()
+        await self.start()
+
+
+UDP_PORTS = 500
+"""Of one gateway: a peer connection takes one."""
+_next_range = 0
+
+
+def _free_udp_range() -> int:
+    """The first of UDP_PORTS that nobody has now; another range for each gateway of this process."""
+    global _next_range
+    for number in range(20):
+        first = 20_000 + (_next_range + number) % 20 * UDP_PORTS
+        if all(_is_free(port) for port in range(first, first + UDP_PORTS, 20)):
+            _next_range = (_next_range + number + 1) % 20
+            return first
+    raise AssertionError("no free range of UDP ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("0.0.0.0", port))  # bound for an instant, never read
+        except OSError:
+            return False
+    return True
+
+
+def _all_but(folder: Path, wanted: str) -> str:
+    return ",".join(sorted({path.name for path in folder.glob("*.so")} - {wanted}))
+
+
+@asynccontextmanager
+async def running_janus(folder: Path, **secrets: str) -> AsyncIterator[JanusServer]:
+    """A gateway that answers; `folder` takes its files."""
+    server = JanusServer(folder, **secrets)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.kill()
