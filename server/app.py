@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +26,7 @@ from server.callers import Callers
 from server.config import Settings
 from server.connections import Connections
 from server.engineio_fixes import apply_fixes
+from server.gateway_api import GatewayApi
 from server.http_api import MAX_BODY_BYTES, HttpApi
 from server.limits import FailureBrake
 from server.metrics import CONTENT_TYPE, Metrics, watch_loop_lag
@@ -37,7 +39,8 @@ from server.static_files import add_page
 from server.storage.observed import ObservedDocumentStore
 from server.storage.sqlite import SqliteStore
 from server.yjs_websocket import YjsEndpoint
-from signaling.engines import EngineUnavailable, MediaEngine, MediaGrants
+from signaling.engines import EngineSink, EngineUnavailable, MediaEngine, MediaGrants
+from signaling.engines.janus import JanusEngine
 from signaling.engines.p2p import P2pEngine
 from signaling.engines.sfu import SfuEngine
 from signaling.media_session import MediaService
@@ -59,15 +62,17 @@ a socket that reads nothing, and answers every probe, would keep what waits for 
 
 
 class RoomMediaRights:
-    """`signaling.media_session.MediaRights`, from the permissions table."""
+    """`signaling.media_session.MediaRights`, from the permissions table. `server_engine` carries every room
+    whose media may touch a server."""
 
-    def __init__(self, rooms: RoomManager) -> None:
+    def __init__(self, rooms: RoomManager, server_engine: EngineName) -> None:
         self._rooms = rooms
+        self._server_engine = server_engine
 
     def engine_of(self, room_id: str) -> EngineName:
         """A private room's media never touch a server; an unknown room is taken for one."""
         kind = self._rooms.kind_of(room_id)
-        return "p2p" if kind is None or kind is RoomKind.CONSULTATION else "sfu"
+        return "p2p" if kind is None or kind is RoomKind.CONSULTATION else self._server_engine
 
     def grants_of(self, room_id: str, participant_id: str) -> MediaGrants:
         def can(permission: Permission) -> bool:
@@ -119,26 +124,39 @@ def build_house(settings: Settings, store: Store | None = None, bus: Bus | None 
     engines: dict[EngineName, MediaEngine] = {}
     media = MediaService(
         engines,
-        RoomMediaRights(rooms),
+        RoomMediaRights(rooms, server_engine_of(settings)),
         realtime.announcer,
         turn_urls=settings.turn_urls,
         turn_secret=settings.turn_secret,
     )
     engines["p2p"] = P2pEngine(media.receive_engine_event)
-    engines["sfu"] = SfuEngine(
-        media.receive_engine_event, settings.media_addresses, settings.media_port, settings.media_workers
-    )
+    engines[server_engine_of(settings)] = _server_engine(settings, media.receive_engine_event)
     realtime.wire(Commands(rooms, documents, media, realtime.announcer, connections), media)
     app = web.Application(middlewares=make_middleware(settings, metrics), client_max_size=MAX_BODY_BYTES)
     house = House(settings, store, bus, rooms, documents, realtime, yjs, media, engines, connections, metrics, app)
     rooms.add_listener(_RightsFollow(house))
     HttpApi(settings, rooms, tokens, media, connections, callers).add_routes(app)
+    GatewayApi(settings, callers, engines).add_routes(app)
     app.router.add_get("/yjs/{room}/{document:[A-Za-z0-9_.-]{1,64}}", yjs.handle)
     _add_operations(house)
     add_page(app)
     app.on_response_prepare.append(set_asset_caching)
     realtime.attach(app)
     return house
+
+
+def server_engine_of(settings: Settings) -> EngineName:
+    """Which engine carries the rooms whose media may touch a server: one for all of them, so that an
+    operator knows which ports and machines they take."""
+    return "janus" if settings.janus_urls else "sfu"
+
+
+def _server_engine(settings: Settings, sink: EngineSink) -> MediaEngine:
+    if server_engine_of(settings) == "sfu":
+        return SfuEngine(sink, settings.media_addresses, settings.media_port, settings.media_workers)
+    return JanusEngine(
+        sink, settings.janus_urls, token_secret=settings.janus_token_secret, admin_key=settings.janus_admin_key
+    )
 
 
 class _RightsFollow:
@@ -211,8 +229,8 @@ async def what_is_missing(house: House) -> Sequence[str]:
 def what_is_degraded(house: House) -> Sequence[str]:
     """Names of what is missing while the rest goes on: without media people still meet and write, and
     sending them nowhere would help nobody. Nor would it without a bus that has gone: it has for every instance."""
-    sfu, bus = house.engines.get("sfu"), house.bus.health()
-    degraded = [] if sfu is not None and sfu.health().ready else ["media"]
+    engine, bus = house.engines.get(server_engine_of(house.settings)), house.bus.health()
+    degraded = [] if engine is not None and engine.health().ready else ["media"]
     return [*degraded, "bus"] if bus.was_joined and not bus.is_joined else degraded
 
 
@@ -235,6 +253,8 @@ def set_gauges(house: House) -> None:
     house.metrics.set_bus(joined=bus.is_joined, lag_s=bus.lag_s, reconnects=bus.reconnects, gaps=bus.gaps)
     for engine, count in house.media.session_counts().items():
         house.metrics.set_media_sessions(engine, count)
+    if isinstance(janus := house.engines.get("janus"), JanusEngine):
+        house.metrics.set_janus_gateways(Counter(gateway.state for gateway in janus.gateways()))
 
 
 def own_version() -> str:

@@ -62,6 +62,9 @@ class Settings:
     media_port: int = 0
     """UDP port of the first media worker, the next ones take the ports after it; 0: any."""
     janus_urls: tuple[str, ...] = ()
+    """WebSockets of the Janus gateways that carry the rooms' media; none: this machine's workers do."""
+    janus_token_secret: str | None = field(default=None, repr=False)
+    janus_admin_key: str | None = field(default=None, repr=False)
     turn_urls: tuple[str, ...] = ()
     turn_secret: str | None = field(default=None, repr=False)
     public_url: str | None = None
@@ -188,6 +191,24 @@ SETTINGS: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting(
+        "JANUS_URLS", "janus_urls", values.list_of(values.url(("ws", "wss"), "wss://janus1.example.org:8989")),
+        "liste", "list",
+        "Serveurs Janus (WebSocket) qui relaient son et image à la place de cette machine, sauf en consultation.",
+        "Janus gateways (WebSocket) that carry sound and picture in this machine's place, consultations excepted.",
+    ),
+    Setting(
+        "JANUS_TOKEN_SECRET", "janus_token_secret", values.text, "secret", "secret",
+        "Secret partagé avec Janus (son `token_auth_secret`) : il signe chaque demande.",
+        "Secret shared with Janus (its `token_auth_secret`): it signs every request.",
+        secret=True,
+    ),
+    Setting(
+        "JANUS_ADMIN_KEY", "janus_admin_key", values.text, "secret", "secret",
+        "L'`admin_key` du VideoRoom de Janus, s'il en a une : elle permet d'y créer des salles.",
+        "The `admin_key` of Janus's VideoRoom, if it has one: it lets us make rooms there.",
+        secret=True,
+    ),
+    Setting(
         "PASSERELLE_SHUTDOWN_S", "shutdown_s", values.seconds(0.5, 300), "secondes", "seconds",
         "Temps laissé à l'arrêt pour enregistrer et prévenir les pages.",
         "Time left at the end to save and to tell the pages.",
@@ -215,11 +236,6 @@ SETTINGS: tuple[Setting, ...] = (
         "PostgreSQL, for several instances. **Not in this version yet: refused at start.**",
         secret=True,
     ),
-    Setting(
-        "JANUS_URLS", "janus_urls", values.list_of(values.text), "liste", "list",
-        "Passerelles Janus. **Pas encore dans cette version : refusé au démarrage.**",
-        "Janus gateways. **Not in this version yet: refused at start.**",
-    ),
 )  # fmt: skip
 
 _NOT_YET = {
@@ -227,8 +243,6 @@ _NOT_YET = {
     " / several instances are not there yet; remove this variable",
     "DATABASE_URL": "PostgreSQL n'est pas encore possible (les données vont dans PASSERELLE_DATA) ; retirez-la"
     " / PostgreSQL is not there yet, data goes to PASSERELLE_DATA; remove this variable",
-    "JANUS_URLS": "Janus n'est pas encore possible ; retirez cette variable"
-    " / Janus is not there yet; remove this variable",
 }
 
 
@@ -293,6 +307,11 @@ def _contradictions(read: Mapping[str, Any]) -> list[Problem]:
     relays = [url for url in read.get("turn_urls", ()) if url.startswith("turn")]
     if relays and not read.get("turn_secret"):
         return [Problem("TURN_SECRET", "demandé par TURN_URLS / asked for by TURN_URLS")]
+    gateways = read.get("janus_urls", ())
+    if gateways and not read.get("janus_token_secret"):
+        return [Problem("JANUS_TOKEN_SECRET", "demandé par JANUS_URLS / asked for by JANUS_URLS")]
+    if len(set(gateways)) != len(gateways):
+        return [Problem("JANUS_URLS", "une adresse y est deux fois / an address is there twice")]
     last_port = read.get("media_port", 0) + read.get("media_workers", 1) - 1
     if last_port > values.MAX_PORT:
         sentence = (

@@ -75,7 +75,7 @@ class HttpApi:
 
     async def create_room(self, request: web.Request) -> web.Response:
         bearer = bearer_of(request.headers.get("Authorization"))
-        allowed = may_create_rooms(self._settings, self._origin(request), bearer)
+        allowed = may_create_rooms(self._settings, request_origin(request), bearer)
         if not allowed:
             await self._callers.hold_back(request)
             raise Refusal(allowed.code or "permission-denied", allowed.message)
@@ -216,13 +216,6 @@ class HttpApi:
             await self._callers.hold_back(request)
             raise
 
-    def _origin(self, request: web.Request) -> RequestOrigin:
-        headers = request.headers
-        forwarded = any(name in headers for name in ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host"))
-        return RequestOrigin(
-            peer=request.remote or "", host=request.host, forwarded=forwarded, origin=headers.get("Origin")
-        )
-
     def _base_url(self, request: web.Request) -> str:
         return self._settings.public_url or f"{request.scheme}://{request.host}"
 
@@ -230,6 +223,15 @@ class HttpApi:
         wait_s = self._limiters[limit.name].take(key, time.monotonic())
         if wait_s > 0.0:
             raise Refusal("too-many-requests", "Slower, please.", retry_after_s=wait_s)
+
+
+def request_origin(request: web.Request) -> RequestOrigin:
+    """Whence it comes, for what only the administrator may do."""
+    headers = request.headers
+    forwarded = any(name in headers for name in ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host"))
+    return RequestOrigin(
+        peer=request.remote or "", host=request.host, forwarded=forwarded, origin=headers.get("Origin")
+    )
 
 
 async def _body(request: web.Request, kind: type[T]) -> T:

@@ -16,6 +16,7 @@ ROLES = frozenset({"host", "class", "pupil", "guest", "observer"})
 TRANSPORTS = frozenset({"websocket", "polling", "yjs"})
 """Socket.IO over each of its transports, and the y-websocket endpoint."""
 ENGINES = frozenset({"p2p", "sfu", "janus"})
+GATEWAY_STATES = frozenset({"ready", "draining", "connecting"})
 BUS_OUTCOMES = frozenset({"published", "received", "malformed", "lost"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
@@ -92,6 +93,9 @@ class Metrics:
         self._media_sessions = Gauge(
             "passerelle_media_sessions", "Media sessions, by engine.", ["engine"], registry=registry
         )
+        self._janus_gateways = Gauge(
+            "passerelle_janus_gateways", "Janus gateways, by how they are to us.", ["state"], registry=registry
+        )
         self._requests = Counter(
             "passerelle_http_requests",
             "HTTP requests answered, by route template, method and status.",
@@ -125,6 +129,8 @@ class Metrics:
             self._bus_messages.labels(outcome)
         for engine in ENGINES:
             self._media_sessions.labels(engine)
+        for state in GATEWAY_STATES:
+            self._janus_gateways.labels(state)
         for transport in TRANSPORTS:
             self._sockets.labels(transport)
 
@@ -146,6 +152,11 @@ class Metrics:
 
     def set_media_sessions(self, engine: str, count: int) -> None:
         self._media_sessions.labels(_known(engine, ENGINES)).set(count)
+
+    def set_janus_gateways(self, by_state: Mapping[str, int]) -> None:
+        """All states at once; one that is not named has none."""
+        for state in GATEWAY_STATES:
+            self._janus_gateways.labels(state).set(by_state.get(state, 0))
 
     def set_store_up(self, up: bool) -> None:
         self._store_up.set(1 if up else 0)

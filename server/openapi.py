@@ -13,7 +13,7 @@ Security = list[dict[str, list[str]]]
 
 _BODIES = (
     http.CreateRoom, http.RoomCreated, http.CreateInvitation, http.Invitation, http.InvitationList,
-    http.Join, http.Joined, RoomView, ErrorAnswer,
+    http.Join, http.Joined, http.MediaGatewayList, RoomView, ErrorAnswer,
 )  # fmt: skip
 _TOKEN: Security = [{"joinToken": []}]
 _API_KEY_OR_THIS_MACHINE: Security = [{"apiKey": []}, {}]
@@ -112,6 +112,25 @@ def _sockets() -> dict[str, Any]:
     return {"/yjs/{room}/{document}": {"get": yjs}}
 
 
+def _gateways() -> dict[str, Any]:
+    gateway = ("gateway",)
+    return {
+        "/api/media/gateways": {
+            "get": _operation(
+                "The Janus gateways.", answer=http.MediaGatewayList, security=_API_KEY_OR_THIS_MACHINE
+            )
+        },
+        "/api/media/gateways/{gateway}/drain": {
+            "put": _operation(
+                "No new room goes there.", status=204, security=_API_KEY_OR_THIS_MACHINE, parameters=gateway
+            ),
+            "delete": _operation(
+                "Rooms may go there again.", status=204, security=_API_KEY_OR_THIS_MACHINE, parameters=gateway
+            ),
+        },
+    }  # fmt: skip
+
+
 def _operations() -> dict[str, Any]:
     return {
         "/healthz": {"get": _operation("The process lives.")},
@@ -134,6 +153,7 @@ def describe_api(version: str) -> dict[str, Any]:
             **_sockets(),
             **_media("whip", "Publish by HTTP (RFC 9725)."),
             **_media("whep", "Watch by HTTP (draft-ietf-wish-whep)."),
+            **_gateways(),
             **_operations(),
         },
         "components": {

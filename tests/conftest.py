@@ -24,7 +24,15 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("PASSERELLE_") and not name.startswith("PASSERELLE_TEST_"):
             monkeypatch.delenv(name)
-    for name in ("REDIS_URL", "DATABASE_URL", "JANUS_URLS", "TURN_URLS", "TURN_SECRET"):
+    for name in (
+        "REDIS_URL",
+        "DATABASE_URL",
+        "JANUS_URLS",
+        "JANUS_TOKEN_SECRET",
+        "JANUS_ADMIN_KEY",
+        "TURN_URLS",
+        "TURN_SECRET",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -91,3 +91,19 @@ class Joined(msgspec.Struct, kw_only=True):
     role: RoleName
     """So that a page knows whether to check a camera before it enters."""
     state: Literal["admitted", "waiting"]
+
+
+class MediaGateway(msgspec.Struct, kw_only=True):
+    """A Janus gateway, as the administrator sees it."""
+
+    index: int
+    """Its place in JANUS_URLS, from 0."""
+    state: Literal["connecting", "ready", "draining"]
+    rooms: int
+    sessions: int
+
+
+class MediaGatewayList(msgspec.Struct, kw_only=True):
+    """200 of `GET /api/media/gateways`."""
+
+    gateways: list[MediaGateway]

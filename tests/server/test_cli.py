@@ -101,7 +101,7 @@ async def test_a_folder_that_cannot_be_one_is_found_before_the_start(tmp_path: P
 
 
 async def test_a_wrong_setting_ends_the_start_at_once() -> None:
-    code, out, error = await passerelle("run", PASSERELLE_DURABILITY="forever", JANUS_URLS="ws://localhost:8188")
+    code, out, error = await passerelle("run", PASSERELLE_DURABILITY="forever", JANUS_URLS="http://localhost:8188")
     assert code == cli.EXIT_CONFIGURATION
     assert out == ""
     assert "PASSERELLE_DURABILITY" in error

@@ -107,6 +107,9 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("PASSERELLE_MEDIA_ADDRESSES", "eth0"),
         ("PASSERELLE_MEDIA_ADDRESSES", ",".join(["127.0.0.1"] * 100)),
         ("TURN_URLS", "https://turn.example.org"),
+        ("JANUS_URLS", "https://janus.example.org"),
+        ("JANUS_URLS", "wss://somebody:secret@janus.example.org"),
+        ("JANUS_URLS", "wss://janus.example.org?apisecret=x"),
         ("PASSERELLE_SHUTDOWN_S", "soon"),
         ("PASSERELLE_SHUTDOWN_S", "nan"),
         ("PASSERELLE_SHUTDOWN_S", "1e9"),
@@ -132,7 +135,6 @@ def test_all_problems_are_named_at_once() -> None:
     [
         ("REDIS_URL", "redis://localhost"),
         ("DATABASE_URL", "postgresql://localhost/passerelle"),
-        ("JANUS_URLS", "ws://localhost:8188"),
     ],
 )
 def test_what_is_not_there_yet_is_refused_not_ignored(name: str, value: str) -> None:
@@ -156,6 +158,15 @@ def test_a_relay_needs_its_secret() -> None:
     with pytest.raises(ConfigurationError, match="TURN_SECRET"):
         load_settings({"TURN_URLS": "turn:turn.example.org"})
     assert load_settings({"TURN_URLS": "stun:stun.example.org"}).turn_urls == ("stun:stun.example.org",)
+
+
+def test_gateways_need_their_secret_and_are_named_once() -> None:
+    with pytest.raises(ConfigurationError, match="JANUS_TOKEN_SECRET"):
+        load_settings({"JANUS_URLS": "wss://janus.example.org:8989"})
+    given = {"JANUS_URLS": "ws://10.0.0.5:8188, wss://janus.example.org", "JANUS_TOKEN_SECRET": "s"}
+    assert load_settings(given).janus_urls == ("ws://10.0.0.5:8188", "wss://janus.example.org")
+    with pytest.raises(ConfigurationError, match="JANUS_URLS"):
+        load_settings({**given, "JANUS_URLS": "ws://10.0.0.5:8188,ws://10.0.0.5:8188/"})
 
 
 def test_every_media_process_needs_a_port() -> None:

@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from signaling.engines import (
@@ -48,6 +49,15 @@ STOP_S = 3.0
 WAIT_FOR_NODE_S = 8.0
 """Who comes while no gateway is ready waits for one: a restart takes seconds."""
 TICK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayReport:
+    """One gateway, as an operator sees it."""
+
+    state: NodeState
+    rooms: int
+    sessions: int
 
 
 class JanusEngine:
@@ -305,6 +315,13 @@ class JanusEngine:
         detail = f"{ready} of {len(self._nodes)} Janus gateways ready, lost {reconnections} times"
         return EngineHealth(ready > 0, len(self._rooms), len(self._sessions), detail)
 
-    def node_states(self) -> Sequence[NodeState]:
-        """Of each gateway, in the order of their URLs."""
-        return tuple(node.state for node in self._nodes)
+    def gateways(self) -> Sequence[GatewayReport]:
+        """Each gateway, in the order of their URLs."""
+        return tuple(
+            GatewayReport(
+                node.state,
+                sum(room.node is node for room in self._rooms.values()),
+                sum(session.room.node is node for session in self._sessions.values()),
+            )
+            for node in self._nodes
+        )
