@@ -1,5 +1,6 @@
 #!/bin/sh
-# What the tests drive besides Python and Node: real browsers, a real TURN server, a real Redis, a real PostgreSQL.
+# What the tests drive besides Python and Node: real browsers, a real TURN server, a real Redis, a real PostgreSQL,
+# a real Janus gateway.
 # As root on a machine with apt it installs what is missing; elsewhere it names it.
 set -eu
 missing=
@@ -12,6 +13,7 @@ need turnserver coturn
 need redis-server redis-server
 # PostgreSQL's server programs are not on PATH where Debian puts them.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
+need janus janus
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "The tests need:$missing" >&2

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from playwright.async_api import Browser, Page
 
 from tests.support.chromium import launched_chromium
 from tests.support.deadlines import SECOND
+from tests.support.janus_server import running_janus, settings_for
 from tests.support.network_cut import network_processes
 from tests.support.sdk_page import GREEN, RED, bundle_sdk, sdk_context, sdk_page, sees, wait_for
 from tests.support.server_process import ServerProcess, running_server
 
 pytestmark = pytest.mark.timeout(120)
 CUT_S = 8.0
+REMOVED_WITHIN_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +58,12 @@ async def post(server: ServerProcess, path: str, body: dict[str, Any], token: st
 
 
 @contextlib.asynccontextmanager
-async def stage(script: str, folder: Path, kind: str) -> AsyncIterator[Stage]:
+async def stage(
+    script: str, folder: Path, kind: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Stage]:
     """Two people with cameras of their own, in one room, each seeing the other."""
     async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(running_server(folder))
+        server = await stack.enter_async_context(running_server(folder, environment))
         created = await post(server, "/api/rooms", {"name": "Les marées", "kind": kind})
         room, host_token = created["room"]["id"], created["token"]
         invitation = await post(server, f"/api/rooms/{room}/invitations", {"role": "guest", "lobby": False}, host_token)
@@ -123,10 +127,15 @@ async def muting_is_known_and_a_host_mutes(on: Stage) -> None:
     await wait_for(red, muted, [microphone, True])
 
 
-@pytest.mark.parametrize("kind", ["interclass", "consultation"])
-async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, kind: str) -> None:
-    async with stage(script, tmp_path, kind) as on:
-        assert await on.red.page.evaluate("room.media.engine") == ("sfu" if kind == "interclass" else "p2p")
+@pytest.mark.parametrize(("kind", "engine"), [("interclass", "sfu"), ("interclass", "janus"), ("consultation", "p2p")])
+async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, kind: str, engine: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        environment = {}
+        if engine == "janus":
+            gateway = await stack.enter_async_context(running_janus(tmp_path / "janus"))
+            environment = settings_for(gateway)
+        on = await stack.enter_async_context(stage(script, tmp_path, kind, environment))
+        assert await on.red.page.evaluate("room.media.engine") == engine
         await asyncio.gather(hears(on.red.page), hears(on.green.page))
         await wait_for(
             on.green.page, "(id) => events.some((event) => event[0] === 'speakers' && event[1].includes(id))",
@@ -142,6 +151,39 @@ async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, ki
         await sees(on.red.page, on.green.tracks["camera"], GREEN.rgb)
         for person in (on.red, on.green):
             assert not [line for line in person.page.console_lines if line.startswith("uncaught")]  # type: ignore[attr-defined]
+
+
+async def test_two_and_a_viewer_by_janus_when_one_is_removed_and_a_gateway_dies(script: str, tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        gateways = [await stack.enter_async_context(running_janus(tmp_path / name)) for name in ("one", "two")]
+        on = await stack.enter_async_context(stage(script, tmp_path, "interclass", settings_for(*gateways)))
+        viewer = await viewer_of(on, script)
+        for person, device in ((on.red, RED), (on.green, GREEN)):
+            await sees(viewer, person.tracks["camera"], device.rgb)
+        await hears(viewer)
+        used = next(each for each in gateways if "WebRTC media is now available" in each.log)
+        await used.kill()
+        await wait_for(viewer, "() => events.some((e) => e[0] === 'media' && e[1] === 'reconnecting')")
+        await each_sees_the_other(on.red, on.green)
+        for person, device in ((on.red, RED), (on.green, GREEN)):
+            await sees(viewer, person.tracks["camera"], device.rgb)
+        camera = on.green.tracks["camera"]
+        await on.red.page.evaluate("(id) => room.remove(id)", await on.green.page.evaluate("room.view.self_id"))
+        await wait_for(viewer, "(id) => !seen.has(id)", camera, deadline_s=REMOVED_WITHIN_S * SECOND)
+        await sees(viewer, on.red.tracks["camera"], RED.rgb)
+
+
+async def viewer_of(on: Stage, script: str) -> Page:
+    """Somebody who only watches, in a tab beside the host's."""
+    room = await on.red.page.evaluate("room.view.room.id")
+    invitation = await post(
+        on.server, f"/api/rooms/{room}/invitations", {"role": "guest", "lobby": False}, on.red.token
+    )
+    token = (await post(on.server, "/api/join", {"code": invitation["code"], "name": "Visiteur"}))["token"]
+    page = await sdk_page(await sdk_context(on.red.browser), on.server, script)
+    assert await page.evaluate("(token) => enter(token)", token) == "admitted"
+    await page.evaluate("room.media.start()")
+    return page
 
 
 async def test_a_consultation_leaves_nothing_in_the_browser(script: str, tmp_path: Path) -> None:

@@ -204,7 +204,14 @@ def test_secrets_are_never_shown() -> None:
     canary = "canari-0123456789abcdef"
     secrets = {setting.attribute: canary for setting in SETTINGS if setting.secret}
     settings = dataclasses.replace(Settings(), **secrets)
-    assert set(secrets) == {"api_key", "turn_secret", "redis_url", "database_url"}
+    assert set(secrets) == {
+        "api_key",
+        "turn_secret",
+        "redis_url",
+        "database_url",
+        "janus_token_secret",
+        "janus_admin_key",
+    }
     assert canary not in repr(settings)
     assert canary not in str(describe(settings))
     with pytest.raises(ConfigurationError) as refused:

@@ -6,6 +6,7 @@ comes from one: media go over the machine's own address, at both ends.
 
 import asyncio
 import ipaddress
+import re
 import shutil
 import signal
 import socket
@@ -16,53 +17,11 @@ from pathlib import Path
 import aiohttp
 
 from tests.support.deadlines import SECOND
-from tests.support.server_process import free_port
+from tests.support.server_process import ROOT, free_port
 
 READY_DEADLINE_S = 20 * SECOND
-LIBRARIES = Path("/usr/lib")
-PLUGIN = "libjanus_videoroom.so"
-TRANSPORT = "libjanus_websockets.so"
-
-CORE = """
-general: {{
-	configs_folder = "{folder}"
-	plugins_folder = "{libraries}/plugins"
-	transports_folder = "{libraries}/transports"
-	events_folder = "{folder}/none"
-	loggers_folder = "{folder}/none"
-	debug_level = 4
-	token_auth = true
-	token_auth_secret = "{token_secret}"
-	event_loops = 2
-	hide_dependencies = true
-}}
-media: {{
-	ipv6 = false
-	rtp_port_range = "{first_port}-{last_port}"
-}}
-nat: {{
-	ice_lite = true
-	ignore_mdns = true
-	ice_enforce_list = "{address}"
-}}
-plugins: {{ disable = "{other_plugins}" }}
-transports: {{ disable = "{other_transports}" }}
-"""
-
-WEBSOCKETS = """
-general: {{
-	json = "compact"
-	ws = true
-	ws_port = {port}
-	ws_ip = "127.0.0.1"
-	wss = false
-}}
-admin: {{ admin_ws = false admin_wss = false }}
-"""
-
-VIDEOROOM = """
-general: {{ admin_key = "{admin_key}" }}
-"""
+CONFIGURATION = ROOT / "deploy/janus"
+"""What an operator is told to run: tests run it too, with other addresses, ports and secrets."""
 
 
 def own_address() -> str:
@@ -91,23 +50,29 @@ class JanusServer:
         self._write_configuration()
 
     def _write_configuration(self) -> None:
-        libraries = next(LIBRARIES.glob(f"**/janus/plugins/{PLUGIN}")).parents[1]
         first_port = _free_udp_range()
-        filled = CORE.format(
-            folder=self.folder,
-            libraries=libraries,
-            token_secret=self.token_secret,
-            address=own_address(),
-            first_port=first_port,
-            last_port=first_port + UDP_PORTS - 1,
-            other_plugins=_all_but(libraries / "plugins", PLUGIN),
-            other_transports=_all_but(libraries / "transports", TRANSPORT),
-        )
+        changed = {
+            "configs_folder": f'"{self.folder}"',
+            "debug_level": "4",
+            "token_auth_secret": f'"{self.token_secret}"',
+            "event_loops": "2",
+            "rtp_port_range": f'"{first_port}-{first_port + UDP_PORTS - 1}"',
+            "ice_enforce_list": f'"{own_address()}"',
+            "ws_ip": '"127.0.0.1"',
+            "ws_port": str(self.port),
+            "admin_key": f'"{self.admin_key}"',
+        }
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "none").mkdir(exist_ok=True)
-        (self.folder / "janus.jcfg").write_text(filled)
-        (self.folder / "janus.transport.websockets.jcfg").write_text(WEBSOCKETS.format(port=self.port))
-        (self.folder / "janus.plugin.videoroom.jcfg").write_text(VIDEOROOM.format(admin_key=self.admin_key))
+        used = set()
+        for path in CONFIGURATION.glob("*.jcfg"):
+            text = path.read_text("utf-8")
+            for key, value in changed.items():
+                text, count = re.subn(
+                    rf"^(\t{key}) = .*$", lambda found, v=value: f"{found[1]} = {v}", text, flags=re.M
+                )
+                used |= {key} if count else set()
+            (self.folder / path.name).write_text(text, "utf-8")
+        assert used == changed.keys(), "a setting is gone from deploy/janus"
 
     @property
     def log(self) -> str:
@@ -183,10 +148,6 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _all_but(folder: Path, wanted: str) -> str:
-    return ",".join(sorted({path.name for path in folder.glob("*.so")} - {wanted}))
-
-
 @asynccontextmanager
 async def running_janus(folder: Path, **secrets: str) -> AsyncIterator[JanusServer]:
     """A gateway that answers; `folder` takes its files."""
@@ -196,3 +157,12 @@ async def running_janus(folder: Path, **secrets: str) -> AsyncIterator[JanusServ
         yield server
     finally:
         await server.kill()
+
+
+def settings_for(*servers: JanusServer) -> dict[str, str]:
+    """The environment of a server whose media go by these gateways (which share their secrets)."""
+    return {
+        "JANUS_URLS": ",".join(server.url for server in servers),
+        "JANUS_TOKEN_SECRET": servers[0].token_secret,
+        "JANUS_ADMIN_KEY": servers[0].admin_key,
+    }

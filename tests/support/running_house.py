@@ -91,7 +91,7 @@ async def running_house(
     chosen = Settings(**{"media_addresses": ("127.0.0.1",), **settings, "data": data, "port": 0})
     house = build_house(chosen, store if store is not None else MemoryStore(), bus)
     if not media:
-        del house.engines["sfu"]
+        house.engines.pop("sfu", None)
     listener = listen("127.0.0.1", port)
     runner = web.AppRunner(house.web, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await start_house(house)

@@ -37,6 +37,7 @@ from signaling.messages import (
     PeerConnectionName,
     PublishedMedia,
     SessionDescription,
+    ShownTrack,
     Subscription,
     TrackSource,
 )
@@ -272,6 +273,14 @@ class JanusEngine:
     async def subscribe(self, session_id: str, wanted: Sequence[Subscription] | None) -> None:
         async def follow(session: Session) -> None:
             session.set_wanted(None if wanted is None else frozenset(each.track_id for each in wanted))
+
+        await self._in_turn(session_id, "subscribe", follow)
+
+    async def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
+        """No layers here: pictures that are not shown are not sent."""
+
+        async def follow(session: Session) -> None:
+            session.set_shown(frozenset(each.track_id for each in shown))
 
         await self._in_turn(session_id, "subscribe", follow)
 

@@ -62,6 +62,8 @@ class SubscribedStream(msgspec.Struct):
     active: bool = False
     feed_id: int | None = None
     feed_mid: str | None = None
+    send: bool = True
+    """Whether its packets go to the subscriber now."""
 
 
 class Streams(msgspec.Struct):

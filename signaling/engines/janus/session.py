@@ -84,6 +84,8 @@ class Session:
         self._publish: PublishConnection | None = None
         self._subscribe: SubscribeConnection | None = None
         self._wanted: frozenset[str] | None = None
+        self._shown: frozenset[str] | None = None
+        """Pictures on the subscriber's page; None: all."""
         self._negotiation = OfferNegotiation()
         self._last_offer: Offer | None = None
         self._subscribe_failed = False
@@ -230,6 +232,10 @@ class Session:
         self._wanted = track_ids
         self.refresh_subscription()
 
+    def set_shown(self, track_ids: frozenset[str]) -> None:
+        self._shown = track_ids
+        self.refresh_subscription()
+
     def _sources(self) -> dict[Source, tuple[str, str]]:
         if not self.grants.subscribe:
             return {}
@@ -255,7 +261,15 @@ class Session:
                 self._send_offer,
                 self._subscribe_lost,
             )
-        self._subscribe.set_wanted(sources)
+        self._subscribe.set_wanted(sources, self._hidden())
+
+    def _hidden(self) -> frozenset[Source]:
+        """Pictures that the subscriber's page does not show."""
+        if self._shown is None:
+            return frozenset()
+        tracks = self.room.tracks_for(self)
+        hidden = [each for each in tracks if each.track.kind == "video" and each.track.id not in self._shown]
+        return frozenset(source for each in hidden if (source := each.source) is not None)
 
     def _send_offer(self, offer: Offer) -> None:
         self._last_offer = offer

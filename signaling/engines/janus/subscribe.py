@@ -8,7 +8,7 @@ browsers then forget whose sound its picture was played with.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,9 @@ class SubscribeConnection:
         """source → track id and participant id"""
         self._carried: dict[str, Source] = {}
         """mid of the subscription → source: what the gateway sends, or will after the answer"""
+        self._hidden: Collection[Source] = ()
+        self._held_back: set[str] = set()
+        """Mids of the subscription whose packets the gateway keeps."""
         self._pending: FromJanus | None = None
         """An offer of the gateway's that came before its last one was settled here."""
         self._task: asyncio.Task[None] | None = None
@@ -75,10 +78,15 @@ class SubscribeConnection:
         self._is_closed = False
         self._names: dict[Source, tuple[str, str]] = {}
 
-    def set_wanted(self, wanted: Mapping[Source, tuple[str, str]]) -> None:
-        """The whole set: source → track id and participant id; of more than MAX_LINES the first come."""
+    def set_wanted(self, wanted: Mapping[Source, tuple[str, str]], hidden: Collection[Source]) -> None:
+        """The whole set: source → track id and participant id; of more than MAX_LINES the first come. Of
+        those that are `hidden` no packet is sent: nothing is negotiated for it."""
         self._wanted = dict(list(wanted.items())[:MAX_LINES])
+        self._hidden = hidden
         self._names.update(self._wanted)
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._task is None and not self._is_closed and self._step() is not None:
             self._task = asyncio.create_task(self._follow())
 
@@ -89,6 +97,12 @@ class SubscribeConnection:
         extra = [mid for mid, source in self._carried.items() if source not in self._wanted]
         if extra and self._is_joined:
             return {"request": "unsubscribe", "streams": [{"sub_mid": mid} for mid in extra]}
+        unlike = [
+            mid for mid, source in self._carried.items() if (source in self._hidden) is not (mid in self._held_back)
+        ]
+        if unlike and self._is_joined:
+            streams = [{"mid": mid, "send": mid in self._held_back} for mid in unlike]
+            return {"request": "configure", "streams": streams}
         missing = self._wanted.keys() - set(self._carried.values())
         if not missing or self._negotiation.is_offered:
             return None
@@ -136,6 +150,9 @@ class SubscribeConnection:
         self._retries = 0
         if step["request"] == "join":
             self._is_joined = True
+        elif step["request"] == "configure":
+            for stream in step["streams"]:
+                (self._held_back.discard if stream["send"] else self._held_back.add)(stream["mid"])
 
     # --- what the gateway says --------------------------------------------------------------------
 
@@ -154,6 +171,7 @@ class SubscribeConnection:
             return
         if streams is not None:
             self._carried = {each.mid: source for each in streams if (source := _source_of(each)) is not None}
+            self._held_back = {each.mid for each in streams if not each.send}
         if message.jsep is not None:
             self._pending = message
             self._make_offer()
@@ -182,7 +200,7 @@ class SubscribeConnection:
         self._negotiation.receive_answer(number)
         self._names = {source: name for source, name in self._names.items() if source in self._wanted}
         self._make_offer()
-        self.set_wanted(self._wanted)
+        self._go_on()
 
     # --- the end --------------------------------------------------------------------------------
 
