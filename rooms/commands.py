@@ -70,6 +70,22 @@ class Configure:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateDocument:
+    """Into the room's list. What it begins with is in the store before this is asked."""
+
+    document: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenameDocument:
+    """Its title; its name stays."""
+
+    document: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Connect:
     """The first connection of the actor opened."""
 
@@ -94,6 +110,8 @@ Command = (
     | SetHand
     | Rename
     | Configure
+    | CreateDocument
+    | RenameDocument
     | Connect
     | Disconnect
     | Leave

@@ -16,6 +16,7 @@
     ├── RoomFull              a bound of the room is reached
     ├── AlreadyDecided        somebody else decided otherwise first
     ├── LastHost              nobody would be left to let people in
+    ├── DocumentExists        a text of this name is there already, with another title or other content
     └── Unavailable           the store cannot keep the change now
 
 Each has a stable `code` (docs/protocol.md); a refusal tells a stranger nothing about what exists.
@@ -185,6 +186,13 @@ class LastHost(RoomError):
 
     def __str__(self) -> str:
         return "this would leave the room without any host"
+
+
+class DocumentExists(RoomError):
+    code = "document-exists"
+
+    def __str__(self) -> str:
+        return "there is a text of this name already"
 
 
 class Unavailable(RoomError):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rooms.models import Participant, RoomSettings
+from rooms.models import Participant, RoomDocument, RoomSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,27 @@ class RoomConfigured:
     settings: RoomSettings
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentCreated:
+    """It is in the list now, at its end."""
+
+    document: RoomDocument
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRenamed:
+    """One of the list, with its new title."""
+
+    document: RoomDocument
+
+
 Event = (
-    ParticipantWaited | ParticipantAdmitted | ParticipantDenied | ParticipantChanged | ParticipantGone | RoomConfigured
+    ParticipantWaited
+    | ParticipantAdmitted
+    | ParticipantDenied
+    | ParticipantChanged
+    | ParticipantGone
+    | RoomConfigured
+    | DocumentCreated
+    | DocumentRenamed
 )

@@ -68,6 +68,16 @@ class ChatLine:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomDocument:
+    """A text in the room's list. What is written in it is the documents' affair."""
+
+    document: str
+    """Its name: of `rooms.ports.DocumentKey`."""
+    title: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Invitation:
     id: str
     room_id: str
@@ -84,7 +94,7 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """Everything a room remembers but its chat and its documents."""
+    """Everything a room remembers but its chat and what its documents hold."""
 
     id: str
     name: str
@@ -95,5 +105,7 @@ class RoomState:
     settings: RoomSettings = field(default_factory=RoomSettings)
     participants: Mapping[str, Participant] = field(default_factory=dict)
     """By id, every participant that the room remembers, whatever its status."""
+    documents: tuple[RoomDocument, ...] = ()
+    """Those that a host has listed, the oldest first; others are opened by who knows their name."""
     last_active_at: float = 0.0
     """For retention."""

@@ -19,6 +19,8 @@ class Permission(StrEnum):
     INVITE = "invite"
     MUTE_OTHERS = "mute_others"
     CONFIGURE_ROOM = "configure_room"
+    MANAGE_DOCUMENTS = "manage_documents"
+    """Which texts the room has, what they are called and what they begin with."""
     LOWER_HANDS = "lower_hands"
     RAISE_HAND = "raise_hand"
     CHAT = "chat"

@@ -8,7 +8,7 @@ who was removed comes back under that id; somebody waiting learns who is inside;
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rooms import lobby
+from rooms import document_list, lobby
 from rooms.commands import (
     Admit,
     AskToJoin,
@@ -16,16 +16,20 @@ from rooms.commands import (
     Command,
     Configure,
     Connect,
+    CreateDocument,
     Deny,
     Disconnect,
     Leave,
     Remove,
     RemoveInvited,
     Rename,
+    RenameDocument,
     SetHand,
 )
 from rooms.errors import PermissionDenied
 from rooms.events import (
+    DocumentCreated,
+    DocumentRenamed,
     Event,
     ParticipantAdmitted,
     ParticipantChanged,
@@ -68,6 +72,10 @@ def decide(state: RoomState, command: Command, actor_id: str | None, now: float)
             return _changed(present(state, actor_id), name=clean_name(name))
         case Configure():
             return _configure(state, command, actor_id)
+        case CreateDocument():
+            return document_list.create(state, command, actor_id, now)
+        case RenameDocument():
+            return document_list.rename(state, command, actor_id)
         case Connect():
             return _connect(state, actor_id, now)
         case Disconnect():
@@ -89,6 +97,8 @@ def apply(state: RoomState, event: Event, now: float) -> RoomState:
             people[participant_id] = _out(people[participant_id], status)
         case RoomConfigured(settings):
             state = replace(state, settings=settings)
+        case DocumentCreated(document) | DocumentRenamed(document):
+            state = replace(state, documents=document_list.with_document(state.documents, document))
     return replace(state, participants=_remembered(people), seq=state.seq + 1, last_active_at=now)
 
 

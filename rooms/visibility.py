@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rooms.events import (
+    DocumentCreated,
+    DocumentRenamed,
     Event,
     ParticipantAdmitted,
     ParticipantChanged,
@@ -16,7 +18,7 @@ from rooms.events import (
     ParticipantWaited,
     RoomConfigured,
 )
-from rooms.models import Participant, ParticipantStatus, RoomSettings, RoomState
+from rooms.models import Participant, ParticipantStatus, RoomDocument, RoomSettings, RoomState
 from rooms.roles import Permission, permissions_of
 from rooms.roster import admitted, has_permission, waiting
 
@@ -30,6 +32,7 @@ class RoomSeen:
     permissions: frozenset[Permission]
     participants: Sequence[Participant]
     lobby: Sequence[Participant]
+    documents: Sequence[RoomDocument]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,20 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A text is new in the list."""
+
+    document: RoomDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Retitled:
+    """A text of the list, as it is called now."""
+
+    document: RoomDocument
+
+
+@dataclass(frozen=True, slots=True)
 class YouAreAdmitted:
     """The viewer was waiting: from here on they see the room."""
 
@@ -77,7 +94,7 @@ class YouAreOut:
     reason: Literal["left", "removed", "revoked"]
 
 
-Heard = Joined | Changed | Left | Lobby | Configured | YouAreAdmitted | YouAreDenied | YouAreOut
+Heard = Joined | Changed | Left | Lobby | Configured | Listed | Retitled | YouAreAdmitted | YouAreDenied | YouAreOut
 
 
 def see(state: RoomState, viewer_id: str) -> RoomSeen | None:
@@ -92,6 +109,7 @@ def see(state: RoomState, viewer_id: str) -> RoomSeen | None:
         permissions=permissions,
         participants=admitted(state) if Permission.SEE_ROSTER in permissions else [viewer],
         lobby=waiting(state) if Permission.ADMIT in permissions else [],
+        documents=state.documents if Permission.READ_DOCUMENT in permissions else [],
     )
 
 
@@ -106,6 +124,8 @@ def hear(before: RoomState, after: RoomState, event: Event, viewer_id: str) -> S
     heard: list[Heard] = []
     if isinstance(event, RoomConfigured):
         return [Configured(event.settings, permissions_of(viewer.role, after.settings, after.kind))]
+    if isinstance(event, DocumentCreated | DocumentRenamed):
+        return _documents(after, event, viewer_id)
     if has_permission(after, viewer_id, Permission.SEE_ROSTER) or subject == viewer_id:
         heard += _roster(before, event)
     if has_permission(after, viewer_id, Permission.ADMIT) and waiting(before) != waiting(after):
@@ -132,6 +152,12 @@ def _own(before: RoomState, event: Event) -> Heard | None:
         case ParticipantGone(_, reason):
             return YouAreOut(reason)
     return None
+
+
+def _documents(after: RoomState, event: DocumentCreated | DocumentRenamed, viewer_id: str) -> Sequence[Heard]:
+    if not has_permission(after, viewer_id, Permission.READ_DOCUMENT):
+        return []
+    return [Listed(event.document) if isinstance(event, DocumentCreated) else Retitled(event.document)]
 
 
 def _roster(before: RoomState, event: Event) -> Sequence[Heard]:

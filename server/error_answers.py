@@ -43,6 +43,7 @@ STATUS: dict[str, int] = {
     "too-slow": 408,
     "already-decided": 409,
     "last-host": 409,
+    "document-exists": 409,
     "track-id-taken": 409,
     "invitation-expired": 410,
     "invitation-used-up": 410,
@@ -103,10 +104,12 @@ def _body(error: BaseException) -> ErrorBody:
 
 
 def _invalid(error: msgspec.MsgspecError) -> ErrorBody:
-    """msgspec says what and where; it quotes no value, but names of fields that do not exist."""
+    """msgspec says what and where; it quotes names of fields that do not exist, and of kinds that do not."""
     sentence = str(error)
     found = _AT_FIELD.search(sentence)
     field = found.group(1) if found else None
     if "unknown field" in sentence:
         sentence = "Object contains a field that is not known here."
+    elif sentence.startswith("Invalid value"):
+        sentence = "Invalid value."  # one that is of no kind known here, which it would quote
     return ErrorBody(code="invalid", message=_AT_FIELD.sub("", sentence), field=field)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from rooms import visibility
-from rooms.models import ChatLine, Invitation, Participant, RoomSettings, RoomState
+from rooms.models import ChatLine, Invitation, Participant, RoomDocument, RoomSettings, RoomState
 from rooms.roles import Permission
+from server.wire import document as wire_document
 from server.wire import http, room
 from signaling.messages import Track
 
@@ -57,6 +58,10 @@ def chat_line(line: ChatLine) -> room.ChatLine:
     )
 
 
+def document(given: RoomDocument) -> wire_document.RoomDocument:
+    return wire_document.RoomDocument(document=given.document, title=given.title, created_at=given.created_at)
+
+
 def room_view(seen: visibility.RoomSeen, tracks: Sequence[Track], chat: Sequence[ChatLine]) -> room.RoomView:
     return room.RoomView(
         room=summary(seen.state),
@@ -69,6 +74,7 @@ def room_view(seen: visibility.RoomSeen, tracks: Sequence[Track], chat: Sequence
         lobby=waiting(seen.lobby),
         tracks=list(tracks) if Permission.SEE_ROSTER in seen.permissions else [],
         chat=[chat_line(line) for line in chat],
+        documents=[document(each) for each in seen.documents],
     )
 
 
@@ -83,6 +89,10 @@ def room_event(heard: visibility.Heard) -> room.RoomEvent | None:
             return room.ParticipantLeft(participant_id=participant_id, reason=reason)
         case visibility.Lobby(people):
             return room.LobbyChanged(lobby=waiting(people))
+        case visibility.Listed(listed):
+            return room.DocumentCreated(document=document(listed))
+        case visibility.Retitled(listed):
+            return room.DocumentRenamed(document=document(listed))
         case visibility.Configured(changed, own):
             return room.SettingsChanged(settings=settings(changed), permissions=permissions(own))
     return None

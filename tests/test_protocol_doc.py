@@ -11,9 +11,20 @@ from typing import get_args
 import msgspec
 import pytest
 
-from rooms import lobby
+from rooms import document_list, lobby
 from rooms.documents import close_codes, sync
-from rooms.documents.limits import KIB, MAX_AWARENESS_DEPTH, MAX_AWARENESS_STATE_BYTES, MIB, HubLimits
+from rooms.documents.limits import (
+    KIB,
+    MAX_AWARENESS_DEPTH,
+    MAX_AWARENESS_STATE_BYTES,
+    MAX_LINK_CHARACTERS,
+    MAX_TEMPLATE_CHARACTERS,
+    MAX_TEMPLATE_DEPTH,
+    MAX_TEMPLATE_NODES,
+    MIB,
+    HubLimits,
+)
+from rooms.documents.template import TEMPLATE_CLIENT_ID
 from server import auth, limits, yjs_websocket
 from server.error_answers import STATUS
 from server.realtime import adapter, connection
@@ -100,6 +111,11 @@ def count(value: float) -> str:
         f"It lives {auth.TOKEN_LIFETIME_S // 3600} hours",
         f"expired for at most {auth.RESUME_WINDOW_S // 86400} days",
         f"({connection.MAX_DOCUMENTS} at once)",
+        f"`room-full` ({document_list.MAX_DOCUMENTS} documents)",
+        f"At most {count(MAX_TEMPLATE_NODES)} nodes, {MAX_TEMPLATE_DEPTH} levels of blocks and "
+        f"{count(MAX_TEMPLATE_CHARACTERS)} characters",
+        f"has at most {count(MAX_LINK_CHARACTERS)} characters)",
+        f"under the Yjs client id {TEMPLATE_CLIENT_ID},",
         f"the document is full ({HubLimits().document_bytes // 1_000_000} MB)",
         f"at most {MAX_AWARENESS_STATE_BYTES // KIB} KiB and {MAX_AWARENESS_DEPTH} levels",
         f"its own ids alone, {HubLimits().client_ids_per_connection} at most",

@@ -35,7 +35,7 @@ from rooms.documents.flush import FlushedDocument
 from rooms.documents.limits import KIB, HubLimits
 from rooms.documents.live import Arrival, LiveDocument
 from rooms.documents.outbox import BusOutbox
-from rooms.documents.scan import Scan
+from rooms.documents.scan import Scan, scan_update
 from rooms.documents.statement import Entries, answer_message, change_message, state_message
 from rooms.documents.store_comparison import StoreComparison, StoreHome
 from rooms.documents.sync import read_state_vector
@@ -145,6 +145,12 @@ class DocumentBridge:
         if flushed.has_own_change or awareness:
             exchange.number += 1
             self._say_change(flushed, exchange, awareness)
+
+    def show_begun(self, live: LiveDocument, update: bytes, *, is_untold: bool) -> None:
+        """What the document begins with is stored: show it, if that has not been done. `is_untold`: by this instance.
+        If there is no memory for it now, nobody is shown it before the copy is loaded again."""
+        arrival = Arrival(b"", update, scan_update(update), is_repair=False, is_untold=is_untold)
+        self._take_update(live, live.exchange, arrival)
 
     def forget_arrivals(self, live: LiveDocument) -> None:
         """The copy that they were for is given up; another is loaded from the store, and greets."""
@@ -275,10 +281,11 @@ class DocumentBridge:
         if message.is_too_large:
             self._comparison.begin(live, exchange)
 
-    def _take_update(self, live: LiveDocument, exchange: DocumentExchange, arrival: Arrival) -> None:
+    def _take_update(self, live: LiveDocument, exchange: DocumentExchange | None, arrival: Arrival) -> None:
         # One for which there is no memory is not taken; a heartbeat will tell that it is missing.
         if not arrival.scan.is_empty and self._home.reserve(len(arrival.update)):
-            exchange.arrived += 1
+            if exchange is not None:
+                exchange.arrived += 1
             live.arrivals.append(arrival)
             self._home.mark(live)
 

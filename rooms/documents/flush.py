@@ -36,9 +36,16 @@ class FlushedDocument:
 
     @property
     def has_own_change(self) -> bool:
-        """Readers of this instance have changed something, or what they wrote earlier found its place."""
+        """Readers of this instance have changed something, or what they wrote earlier found its place, or a
+        document was begun here."""
         has_changed = self.result is not None and self.result.change is not None
-        return has_changed or (self.arrived is not None and self.arrived.released)
+        return has_changed or self._tells_arrived
+
+    @property
+    def _tells_arrived(self) -> bool:
+        """Among what came besides is something that the other instances do not know."""
+        is_untold = any(arrival.is_untold for arrival in self.arrivals)
+        return self.arrived is not None and (self.arrived.released or is_untold)
 
     def before(self) -> bytes:
         """The state vector of a reader that has not been shown this flush."""
@@ -48,7 +55,7 @@ class FlushedDocument:
 
     def own_change(self) -> bytes | None:
         """That, as one update: for the other instances. None: nothing."""
-        if self.arrived is not None and self.arrived.released:
+        if self._tells_arrived:
             return _joined(self.arrived, self.result)
         return self.result.change if self.result is not None else None
 

@@ -33,6 +33,7 @@ from rooms.documents.open_document import INLINE_SCAN_BYTES, OpenDocument
 from rooms.documents.reader import DocumentAccess, Reader
 from rooms.documents.saving import DocumentSaver
 from rooms.documents.scan import Scan, scan_update
+from rooms.documents.template import TEMPLATE_AUTHOR, TEMPLATE_CLIENT_ID
 from rooms.ports import Bus, ClientBinding, DocumentAppend, DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -151,6 +152,25 @@ class DocumentHub:
         live.readers[opened] = None
         self._library.note_readers(live)
         return opened
+
+    async def begin(self, key: DocumentKey, update: bytes) -> bool:
+        """Make this (of `template_update`) what the document begins with: stored when this returns, and shown to
+        whoever has it open already. Asked again, also on another instance, it changes nothing. False: there is
+        other text in it, and nothing is changed. Raises: DocumentUnavailable, TooManyReaders."""
+        if self._stopping:
+            raise DocumentUnavailable(key.document)
+        live = await self._library.fetch(key)
+        append = DocumentAppend(key, update, (ClientBinding(TEMPLATE_CLIENT_ID, TEMPLATE_AUTHOR),))
+        try:
+            async with asyncio.timeout(self.limits.store_timeout_s):
+                is_first = not live.has_text and await self._store.append_first(append)
+                stored = None if is_first else await self._store.load_document(key)
+        except (StoreUnavailable, TimeoutError) as error:
+            raise DocumentUnavailable(key.document) from error
+        if stored is not None and (stored.snapshot is not None or next(iter(stored.updates), None) != update):
+            return False
+        self._bridge.show_begun(live, update, is_untold=is_first)
+        return True
 
     def close_readers(self, *, participant_id: str | None = None, room_id: str | None = None, code: int) -> int:
         """Close, at once, every reader that matches all that is given; how many they were."""

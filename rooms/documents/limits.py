@@ -37,6 +37,14 @@ MAX_MESSAGE_BINDINGS: Final = 20_000
 """Client ids in one message between instances: two connections' worth of a first sync."""
 MAX_PARTICIPANT_ID_BYTES: Final = 128
 """Ours are 16 characters."""
+MAX_TEMPLATE_NODES: Final = 1_000
+"""Blocks and runs of text in a template: some twenty pages of questions, written and scanned in 8 ms."""
+MAX_TEMPLATE_DEPTH: Final = 12
+"""Elements inside one another in a template: a list within a list within a list is seven."""
+MAX_TEMPLATE_CHARACTERS: Final = 50_000
+"""Of text in a template: twenty pages."""
+MAX_LINK_CHARACTERS: Final = 2_000
+"""Of a link's address in a template: what every browser takes."""
 MAX_INSTANCES: Final = 64
 """Other instances that have one document open; each says how it stands every 10 s. Beyond, they are not heard."""
 

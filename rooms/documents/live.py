@@ -14,6 +14,7 @@ from rooms.documents.exchange import DocumentExchange
 from rooms.documents.fan_out import Audience
 from rooms.documents.limits import MAX_DEPARTED_CLIENT_IDS, HubLimits
 from rooms.documents.scan import Scan
+from rooms.documents.template import TEMPLATE_AUTHOR, TEMPLATE_CLIENT_ID
 from rooms.documents.typing_run import TypingRun, typed_update
 from rooms.ports import ClientBinding, DocumentAppend, DocumentKey, RelayedRange
 
@@ -94,6 +95,8 @@ class Arrival:
     scan: Scan
     is_repair: bool
     """It was asked for, or read from the store, because something was missed."""
+    is_untold: bool = False
+    """This instance has stored it by itself, and no other has been told."""
 
 
 class LiveDocument:
@@ -129,7 +132,7 @@ class LiveDocument:
         self.exchange: DocumentExchange | None = None
         """With the other instances; None when there is no bus."""
 
-        self.owners: dict[int, str] = {}
+        self.owners: dict[int, str] = {TEMPLATE_CLIENT_ID: TEMPLATE_AUTHOR}
         """Yjs client id → participant that first used it, as stored or to be stored."""
         self.announced: dict[int, str] = {}
         """The same for ids known from awareness only: kept while their connection lives."""
@@ -156,6 +159,12 @@ class LiveDocument:
     def incoming_bytes(self) -> int:
         """What waits for the flush."""
         return sum(one.size_bytes for one in self.incoming) + sum(len(one.update) for one in self.arrivals)
+
+    @property
+    def has_text(self) -> bool:
+        """Something is written in it, or will be with the next flush."""
+        waits = any(not one.scan.is_empty for one in self.incoming)
+        return waits or self.copy is None or bool(self.copy.clocks)
 
     @property
     def is_failing(self) -> bool:

@@ -1,23 +1,30 @@
 """What a client may ask over Socket.IO: decoded by the registry, carried out, answered."""
 
 import asyncio
+import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from rooms import commands as domain
+from rooms.document_list import listed
 from rooms.documents.errors import CannotOpen
 from rooms.documents.hub import DocumentHub
-from rooms.errors import NotAdmitted
+from rooms.documents.template import template_update
+from rooms.errors import DocumentExists, NotAdmitted, NotFound
 from rooms.manager import RoomManager
 from rooms.models import Role, RoomState
 from rooms.ports import DocumentKey
 from rooms.roles import Permission
+from rooms.room import decide
+from server import presenter
 from server.connections import Connections
 from server.error_answers import Refusal
 from server.realtime.announcer import Announcer
 from server.realtime.connection import MAX_DOCUMENTS, DocumentReader, SocketConnection, SocketFanOut
+from server.templates import read_template
 from server.wire import document as wire_document
 from server.wire import room as wire
 from server.wire.common import Accepted
@@ -87,6 +94,8 @@ class Commands:
             "mute_other": self._mute_other,
             "leave": self._leave,
             "ping_room": self._ping,
+            "create_document": self._create_document,
+            "rename_document": self._rename_document,
             "document_open": self._open_document,
             "document_close": self._close_document,
             "media_start": self._start_media,
@@ -106,7 +115,10 @@ class Commands:
         command = COMMANDS.get(name)
         if command is None:
             raise Refusal("unknown-command", "There is no such command.")
-        request = msgspec.convert({} if payload is None else payload, command.payload)
+        try:
+            request = msgspec.convert({} if payload is None else payload, command.payload)
+        except RecursionError:
+            raise Refusal("invalid", "This is nested too deep.", "$") from None
         answer = await self._handlers[name](connection, request)
         return msgspec.to_builtins(Accepted() if answer is None else answer)
 
@@ -165,6 +177,31 @@ class Commands:
         await self._media.mute_by_host(connection.room_id, request.track_id)
 
     # --- documents --------------------------------------------------------------------------
+
+    async def _create_document(
+        self, connection: SocketConnection, request: wire_document.CreateDocument
+    ) -> wire_document.RoomDocument:
+        room_id, actor_id = connection.room_id, connection.participant_id
+        self._require(connection, Permission.MANAGE_DOCUMENTS)
+        name = request.document if request.document is not None else secrets.token_urlsafe(12)
+        command = domain.CreateDocument(name, request.title)
+        blocks = read_template(request.template) if request.template is not None else []
+        # What would be refused leaves no text behind; what is listed already is not begun a second time.
+        is_new = bool(decide(await self._rooms.get_state(room_id), command, actor_id, time.time()))
+        if is_new and blocks:
+            try:
+                has_begun = await self._documents.begin(DocumentKey(room_id, name), template_update(blocks))
+            except CannotOpen as error:
+                raise cannot_open(error) from error
+            if not has_begun:
+                raise DocumentExists
+        entry = listed(await self._rooms.execute(room_id, actor_id, command), name)
+        if entry is None:  # nothing takes one out of the list
+            raise NotFound
+        return presenter.document(entry)
+
+    async def _rename_document(self, connection: SocketConnection, request: wire_document.RenameDocument) -> None:
+        await self._execute(connection, domain.RenameDocument(request.document, request.title))
 
     async def _open_document(
         self, connection: SocketConnection, request: wire_document.OpenDocument

@@ -4,7 +4,34 @@ from typing import Literal
 
 import msgspec
 
-from server.wire.common import DocumentName
+from server.wire.common import DisplayName, DocumentName, Timestamp
+from server.wire.template import Template
+
+
+class RoomDocument(msgspec.Struct, kw_only=True):
+    """One of the room's texts, as everyone who reads sees it in the list."""
+
+    document: DocumentName
+    """To be opened with."""
+    title: str
+    created_at: Timestamp
+
+
+class CreateDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`create_document`: answered with RoomDocument, once it is stored with all that it begins with."""
+
+    title: DisplayName
+    document: DocumentName | None = None
+    """Made by the sender, so that asking again after a cut adds no second text; None: the server makes one."""
+    template: Template | None = None
+    """What stands in it from the beginning; None: nothing."""
+
+
+class RenameDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`rename_document`: its title, for everyone; its name stays."""
+
+    document: DocumentName
+    title: DisplayName
 
 
 class OpenDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

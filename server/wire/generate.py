@@ -73,8 +73,8 @@ def _for_typescript(schema: dict[str, Any]) -> dict[str, Any]:
         return {
             key: clean(value)
             for key, value in node.items()
-            if key not in ("maxItems", "minItems", "default", "title", "pattern")
-            or (key == "pattern" and isinstance(value, dict))
+            # A property may have the name of a keyword; it is an object then, as no keyword's value here is.
+            if key not in ("maxItems", "minItems", "default", "title", "pattern") or isinstance(value, dict)
         }
 
     definitions = {}

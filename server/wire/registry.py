@@ -32,6 +32,8 @@ COMMANDS: dict[str, Command] = {
     "mute_other": Command(room.MuteOther),
     "leave": Command(room.Leave),
     "ping_room": Command(room.PingRoom),
+    "create_document": Command(document.CreateDocument, document.RoomDocument),
+    "rename_document": Command(document.RenameDocument),
     "document_open": Command(document.OpenDocument, document.DocumentOpened),
     "document_close": Command(document.CloseDocument),
     "media_start": Command(messages.StartMedia, messages.MediaStarted),

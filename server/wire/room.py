@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from server.wire.common import MAX_CHAT_CHARACTERS, MAX_TOKEN_CHARACTERS, DisplayName, Identifier, Timestamp
+from server.wire.document import RoomDocument
 from server.wire.http import RoleName, RoomSummary
 from signaling.messages import Track
 
@@ -16,6 +17,7 @@ Permission = Literal[
     "invite",
     "mute_others",
     "configure_room",
+    "manage_documents",
     "lower_hands",
     "raise_hand",
     "chat",
@@ -93,6 +95,8 @@ class RoomView(msgspec.Struct, kw_only=True):
     """Empty for whoever may not admit."""
     tracks: list[Track]
     chat: list[ChatLine]
+    documents: list[RoomDocument]
+    """The room's texts, the oldest first; empty for whoever may not read them."""
 
 
 # --- events: server to client, `room_event` ----------------------------------------------------
@@ -125,6 +129,18 @@ class SettingsChanged(msgspec.Struct, kw_only=True, tag="settings_changed"):
     """The receiver's own, as they are now."""
 
 
+class DocumentCreated(msgspec.Struct, kw_only=True, tag="document_created"):
+    """To who may read: it is at the end of the list."""
+
+    document: RoomDocument
+
+
+class DocumentRenamed(msgspec.Struct, kw_only=True, tag="document_renamed"):
+    """To who may read: one of the list, with its new title."""
+
+    document: RoomDocument
+
+
 class ChatSent(msgspec.Struct, kw_only=True, tag="chat_sent"):
     line: ChatLine
 
@@ -151,6 +167,8 @@ RoomEvent = (
     | ParticipantLeft
     | LobbyChanged
     | SettingsChanged
+    | DocumentCreated
+    | DocumentRenamed
     | ChatSent
     | TrackPublished
     | TrackUnpublished

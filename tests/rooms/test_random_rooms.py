@@ -11,7 +11,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from rooms import lobby, room
+from rooms import document_list, lobby, room
 from rooms.commands import (
     Admit,
     AskToJoin,
@@ -19,12 +19,14 @@ from rooms.commands import (
     Command,
     Configure,
     Connect,
+    CreateDocument,
     Deny,
     Disconnect,
     Leave,
     Remove,
     RemoveInvited,
     Rename,
+    RenameDocument,
     SetHand,
 )
 from rooms.errors import RoomError
@@ -63,6 +65,7 @@ class RandomRoom(RuleBasedStateMachine):
         super().__init__()
         self._patches = [patch.object(lobby, name, bound) for name, bound in SMALL.items()]
         self._patches.append(patch.object(room, "MAX_REMEMBERED", 20))
+        self._patches.append(patch.object(document_list, "MAX_DOCUMENTS", 3))
         for each in self._patches:
             each.start()
         self.stage = RoomStage(host=None)
@@ -166,6 +169,16 @@ class RandomRoom(RuleBasedStateMachine):
         done = self.play(Configure(None, chat, writing), actor)
         assert not done or has_permission(self.stage.state, actor, Permission.CONFIGURE_ROOM)
 
+    @rule(
+        actor=people,
+        make=st.sampled_from([CreateDocument, RenameDocument]),
+        document=st.sampled_from(["a", "b", "c", "d"]),
+        title=st.sampled_from(["Récit", "Questions", " "]),
+    )
+    def somebody_lists_a_text(self, actor: str, make: Callable[[str, str], Command], document: str, title: str) -> None:
+        done = self.play(make(document, title), actor)
+        assert not done or (title.strip() and has_permission(self.stage.state, actor, Permission.MANAGE_DOCUMENTS))
+
     # --- what always holds ---------------------------------------------------------------------
 
     @invariant()
@@ -188,6 +201,8 @@ class RandomRoom(RuleBasedStateMachine):
         assert len(waiting(self.stage.state)) <= SMALL["MAX_WAITING"]
         assert sum(person.role is Role.HOST for person in inside) <= SMALL["MAX_HOSTS"]
         assert len(self.stage.state.participants) <= 20
+        names = [one.document for one in self.stage.state.documents]
+        assert len(names) == len(set(names)) <= 3
 
     @invariant()
     def the_gone_are_neither_connected_nor_have_a_hand_up(self) -> None:

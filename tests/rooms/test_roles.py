@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from rooms.chat import require_chat
-from rooms.commands import Admit, Command, Configure, Deny, Remove, SetHand
+from rooms.commands import Admit, Command, Configure, CreateDocument, Deny, Remove, RenameDocument, SetHand
 from rooms.errors import ChatDisabled, PermissionDenied, RoleNotHere
 from rooms.models import Role, RoomKind, RoomSettings
 from rooms.roles import PERMISSIONS, ROLES_OF_KIND, Permission, default_settings, permissions_of
@@ -26,6 +26,7 @@ remove             x
 invite             x
 mute_others        x
 configure_room     x
+manage_documents   x
 lower_hands        x
 raise_hand         x    x     x     x
 chat               x    x     x     x
@@ -92,6 +93,8 @@ COMMANDS: list[tuple[Permission, Callable[[], Command]]] = [
     (P.REMOVE, lambda: Remove("waits")),
     (P.CONFIGURE_ROOM, lambda: Configure(chat_enabled=False)),
     (P.CONFIGURE_ROOM, lambda: Configure(lobby_roles=frozenset(Role))),
+    (P.MANAGE_DOCUMENTS, lambda: CreateDocument("new", "Questions pour le musée")),
+    (P.MANAGE_DOCUMENTS, lambda: RenameDocument("old", "Récit à plusieurs mains")),
     (P.LOWER_HANDS, lambda: SetHand(False, "host")),
     (P.RAISE_HAND, lambda: SetHand(True)),
 ]
@@ -103,6 +106,7 @@ def stage_with(role: Role, kind: RoomKind) -> RoomStage:
     stage.bring("actor", role)
     stage.bring("waits", Role.GUEST, lobby=True)
     stage.play(SetHand(True), "host")
+    stage.play(CreateDocument("old", "Récit"), "host")
     return stage
 
 

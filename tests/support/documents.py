@@ -73,6 +73,16 @@ class RecordingStore:
         self.transactions += 1
         return [self._append(append) for append in appends]
 
+    async def append_first(self, append: DocumentAppend) -> bool:
+        await self.gate.wait()
+        await asyncio.sleep(0)
+        if self.is_failing:
+            raise StoreUnavailable
+        if append.key in self.documents:
+            return False
+        self._append(append)
+        return True
+
     def _append(self, append: DocumentAppend) -> int:
         kept = self.documents.setdefault(append.key, _Kept())
         kept.last_seq += 1
@@ -87,6 +97,8 @@ class RecordingStore:
         if self.is_failing:
             raise StoreUnavailable
         kept = self.documents[key]
+        if up_to_seq < kept.snapshot_seq:
+            return
         kept.snapshot, kept.snapshot_seq = snapshot, up_to_seq
         kept.updates = {seq: update for seq, update in kept.updates.items() if seq > up_to_seq}
 

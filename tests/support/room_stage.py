@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from rooms.commands import AskToJoin, Command
 from rooms.events import Event
-from rooms.models import Participant, ParticipantStatus, Role, RoomKind, RoomSettings, RoomState
+from rooms.models import Participant, ParticipantStatus, Role, RoomDocument, RoomKind, RoomSettings, RoomState
 from rooms.roles import Permission, default_settings
 from rooms.room import apply, decide
 from rooms.visibility import (
@@ -18,7 +18,9 @@ from rooms.visibility import (
     Heard,
     Joined,
     Left,
+    Listed,
     Lobby,
+    Retitled,
     RoomSeen,
     YouAreAdmitted,
     YouAreDenied,
@@ -49,13 +51,14 @@ class Picture:
     lobby: list[Participant]
     settings: RoomSettings
     permissions: frozenset[Permission]
+    documents: list[RoomDocument]
 
     @classmethod
     def fresh(cls, seen: RoomSeen | None) -> "Picture | None":
         if seen is None:
             return None
         people = {person.id: person for person in seen.participants}
-        return cls(people, list(seen.lobby), seen.state.settings, seen.permissions)
+        return cls(people, list(seen.lobby), seen.state.settings, seen.permissions, list(seen.documents))
 
     def after(self, heard: Heard) -> "Picture | None":
         match heard:
@@ -68,6 +71,13 @@ class Picture:
                 return replace(self, lobby=list(waiting))
             case Configured(settings, permissions):
                 return replace(self, settings=settings, permissions=permissions)
+            case Listed(document):
+                assert all(document.document != one.document for one in self.documents), "listed twice"
+                return replace(self, documents=[*self.documents, document])
+            case Retitled(document):
+                assert any(document.document == one.document for one in self.documents), "renamed, and not listed"
+                renamed = [document if document.document == one.document else one for one in self.documents]
+                return replace(self, documents=renamed)
             case YouAreOut() | YouAreDenied():
                 return None
         raise AssertionError(f"{heard} told to somebody inside")

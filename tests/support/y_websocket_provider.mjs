@@ -24,7 +24,7 @@ const commands = {
     provider.on('sync', (synced) => say({ name, synced }))
     provider.on('closed', ({ code, reason }) => say({ name, closed: code, reason }))
     provider.awareness.on('change', () => say({ name, people: peopleOf(provider) }))
-    doc.on('update', () => say({ name, text: doc.getText('text').toString() }))
+    doc.on('update', () => say({ name, text: doc.getText('text').toString(), xml: doc.getXmlFragment('content').toString() }))
   },
   type ({ name, text }) {
     const content = providers.get(name).doc.getText('text')

@@ -25,6 +25,174 @@ export interface Admit {
   participant_id: string;
 }
 /**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "BlockquoteNode".
+ */
+export interface BlockquoteNode {
+  type: "blockquote";
+  content: (
+    ParagraphNode | HeadingNode | BulletListNode | OrderedListNode | BlockquoteNode | CodeBlockNode | HorizontalRuleNode
+  )[];
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "ParagraphNode".
+ */
+export interface ParagraphNode {
+  type: "paragraph";
+  content?: (TextNode | HardBreakNode)[];
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "TextNode".
+ */
+export interface TextNode {
+  type: "text";
+  text: string;
+  marks?: (BoldMark | ItalicMark | UnderlineMark | StrikeMark | CodeMark | LinkMark)[];
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "BoldMark".
+ */
+export interface BoldMark {
+  type: "bold";
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "ItalicMark".
+ */
+export interface ItalicMark {
+  type: "italic";
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "UnderlineMark".
+ */
+export interface UnderlineMark {
+  type: "underline";
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "StrikeMark".
+ */
+export interface StrikeMark {
+  type: "strike";
+}
+/**
+ * Alone: it excludes every other mark.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "CodeMark".
+ */
+export interface CodeMark {
+  type: "code";
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "LinkMark".
+ */
+export interface LinkMark {
+  type: "link";
+  attrs: LinkAttributes;
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "LinkAttributes".
+ */
+export interface LinkAttributes {
+  href: string;
+  target?: string | null;
+  rel?: string | null;
+  title?: string | null;
+  class?: string | null;
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "HardBreakNode".
+ */
+export interface HardBreakNode {
+  type: "hardBreak";
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "HeadingNode".
+ */
+export interface HeadingNode {
+  type: "heading";
+  attrs: HeadingAttributes;
+  content?: (TextNode | HardBreakNode)[];
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "HeadingAttributes".
+ */
+export interface HeadingAttributes {
+  level: number;
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "BulletListNode".
+ */
+export interface BulletListNode {
+  type: "bulletList";
+  content: ListItemNode[];
+}
+/**
+ * Begins with a paragraph.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "ListItemNode".
+ */
+export interface ListItemNode {
+  type: "listItem";
+  content: (
+    ParagraphNode | HeadingNode | BulletListNode | OrderedListNode | BlockquoteNode | CodeBlockNode | HorizontalRuleNode
+  )[];
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "OrderedListNode".
+ */
+export interface OrderedListNode {
+  type: "orderedList";
+  attrs?: OrderedListAttributes | null;
+  content: ListItemNode[];
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "OrderedListAttributes".
+ */
+export interface OrderedListAttributes {
+  start?: number;
+  type?: null;
+}
+/**
+ * Text without marks.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "CodeBlockNode".
+ */
+export interface CodeBlockNode {
+  type: "codeBlock";
+  attrs?: CodeBlockAttributes | null;
+  content?: TextNode[];
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "CodeBlockAttributes".
+ */
+export interface CodeBlockAttributes {
+  language?: null;
+}
+/**
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "HorizontalRuleNode".
+ */
+export interface HorizontalRuleNode {
+  type: "horizontalRule";
+}
+/**
  * W3C RTCIceCandidateInit, names in snake_case. Unknown fields are ignored: browsers add some.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema
@@ -83,6 +251,29 @@ export interface Configure {
  */
 export interface Connect {
   token: string;
+}
+/**
+ * `create_document`: answered with RoomDocument, once it is stored with all that it begins with.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "CreateDocument".
+ */
+export interface CreateDocument {
+  title: string;
+  document?: string | null;
+  template?: string | RichText | null;
+}
+/**
+ * A whole text.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "RichText".
+ */
+export interface RichText {
+  type: "doc";
+  content: (
+    ParagraphNode | HeadingNode | BulletListNode | OrderedListNode | BlockquoteNode | CodeBlockNode | HorizontalRuleNode
+  )[];
 }
 /**
  * `POST /api/rooms/{room}/invitations`.
@@ -170,12 +361,43 @@ export interface DocumentClosed {
   reason: "draining" | "forbidden" | "limit" | "malformed" | "resync" | "too-large" | "unavailable";
 }
 /**
+ * To who may read: it is at the end of the list.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "DocumentCreated".
+ */
+export interface DocumentCreated {
+  type: "document_created";
+  document: RoomDocument;
+}
+/**
+ * One of the room's texts, as everyone who reads sees it in the list.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "RoomDocument".
+ */
+export interface RoomDocument {
+  document: string;
+  title: string;
+  created_at: number;
+}
+/**
  * This interface was referenced by `PasserelleWire`'s JSON-Schema
  * via the `definition` "DocumentOpened".
  */
 export interface DocumentOpened {
   document: string;
   can_write: boolean;
+}
+/**
+ * To who may read: one of the list, with its new title.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "DocumentRenamed".
+ */
+export interface DocumentRenamed {
+  type: "document_renamed";
+  document: RoomDocument;
 }
 /**
  * `draining`: the process is about to stop; reconnect after this long, plus a spread.
@@ -488,6 +710,16 @@ export interface Rename {
   name: string;
 }
 /**
+ * `rename_document`: its title, for everyone; its name stays.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "RenameDocument".
+ */
+export interface RenameDocument {
+  document: string;
+  title: string;
+}
+/**
  * 201 of `POST /api/rooms`.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema
@@ -515,6 +747,8 @@ export interface RoomEventMessage {
     | ParticipantLeft
     | LobbyChanged
     | SettingsChanged
+    | DocumentCreated
+    | DocumentRenamed
     | ChatSent
     | TrackPublished
     | TrackUnpublished
@@ -533,6 +767,7 @@ export interface SettingsChanged {
     | "configure_room"
     | "invite"
     | "lower_hands"
+    | "manage_documents"
     | "mute_others"
     | "publish_audio"
     | "publish_screen"
@@ -613,6 +848,7 @@ export interface RoomView {
     | "configure_room"
     | "invite"
     | "lower_hands"
+    | "manage_documents"
     | "mute_others"
     | "publish_audio"
     | "publish_screen"
@@ -629,6 +865,7 @@ export interface RoomView {
   lobby: WaitingParticipant[];
   tracks: Track[];
   chat: ChatLine[];
+  documents: RoomDocument[];
 }
 /**
  * `send_chat`

@@ -18,6 +18,8 @@ import type {
   LobbyState,
   Permission,
   Removed,
+  RichText,
+  RoomDocument,
   RoomEventMessage,
   RoomView,
   TokenRenewed,
@@ -146,6 +148,19 @@ export class Room extends Emitter<RoomEvents> {
     await this.#command('configure', change, { again: true })
   }
 
+  /** A new text for everyone in the room, which begins with `template`: rich text as ProseMirror and Tiptap write it
+   * (`editor.getJSON()`), or plain text, each line a paragraph. It is stored when this resolves: `document(…)` of the
+   * answer's `document` opens it. */
+  async createDocument(title: string, template: RichText | string | null = null): Promise<RoomDocument> {
+    // The name lets the server know a text that is asked for again after a cut.
+    return this.#command<RoomDocument>('create_document', { title, template, document: randomId() }, { again: true })
+  }
+
+  /** A text's title, for everyone. */
+  async renameDocument(document: string, title: string): Promise<void> {
+    await this.#command('rename_document', { document, title }, { again: true })
+  }
+
   async muteOther(trackId: string): Promise<void> {
     await this.#command('mute_other', { track_id: trackId })
   }
@@ -208,12 +223,11 @@ export class Room extends Emitter<RoomEvents> {
 
   /** A command waits for a lost connection to return. Once sent, it is sent `again` after a cut
    * only where that does no harm. */
-  async #command(event: string, payload: object, { again = false } = {}): Promise<void> {
+  async #command<Answer = unknown>(event: string, payload: object, { again = false } = {}): Promise<Answer> {
     for (let tries = 0; ; tries += 1) {
       await this.#whenInside()
       try {
-        await this.#connection.request(event, payload)
-        return
+        return await this.#connection.request<Answer>(event, payload)
       } catch (error) {
         if (!(error instanceof PasserelleError) || error.code !== 'network' || !again || tries >= 2) throw error
       }

@@ -1,6 +1,6 @@
 /** The room as this participant sees it: a view plus an event is the next view. Pure. */
 
-import type { ChatLine, Participant, RoomEvent, RoomEventMessage, RoomView, Track } from './wire.js'
+import type { ChatLine, Participant, RoomDocument, RoomEvent, RoomEventMessage, RoomView, Track } from './wire.js'
 
 /** Chat lines that a view keeps, as the server does. */
 const MAX_CHAT_LINES = 200
@@ -32,6 +32,9 @@ function applied(view: RoomView, event: RoomEvent): RoomView {
       return { ...view, lobby: event.lobby }
     case 'settings_changed':
       return { ...view, settings: event.settings, permissions: event.permissions }
+    case 'document_created':
+    case 'document_renamed':
+      return { ...view, documents: withDocument(view.documents, event.document) }
     case 'chat_sent':
       return { ...view, chat: put(view.chat, event.line).slice(-MAX_CHAT_LINES) }
     case 'track_published':
@@ -53,6 +56,11 @@ function withOwnRole(view: RoomView, participant: Participant): Partial<RoomView
 function put<Entry extends Participant | ChatLine | Track>(entries: Entry[], entry: Entry): Entry[] {
   if (!entries.some(({ id }) => id === entry.id)) return [...entries, entry]
   return entries.map((each) => (each.id === entry.id ? entry : each))
+}
+
+function withDocument(documents: RoomDocument[], changed: RoomDocument): RoomDocument[] {
+  const isListed = documents.some(({ document }) => document === changed.document)
+  return isListed ? documents.map((each) => (each.document === changed.document ? changed : each)) : [...documents, changed]
 }
 
 /** Lines of `now` that `before` did not have. */

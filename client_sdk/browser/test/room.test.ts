@@ -183,6 +183,25 @@ describe.each<TransportName[][]>([[['websocket']], [['polling']]])('documents ov
     expect(one.unsavedCount).toBe(0)
   })
 
+  test('a host makes a text, and what it begins with is there once for who opens it', async () => {
+    const { host, join } = await newRoom()
+    const guest = await join('class', 'Classe', transports)
+    const listed = eventually(() => guest.view?.documents.length === 1)
+    const made = await host.createDocument('Questions', {
+      type: 'doc',
+      content: [{ type: 'paragraph', content: [{ type: 'text', text: 'Qui écrit 🌊 ?', marks: [{ type: 'bold' }] }] }],
+    })
+    await listed
+    expect(guest.view?.documents).toEqual([made])
+    const both = [host.document(made.document), guest.document(made.document)]
+    await Promise.all(both.map((one) => one.whenSynced()))
+    for (const one of both) expect(one.doc.getXmlFragment('content').toString()).toBe('<paragraph><bold>Qui écrit 🌊 ?</bold></paragraph>')
+    await host.renameDocument(made.document, 'Réponses')
+    await eventually(() => guest.view?.documents[0]?.title === 'Réponses')
+    await expect(guest.createDocument('Autre')).rejects.toMatchObject({ code: 'permission-denied' })
+    await expect(host.createDocument('Autre', '')).rejects.toMatchObject({ code: 'invalid', field: '$.template' })
+  })
+
   test('a burst of edits arrives whole', async () => {
     const { host, join } = await newRoom()
     const guest = await join('class', 'Classe', transports)

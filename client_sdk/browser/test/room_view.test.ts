@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { applyEvent, follows, newChatLines } from '../src/room_view.js'
-import type { Participant, RoomEvent, RoomEventMessage, RoomView, Track } from '../src/wire.js'
+import type { Participant, RoomDocument, RoomEvent, RoomEventMessage, RoomView, Track } from '../src/wire.js'
 import { seeded } from './support/random.js'
 
 function participant(id: string, change: Partial<Participant> = {}): Participant {
@@ -9,6 +9,10 @@ function participant(id: string, change: Partial<Participant> = {}): Participant
 
 function track(id: string, participant_id: string, muted = false): Track {
   return { id, participant_id, session_id: `s-${participant_id}`, source: 'camera', kind: 'video', muted }
+}
+
+function text(document: string, title: string): RoomDocument {
+  return { document, title, created_at: 1 }
 }
 
 function view(change: Partial<RoomView> = {}): RoomView {
@@ -23,6 +27,7 @@ function view(change: Partial<RoomView> = {}): RoomView {
     lobby: [],
     tracks: [track('t', 'a')],
     chat: [],
+    documents: [text('a', 'Questions'), text('b', 'Récit')],
     ...change,
   } as RoomView
 }
@@ -55,6 +60,12 @@ describe('a view plus an event', () => {
       { type: 'settings_changed', settings: { lobby_roles: [], chat_enabled: false, writing_enabled: true }, permissions: [] },
       { settings: { lobby_roles: [], chat_enabled: false, writing_enabled: true }, permissions: [] },
     ],
+    [
+      'a text is listed',
+      { type: 'document_created', document: text('c', 'Visite') },
+      { documents: [text('a', 'Questions'), text('b', 'Récit'), text('c', 'Visite')] },
+    ],
+    ['a text has another title, in place', { type: 'document_renamed', document: text('a', 'Réponses') }, { documents: [text('a', 'Réponses'), text('b', 'Récit')] }],
     ['an event of a newer server', { type: 'moon_rose' } as unknown as RoomEvent, {}],
   ]
 

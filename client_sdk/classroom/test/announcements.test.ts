@@ -34,6 +34,7 @@ const view = (...participants: Participant[]): RoomView => ({
   lobby: [],
   tracks: [],
   chat: [],
+  documents: [],
 })
 
 function heard(...views: RoomView[]): string {

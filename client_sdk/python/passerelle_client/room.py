@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from weakref import WeakSet
@@ -21,6 +21,8 @@ from passerelle_client.protocol import (
     DocumentOpened,
     Draining,
     LobbyState,
+    RichText,
+    RoomDocument,
     RoomEventMessage,
     RoomView,
     TokenRenewed,
@@ -217,6 +219,25 @@ class Room(Emitter):
     async def configure(self, **settings: Any) -> None:
         """`lobby_roles`, `chat_enabled`, `writing_enabled`: what is given changes."""
         await self.command("configure", **settings)
+
+    async def create_document(
+        self, title: str, template: RichText | Mapping[str, Any] | str | None = None, *, document: str | None = None
+    ) -> RoomDocument:
+        """A new text for everyone in the room, which begins with the template: rich text (as ProseMirror writes it
+        in JSON, `{"type": "doc", "content": […]}`), or plain text, each line a paragraph. It is stored when this
+        returns: `room.document(created.document)` opens it. Sent again once after a cut: the server knows it by
+        its name. Raises: as `command`."""
+        fields = {"title": title, "template": msgspec.to_builtins(template), "document": document or uuid.uuid4().hex}
+        try:
+            answer = await self.command("create_document", **fields)
+        except Disconnected:
+            await self.connected()
+            answer = await self.command("create_document", **fields)
+        return msgspec.convert(answer, RoomDocument)
+
+    async def rename_document(self, document: str, title: str) -> None:
+        """Its title, for everyone."""
+        await self.command("rename_document", document=document, title=title)
 
     async def mute_other(self, track_id: str) -> None:
         """Mute somebody's track; only they can unmute it."""

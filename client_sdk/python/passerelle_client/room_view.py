@@ -4,10 +4,13 @@ import msgspec
 
 from passerelle_client.protocol import (
     ChatSent,
+    DocumentCreated,
+    DocumentRenamed,
     LobbyChanged,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    RoomDocument,
     RoomEventMessage,
     RoomView,
     SettingsChanged,
@@ -22,6 +25,8 @@ RoomEvent = (
     | ParticipantLeft
     | LobbyChanged
     | SettingsChanged
+    | DocumentCreated
+    | DocumentRenamed
     | ChatSent
     | TrackPublished
     | TrackUnpublished
@@ -50,6 +55,8 @@ def apply_event(view: RoomView, message: RoomEventMessage) -> RoomView:
             changed = msgspec.structs.replace(view, lobby=lobby)
         case SettingsChanged(settings=settings, permissions=permissions):
             changed = msgspec.structs.replace(view, settings=settings, permissions=permissions)
+        case DocumentCreated(document=document) | DocumentRenamed(document=document):
+            changed = msgspec.structs.replace(view, documents=_with(view.documents, document))
         case ChatSent(line=line):
             others_ = [other for other in view.chat if other.id != line.id]
             changed = msgspec.structs.replace(view, chat=[*others_, line][-LONGEST_CHAT:])
@@ -61,3 +68,10 @@ def apply_event(view: RoomView, message: RoomEventMessage) -> RoomView:
         case _:
             changed = view
     return msgspec.structs.replace(changed, seq=seq)
+
+
+def _with(documents: list[RoomDocument], changed: RoomDocument) -> list[RoomDocument]:
+    """In place of the one of its name, else at the end."""
+    if all(one.document != changed.document for one in documents):
+        return [*documents, changed]
+    return [changed if one.document == changed.document else one for one in documents]

@@ -8,10 +8,13 @@ from passerelle_client.errors import Removed
 from passerelle_client.protocol import (
     ChatLine,
     ChatSent,
+    DocumentCreated,
+    DocumentRenamed,
     Participant,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    RoomDocument,
     RoomEventMessage,
     RoomSettings,
     RoomSummary,
@@ -44,6 +47,7 @@ def view(seq: int = 1) -> RoomView:
         lobby=[],
         tracks=[],
         chat=[],
+        documents=[],
     )
 
 
@@ -84,6 +88,18 @@ def test_a_track_is_as_it_was_told_last() -> None:
 def test_chat_lines_come_once_and_not_without_end() -> None:
     assert len(after(a_line("1"), a_line("1")).chat) == 1
     assert len(after(*(a_line(str(number)) for number in range(LONGEST_CHAT + 5))).chat) == LONGEST_CHAT
+
+
+def test_texts_are_listed_in_order_and_take_new_titles_in_place() -> None:
+    def text(name: str, title: str) -> RoomDocument:
+        return RoomDocument(document=name, title=title, created_at=1.0)
+
+    there = after(
+        DocumentCreated(document=text("b", "Questions")),
+        DocumentCreated(document=text("a", "Récit")),
+        DocumentRenamed(document=text("b", "Réponses")),
+    )
+    assert [(each.document, each.title) for each in there.documents] == [("b", "Réponses"), ("a", "Récit")]
 
 
 def test_settings_bring_ones_own_permissions() -> None:

@@ -58,17 +58,24 @@ async def _lower(stage: Stage) -> dict[str, Any]:
     return {"raised": False, "participant_id": await stage.raised_hand()}
 
 
-TRIES: dict[Permission, tuple[str, Any]] = {
-    Permission.ADMIT: ("admit", _admit),
-    Permission.REMOVE: ("remove", _remove),
-    Permission.CONFIGURE_ROOM: ("configure", {"chat_enabled": True}),
-    Permission.LOWER_HANDS: ("set_hand", _lower),
-    Permission.RAISE_HAND: ("set_hand", {"raised": True}),
-    Permission.CHAT: ("send_chat", {"text": "Bonjour"}),
-    Permission.READ_DOCUMENT: ("document_open", {"document": "texte"}),
+async def _rename_document(stage: Stage) -> dict[str, Any]:
+    created = await stage.host_client.do("create_document", title="Récit")
+    return {"document": created["document"], "title": "Récit à plusieurs mains"}
+
+
+TRIES: list[tuple[Permission, str, Any]] = [
+    (Permission.ADMIT, "admit", _admit),
+    (Permission.REMOVE, "remove", _remove),
+    (Permission.CONFIGURE_ROOM, "configure", {"chat_enabled": True}),
+    (Permission.MANAGE_DOCUMENTS, "create_document", {"title": "Visite", "template": "Qui ?"}),
+    (Permission.MANAGE_DOCUMENTS, "rename_document", _rename_document),
+    (Permission.LOWER_HANDS, "set_hand", _lower),
+    (Permission.RAISE_HAND, "set_hand", {"raised": True}),
+    (Permission.CHAT, "send_chat", {"text": "Bonjour"}),
+    (Permission.READ_DOCUMENT, "document_open", {"document": "texte"}),
     # The room has no such track: who may mute is told so, who may not is told that.
-    Permission.MUTE_OTHERS: ("mute_other", {"track_id": "none"}),
-}
+    (Permission.MUTE_OTHERS, "mute_other", {"track_id": "none"}),
+]
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -79,7 +86,7 @@ async def test_commands_follow_the_table_of_permissions(house: RunningHouse, ent
     may = permissions_of(role, RoomSettings(), RoomKind.INTERCLASS)
     view = await client.do("get_room")
     assert set(view["permissions"]) == {permission.value for permission in may}
-    for permission, (command, fields) in TRIES.items():
+    for permission, command, fields in TRIES:
         given = fields if isinstance(fields, dict) else await fields(stage)
         answer = await client.call(command, given)
         refused = answer.get("error", {}).get("code")
