@@ -28,12 +28,16 @@ class ChatHistory:
     def lines(self) -> Sequence[ChatLine]:
         return tuple(self._lines)
 
-    def sent_before(self, participant_id: str, client_id: str | None) -> ChatLine | None:
-        """The line that this author sent under that id; None is no id."""
-        if client_id is None:
-            return None
-        same = (line for line in self._lines if (line.participant_id, line.client_id) == (participant_id, client_id))
+    def sent_before(self, participant_id: str, client_id: str | None, line_id: str | None = None) -> ChatLine | None:
+        """The line that this author sent under one of these ids; None is no id."""
+        theirs = (line for line in self._lines if line.participant_id == participant_id)
+        same = (
+            line for line in theirs if line.id == line_id or (client_id is not None and line.client_id == client_id)
+        )
         return next(same, None)
+
+    def has(self, line_id: str) -> bool:
+        return any(line.id == line_id for line in self._lines)
 
     def add(self, line: ChatLine) -> None:
         """The oldest falls out when there are too many."""

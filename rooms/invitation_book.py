@@ -53,8 +53,9 @@ class InvitationBook:
         expires_in_s: float | None,
         uses: int | None,
         lobby: bool | None,
+        fence: int | None = None,
     ) -> Invitation:
-        """A new one, as `make_invitation` says. Raises: as it does, RoomFull, Unavailable."""
+        """A new one, as `make_invitation` says. Raises: as it does, RoomFull, Unavailable, NotHome."""
         _require_space(await kept(self._store.list_invitations(state.id)), now)
         for _ in range(CODE_TRIES):
             invitation = make_invitation(
@@ -70,7 +71,7 @@ class InvitationBook:
             )
             # ValueError: another live invitation, of any room, has this code.
             with suppress(ValueError):
-                await kept(self._store.save_invitation(invitation))
+                await kept(self._store.save_invitation(invitation, fence))
                 return invitation
         raise Unavailable
 
@@ -84,14 +85,16 @@ class InvitationBook:
         """Whether it may still be used by whoever needs no use of it. Raises: InvitationRefused, Unavailable."""
         check_usable(await kept(self._store.load_invitation(invitation_id)), now, needs_use=False)
 
-    async def follow_settings(self, state: RoomState, settings: RoomSettings, now: float) -> None:
-        """Links already handed out follow a change of who waits. Raises: Unavailable, halfway too."""
+    async def follow_settings(
+        self, state: RoomState, settings: RoomSettings, now: float, fence: int | None = None
+    ) -> None:
+        """Links already handed out follow a change of who waits. Raises: Unavailable, NotHome, halfway too."""
         before, after = state.settings.lobby_roles, settings.lobby_roles
         if before == after:
             return
         known = await kept(self._store.list_invitations(state.id))
         for changed in follow_lobby_roles(known, before, after, now):
-            await kept(self._store.save_invitation(changed))
+            await kept(self._store.save_invitation(changed, fence))
 
 
 def _require_space(known: Sequence[Invitation], now: float) -> None:

@@ -1,7 +1,8 @@
 """The rooms in this process's memory: read once however many ask, one turn at a time each, and let go.
 
-A room leaves when nobody was connected to it for a while and no turn is under way or waited for: two
-copies of one room would decide against each other.
+Of some this instance is the home, of others it has a replica (`rooms.sharing`). A room leaves when nobody was
+connected to it for a while and no turn is under way or waited for: two copies of one room would decide against
+each other.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from rooms.chat import ChatHistory
 from rooms.models import RoomState
 from rooms.presence import OpenConnections
+from rooms.tenure import Tenure
 
 IDLE_S = 600.0
 """A room without connections stays in memory this long: a class between two links."""
@@ -38,14 +40,38 @@ class LoadedRoom:
     comes with it takes no other."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     turns_wanted: int = 0
+    tenure: Tenure | None = None
+    """By which this instance decides for the room; None: it has a replica, or is alone."""
+    home: str = ""
+    """The instance that decides, as far as is known."""
+    fence: int = 0
+    """Under which what is here was decided; 0: alone."""
+    chats: int = 0
+    """Lines written under that fence."""
+    readers: set[str] = field(default_factory=set)
+    """At the home: other instances with people in the room."""
+    settles_at: float | None = None
+    """At a home that took over: until then (monotonic) who was connected is believed to be."""
+    is_roll_due: bool = False
+    """At a replica: the home may not know who is connected here."""
+
+    @property
+    def store_fence(self) -> int | None:
+        return None if self.tenure is None else self.tenure.lease.fence
 
 
 class LoadedRooms:
     """By id. `read` brings one from the store, or raises."""
 
-    def __init__(self, read: Callable[[str], Awaitable[LoadedRoom]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        read: Callable[[str], Awaitable[LoadedRoom]],
+        clock: Callable[[], float],
+        on_forgotten: Callable[[LoadedRoom], None] = lambda _room: None,
+    ) -> None:
         self._read = read
         self._clock = clock
+        self._on_forgotten = on_forgotten
         self._rooms: dict[str, LoadedRoom] = {}
         self._reading: dict[str, asyncio.Task[None]] = {}
 
@@ -106,8 +132,14 @@ class LoadedRooms:
             if now - since >= (MIN_IDLE_S if place < surplus else IDLE_S)
         ]
         for room_id in gone:
-            del self._rooms[room_id]
+            self.forget(room_id)
         return len(gone)
+
+    def forget(self, room_id: str) -> None:
+        """Now, whoever is connected; does nothing when it is not in memory."""
+        room = self._rooms.pop(room_id, None)
+        if room is not None:
+            self._on_forgotten(room)
 
     async def stop(self) -> None:
         """No room is read any more, none is held."""

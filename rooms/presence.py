@@ -1,21 +1,42 @@
-"""Presence: whether somebody is connected now.
+"""Presence: whether somebody is connected now, over whichever instance.
 
 True only of this moment, so it is kept by nobody: a room read from the store has nobody in it, and a
-change of nothing but presence waits for no store.
+change of nothing but presence waits for no store. An instance tells the home of each connection that
+opens or closes, and its whole roll whenever one of the two may have missed something.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rooms.events import Event, ParticipantChanged, ParticipantWaited
 from rooms.models import Participant, RoomState
 
+HERE = ""
+"""The instance of a house that is alone."""
+MAX_CLOSED = 1_024
+"""Connections remembered as closed, so that word of their opening that comes late opens none: more than close in the
+few seconds for which a message can be on its way."""
+UNSURE_S = 600.0
+"""An instance that fell silent may still show a room to whoever is connected there, for as long as that is believed."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    participant_id: str
+    instance_id: str
+    number: int
+
 
 class OpenConnections:
-    """The connections of one room's participants, counted by id: telling twice changes nothing."""
+    """The connections of one room's participants, by id: telling twice changes nothing."""
 
     def __init__(self) -> None:
-        self._by_participant: dict[str, set[str]] = {}
+        self._by_participant: dict[str, dict[str, _Connection]] = {}
+        self._rolls: dict[str, int] = {}
+        self._closed: OrderedDict[str, None] = OrderedDict()
+        self._lost: dict[str, dict[str, float]] = {}
+        """Participant → instances that fell silent while they were connected there, and until when that counts."""
 
     def __contains__(self, participant_id: str) -> bool:
         return participant_id in self._by_participant
@@ -28,19 +49,104 @@ class OpenConnections:
         """How many are connected."""
         return len(self._by_participant)
 
-    def add(self, participant_id: str, connection_id: str) -> None:
-        self._by_participant.setdefault(participant_id, set()).add(connection_id)
+    def add(self, participant_id: str, connection_id: str, instance_id: str = HERE, number: int = 0) -> None:
+        """`number`: rises with each thing that an instance tells."""
+        if connection_id not in self._closed:
+            opened = _Connection(participant_id, instance_id, number)
+            self._by_participant.setdefault(participant_id, {}).setdefault(connection_id, opened)
 
     def discard(self, participant_id: str, connection_id: str) -> bool:
         """Whether this was the participant's last one. False when it was not known."""
+        self._closed[connection_id] = None
+        if len(self._closed) > MAX_CLOSED:
+            self._closed.popitem(last=False)
         connections = self._by_participant.get(participant_id)
-        if connections is None or connection_id not in connections:
-            return False
-        connections.remove(connection_id)
-        if connections:
+        if connections is None or connections.pop(connection_id, None) is None or connections:
             return False
         del self._by_participant[participant_id]
         return True
+
+    # --- by instance ------------------------------------------------------------------------
+
+    def is_of(self, participant_id: str, instance_id: str) -> bool:
+        return any(each.instance_id == instance_id for each in self._by_participant.get(participant_id, {}).values())
+
+    def count_of(self, instance_id: str) -> int:
+        """Participants who are connected there."""
+        return sum(self.is_of(participant_id, instance_id) for participant_id in self._by_participant)
+
+    def roll_of(self, instance_id: str) -> dict[str, list[str]]:
+        """Participant → their connections there."""
+        roll: dict[str, list[str]] = {}
+        for participant_id, connections in self._by_participant.items():
+            there = [name for name, each in connections.items() if each.instance_id == instance_id]
+            if there:
+                roll[participant_id] = there
+        return roll
+
+    def follow_roll(
+        self, instance_id: str, number: int, roll: Mapping[str, Sequence[str]]
+    ) -> tuple[set[str], set[str]]:
+        """Whoever is connected there is on the roll; who came by it, and who is not connected at all any more."""
+        if number <= self._rolls.get(instance_id, -1):
+            return set(), set()
+        self._rolls[instance_id] = number
+        for lost in self._lost.values():
+            lost.pop(instance_id, None)
+        before = set(self._by_participant)
+        for participant_id, connections in tuple(self._by_participant.items()):
+            for name, each in tuple(connections.items()):
+                is_missing = each.instance_id == instance_id and name not in roll.get(participant_id, ())
+                if is_missing and each.number < number:
+                    self.discard(participant_id, name)
+        for participant_id, names in roll.items():
+            for name in names:
+                self.add(participant_id, name, instance_id, number)
+        after = set(self._by_participant)
+        return after - before, before - after
+
+    def lose(self, instance_id: str, now: float) -> set[str]:
+        """The instance fell silent; who is not connected at all any more, as far as is known."""
+        gone = set()
+        for participant_id in self.roll_of(instance_id):
+            self.doubt(participant_id, instance_id, now)
+            gone |= self._without(participant_id, instance_id)
+        return gone
+
+    def leave(self, instance_id: str) -> set[str]:
+        """The instance has gone, and has closed its connections; who is not connected at all any more."""
+        for lost in self._lost.values():
+            lost.pop(instance_id, None)
+        gone = [self._without(participant_id, instance_id) for participant_id in self.roll_of(instance_id)]
+        return set().union(*gone)
+
+    def keep_only(self, instance_id: str) -> None:
+        """What others told is another home's affair from now on."""
+        for participant_id in tuple(self._by_participant):
+            for each in {each.instance_id for each in self._by_participant[participant_id].values()} - {instance_id}:
+                self._without(participant_id, each)
+        self._rolls.clear()
+        self._lost.clear()
+
+    def doubt(self, participant_id: str, instance_id: str, now: float) -> None:
+        """The participant may be connected there, and nobody can tell."""
+        self._lost.setdefault(participant_id, {})[instance_id] = now + UNSURE_S
+
+    def is_sure(self, participant_id: str, now: float) -> bool:
+        """Whether all that is known of this participant's connections is all there are."""
+        lost = {each: until for each, until in self._lost.pop(participant_id, {}).items() if until > now}
+        if lost:
+            self._lost[participant_id] = lost
+        return not lost
+
+    def _without(self, participant_id: str, instance_id: str) -> set[str]:
+        connections = self._by_participant.get(participant_id, {})
+        kept = {name: each for name, each in connections.items() if each.instance_id != instance_id}
+        if kept:
+            self._by_participant[participant_id] = kept
+            return set()
+        self._by_participant.pop(participant_id, None)
+        return {participant_id}
 
 
 def is_presence_only(before: RoomState, event: Event) -> bool:

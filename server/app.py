@@ -115,7 +115,7 @@ def build_house(settings: Settings, store: Store | None = None, bus: Bus | None 
     metrics = Metrics()
     store = store or SqliteStore(settings.data, settings.durability)
     bus = bus or MemoryBus()
-    rooms = RoomManager(store, bus, time.time, lambda: secrets.token_urlsafe(12))
+    rooms = RoomManager(store, time.time, lambda: secrets.token_urlsafe(12))
     documents = DocumentHub(ObservedDocumentStore(store, metrics), bus=bus)
     tokens = TokenIssuer(load_token_keys(settings.data))
     connections, callers, pace = Connections(), Callers(settings, FailureBrake()), Pace()

@@ -12,7 +12,6 @@ from rooms.manager import ResumeClaim, RoomManager
 from rooms.models import ParticipantStatus as Status
 from rooms.models import Role, RoomKind
 from rooms.roles import Permission
-from server.bus.memory import MemoryBus
 from tests.support.deadlines import SECOND
 from tests.support.managed_room import ManagedRoom
 
@@ -253,13 +252,13 @@ async def test_only_who_may_invite_makes_lists_and_revokes(room: ManagedRoom, ro
 
 async def test_a_code_that_is_taken_is_drawn_again(room: ManagedRoom) -> None:
     draws = iter([7, 7, 7, 8])
-    manager = RoomManager(room.store, MemoryBus(), room.clock, draw_code=lambda: next(draws))
+    manager = RoomManager(room.store, room.clock, draw_code=lambda: next(draws))
     made = [await manager.create_invitation(room.id, room.host.id, Role.PUPIL) for _ in range(2)]
     assert [each.code for each in made] == [make_code(7), make_code(8)]
 
 
 async def test_without_a_free_code_there_is_no_invitation(room: ManagedRoom) -> None:
-    manager = RoomManager(room.store, MemoryBus(), room.clock, draw_code=lambda: 7)
+    manager = RoomManager(room.store, room.clock, draw_code=lambda: 7)
     first = await manager.create_invitation(room.id, room.host.id, Role.PUPIL)
     assert await room.refusal(manager.create_invitation(room.id, room.host.id, Role.PUPIL)) == "store-unavailable"
     await manager.revoke_invitation(room.id, room.host.id, first.id)

@@ -34,6 +34,11 @@ class GatedStore(MemoryStore):
         """Names of methods that raise StoreUnavailable."""
         self._gates: dict[str, Gate] = {}
 
+    def share(self, other: MemoryStore) -> None:
+        """From now on this is another way to what `other` holds, with failures and gates of its own."""
+        for name in ("_rooms", "_fences", "_invitations", "_documents", "_chat"):
+            setattr(self, name, getattr(other, name))
+
     def hold(self, method: str) -> Gate:
         """Calls of `method` wait from now on until the gate is opened; then the gate is gone."""
         self._gates[method] = Gate()

@@ -8,7 +8,6 @@ from rooms.commands import Admit, Command
 from rooms.errors import RoomError
 from rooms.manager import ResumeClaim, RoomChange, RoomManager
 from rooms.models import Invitation, Participant, Role, RoomKind, RoomState
-from server.bus.memory import MemoryBus
 from tests.support.clock import Clock
 from tests.support.gated_store import GatedStore
 
@@ -61,7 +60,7 @@ class ManagedRoom:
 
     def restarted(self) -> "ManagedRoom":
         """The same room in another process on the same store."""
-        manager = RoomManager(self.store, MemoryBus(), self.clock)
+        manager = RoomManager(self.store, self.clock)
         room = ManagedRoom(manager, self.store, self.clock, self.state, self.host)
         manager.add_listener(room.changes.append)
         return room
@@ -70,7 +69,7 @@ class ManagedRoom:
 async def open_managed_room(kind: RoomKind = RoomKind.INTERCLASS) -> ManagedRoom:
     clock = Clock()
     store = GatedStore(clock)
-    manager = RoomManager(store, MemoryBus(), clock)
+    manager = RoomManager(store, clock)
     state, host = await manager.create_room("Les baleines", kind, "Mme Roy")
     room = ManagedRoom(manager, store, clock, state, host)
     manager.add_listener(room.changes.append)

@@ -1,13 +1,22 @@
 """What all leases of rooms must do; one suite for all of them."""
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from rooms.ports import LEASE_S, Lease, LeaseHeld, LeasesUnavailable, RoomLeases
 from server.bus.memory_leases import MemoryLeases
+from server.bus.redis_address import parse_redis_url
+from server.bus.redis_leases import RedisLeases
 from tests.support.clock import Clock
+from tests.support.deadlines import SECOND
+from tests.support.redis_group import cluster_url, redis_cluster, watched_redis
+from tests.support.redis_server import RedisServer, running_redis
 
 
 @dataclass
@@ -41,11 +50,31 @@ def memory_stage() -> Stage:
     return Stage(leases, lapse, lose_memory, go_away)
 
 
-@pytest.fixture(params=["memory"])
-async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    made = memory_stage()
-    yield made
-    await made.leases.close()
+def redis_stage(server: RedisServer, url: str | None = None) -> Stage:
+    prefix = secrets.token_hex(8)
+
+    async def lapse() -> None:
+        # What the six seconds would do, a little sooner.
+        async with server.client() as client:
+            async for key in client.scan_iter(f"{prefix}:*:home:*"):
+                assert 0 < await client.pttl(key) <= LEASE_S * 1_000
+                await client.delete(key)
+
+    async def lose_memory() -> None:
+        await server.ask("FLUSHALL")
+
+    return Stage(RedisLeases(parse_redis_url(url or server.url), prefix), lapse, lose_memory, server.stop)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as stack:
+        if request.param == "memory":
+            made = memory_stage()
+        else:
+            made = redis_stage(await stack.enter_async_context(running_redis(tmp_path)))
+        yield made
+        await made.leases.close()
 
 
 async def test_one_instance_gets_a_room_and_the_others_hear_whose_it_is(stage: Stage) -> None:
@@ -133,3 +162,57 @@ async def test_leases_that_are_away_say_so(stage: Stage) -> None:
     ):
         with pytest.raises(LeasesUnavailable):
             await asked
+
+
+# --- Redis ----------------------------------------------------------------------------------------
+
+
+async def test_a_redis_that_was_restarted_is_asked_again(tmp_path: Path) -> None:
+    async with running_redis(tmp_path) as server:
+        stage = redis_stage(server)
+        first = await stage.acquire("a")
+        await server.stop()
+        with pytest.raises(LeasesUnavailable):
+            await stage.leases.renew([first])
+        await server.start()
+        assert list(await stage.leases.renew([first])) == [False]
+        assert (await stage.acquire("b", floor=first.fence)).fence > first.fence
+        await stage.leases.close()
+
+
+async def test_a_redis_that_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    async with running_redis(tmp_path) as server:
+        stage = redis_stage(server)
+        lease = await stage.acquire("a")
+        server.freeze()
+        with pytest.raises(LeasesUnavailable):
+            await asyncio.wait_for(stage.leases.renew([lease]), 5 * SECOND)
+        await stage.leases.close()
+
+
+async def test_leases_behind_sentinels_and_in_a_cluster(tmp_path: Path) -> None:
+    async with watched_redis(tmp_path / "watched") as watched, redis_cluster(tmp_path / "nodes") as nodes:
+        for url in (watched.url, cluster_url(nodes)):
+            leases = RedisLeases(parse_redis_url(url), secrets.token_hex(8))
+            for number in range(20):  # rooms in many slots
+                lease = await leases.acquire(f"r{number}", "a")
+                assert lease == Lease(f"r{number}", "a", 1)
+                assert isinstance(await leases.acquire(f"r{number}", "b"), LeaseHeld)
+                passed = await leases.pass_on(lease, "b")
+                assert passed is not None
+                assert list(await leases.renew([lease, passed])) == [False, True]
+                await leases.release(passed)
+            await leases.close()
+
+
+async def test_no_name_of_a_room_is_in_redis_and_all_expires(tmp_path: Path) -> None:
+    async with running_redis(tmp_path) as server:
+        leases = RedisLeases(parse_redis_url(server.url))
+        await leases.acquire("salle-des-baleines", "a")
+        async with server.client() as client:
+            keys = await client.keys("*")
+            assert len(keys) == 2
+            for key in keys:
+                assert b"baleines" not in key
+                assert await client.ttl(key) > 0
+        await leases.close()

@@ -1,0 +1,202 @@
+"""Talks with the other instances about rooms: asks until answered, says things in order, knows who lives.
+
+Everything for one instance goes to its one topic, from each sender in the order in which it was said: what a
+home announced before it answered has arrived when the answer does, unless it was lost.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from rooms.instance_messages import Answer, Ask, Beat, Codec, Message
+from rooms.ports import Bus, Subscription
+
+logger = logging.getLogger("passerelle.rooms")
+
+EVERYONE = "instances"
+RESEND_S = 0.4
+"""A question is asked again after this: the bus loses messages, and the one asked remembers what it answered."""
+SILENT_S = 6.0
+"""An instance that says nothing for so long is taken for dead: three heartbeats, as long as a lease."""
+MAX_OUTBOX = 20_000
+"""Messages that wait for the bus; beyond, the newest is lost, as the bus may lose any."""
+PUBLISH_TIMEOUT_S = 1.0
+MAX_INSTANCES = 1_000
+"""More than anybody runs: what is remembered of those heard is bounded."""
+
+
+def topic_of(instance_id: str) -> str:
+    return f"instance:{instance_id}"
+
+
+class Peers:
+    """The other instances, as far as they are heard. Pure: `now` in monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._heard_at: dict[str, float] = {}
+        self._leaving: set[str] = set()
+
+    def hear(self, beat: Beat, now: float) -> None:
+        if beat.is_gone:
+            self.forget(beat.sender)
+            return
+        self.note(beat.sender, now)
+        (self._leaving.add if beat.is_leaving else self._leaving.discard)(beat.sender)
+
+    def note(self, instance_id: str, now: float) -> None:
+        """It said something."""
+        if len(self._heard_at) < MAX_INSTANCES or instance_id in self._heard_at:
+            self._heard_at[instance_id] = now
+
+    def forget(self, instance_id: str) -> None:
+        self._heard_at.pop(instance_id, None)
+        self._leaving.discard(instance_id)
+
+    def is_alive(self, instance_id: str, now: float) -> bool:
+        heard_at = self._heard_at.get(instance_id)
+        return heard_at is not None and now - heard_at < SILENT_S
+
+    def alive(self, now: float) -> list[str]:
+        return sorted(each for each in self._heard_at if self.is_alive(each, now))
+
+    def heirs(self, now: float) -> list[str]:
+        """Those who may be given a room."""
+        return [each for each in self.alive(now) if each not in self._leaving]
+
+    def take_silent(self, now: float) -> list[str]:
+        """Those who fell silent since this was asked; they are forgotten."""
+        silent = [each for each in self._heard_at if not self.is_alive(each, now)]
+        for each in silent:
+            self.forget(each)
+        return silent
+
+
+class InstanceLink:
+    """`receive` is called for each message but answers, in order, and must not block; `on_gap` when some may have
+    been lost."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        codec: Codec,
+        instance_id: str,
+        receive: Callable[[Message], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        self.instance_id = instance_id
+        self._bus = bus
+        self._codec = codec
+        self._receive = receive
+        self._on_gap = on_gap
+        self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._outbox: deque[tuple[str, bytes]] = deque()
+        self._wake = asyncio.Event()
+        self._written = asyncio.Event()
+        """Set while nothing waits for the bus."""
+        self._written.set()
+        self._subscriptions: list[Subscription] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.malformed = 0
+        """Messages that could not be read: another version's, or not ours."""
+
+    async def start(self) -> None:
+        self._writer = asyncio.create_task(self._write())
+        for topic in (topic_of(self.instance_id), EVERYONE):
+            self._subscriptions.append(await self._bus.subscribe(topic, self._hear, self._hear_gap))
+
+    async def stop(self) -> None:
+        """What was said before is published first, if the bus takes it within a second."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await self._written.wait()
+        for subscription in self._subscriptions:
+            await subscription.cancel()
+        tasks = [*self._tasks, *([self._writer] if self._writer is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- saying -----------------------------------------------------------------------------
+
+    def tell(self, instance_id: str, message: Message) -> None:
+        """At most once, after everything that was told before. Never blocks."""
+        self._put(topic_of(instance_id), self._codec.encode(message))
+
+    def tell_all_of(self, instance_ids: set[str], message: Message) -> None:
+        """Likewise, encoded once."""
+        if instance_ids:
+            data = self._codec.encode(message)
+            for instance_id in instance_ids:
+                self._put(topic_of(instance_id), data)
+
+    def tell_everyone(self, message: Message) -> None:
+        self._put(EVERYONE, self._codec.encode(message))
+
+    async def ask(self, instance_id: str, question: Ask, timeout_s: float) -> Answer | None:
+        """The answer; None when there was none in time."""
+        answer = self._waiting.get(question.ask_id)
+        if answer is None:
+            answer = self._waiting[question.ask_id] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    self.tell(instance_id, question)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(RESEND_S):
+                            return await asyncio.shield(answer)
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting.pop(question.ask_id, None)
+
+    def _put(self, topic: str, data: bytes) -> None:
+        if len(self._outbox) < MAX_OUTBOX:
+            self._outbox.append((topic, data))
+            self._written.clear()
+            self._wake.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._outbox:
+                topic, data = self._outbox[0]
+                try:
+                    async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                        await self._bus.publish(topic, data)
+                except TimeoutError:
+                    pass  # lost, as any may be: whoever needs it asks
+                except Exception as error:
+                    logger.warning("a message to other instances was lost: %s", type(error).__name__)
+                self._outbox.popleft()
+            self._written.set()
+
+    # --- hearing ----------------------------------------------------------------------------
+
+    async def _hear(self, data: bytes) -> None:
+        try:
+            message = self._codec.decode(data)
+        except ValueError:
+            self.malformed += 1
+            return
+        if not isinstance(message, Answer):
+            self._receive(message)
+        elif (waiting := self._waiting.get(message.ask_id)) is not None and not waiting.done():
+            waiting.set_result(message)
+
+    async def _hear_gap(self) -> None:
+        self._on_gap()
+
+    def spawn(self, work: Coroutine[Any, Any, None] | Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("work between instances failed", exc_info=error)
