@@ -15,10 +15,11 @@ from playwright.async_api import Browser, Page
 
 from tests.support.chromium import launched_chromium
 from tests.support.deadlines import SECOND
-from tests.support.janus_server import running_janus, settings_for
+from tests.support.janus_server import own_address, running_janus, settings_for
 from tests.support.network_cut import network_processes
 from tests.support.sdk_page import GREEN, RED, bundle_sdk, sdk_context, sdk_page, sees, wait_for
 from tests.support.server_process import ServerProcess, running_server
+from tests.support.turn_server import running_deployed_turn_server
 
 pytestmark = pytest.mark.timeout(120)
 CUT_S = 8.0
@@ -59,9 +60,9 @@ async def post(server: ServerProcess, path: str, body: dict[str, Any], token: st
 
 @contextlib.asynccontextmanager
 async def stage(
-    script: str, folder: Path, kind: str, environment: Mapping[str, str] | None = None
+    script: str, folder: Path, kind: str, environment: Mapping[str, str] | None = None, before: str = "0", *flags: str
 ) -> AsyncIterator[Stage]:
-    """Two people with cameras of their own, in one room, each seeing the other."""
+    """Two people with cameras of their own, in one room, each seeing the other. `before` runs first in each page."""
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(running_server(folder, environment))
         created = await post(server, "/api/rooms", {"name": "Les marées", "kind": kind})
@@ -70,8 +71,9 @@ async def stage(
         joined = await post(server, "/api/join", {"code": invitation["code"], "name": "Musée"})
         people = []
         for device, token in ((RED, host_token), (GREEN, joined["token"])):
-            browser = await stack.enter_async_context(launched_chromium(device, folder))
+            browser = await stack.enter_async_context(launched_chromium(device, folder, *flags))
             page = await sdk_page(await sdk_context(browser), server, script)
+            await page.evaluate(before)
             assert await page.evaluate("(token) => enter(token)", token) == "admitted"
             people.append(Person(browser, page, token, await page.evaluate("publishCamera()")))
         red, green = people
@@ -184,6 +186,45 @@ async def viewer_of(on: Stage, script: str) -> Page:
     assert await page.evaluate("(token) => enter(token)", token) == "admitted"
     await page.evaluate("room.media.start()")
     return page
+
+
+RELAY_ONLY = """() => {
+  const Connection = RTCPeerConnection;
+  globalThis.RTCPeerConnection = class extends Connection {
+    constructor(configuration) { super({ ...configuration, iceTransportPolicy: 'relay' }); }
+  };
+}"""
+TRUST = "--ignore-certificate-errors"
+"""The relay's certificate is self-made here; a real one is needed in service."""
+RELAYED_OVER = """
+async () => {
+  const found = new Set();
+  for (const { report } of await room.media.peerConnectionStats())
+    for (const stats of report.values())
+      if (stats.type === 'candidate-pair' && stats.nominated) {
+        const local = report.get(stats.localCandidateId);
+        found.add(`${local.candidateType} ${local.relayProtocol}`);
+      }
+  return [...found];
+}
+"""
+
+
+async def test_who_may_use_nothing_but_tls_is_seen_and_heard(script: str, tmp_path: Path) -> None:
+    """Through coturn as it is deployed, over `turns:`; two people, both ways."""
+    folder = tmp_path / "coturn"
+    folder.mkdir()
+    async with contextlib.AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(running_deployed_turn_server(folder, "tests-only", own_address()))
+        environment = {
+            "PASSERELLE_MEDIA_ADDRESSES": own_address(),
+            "TURN_URLS": f"turns:localhost:{relay.tls}?transport=tcp",
+            "TURN_SECRET": "tests-only",
+        }
+        on = await stack.enter_async_context(stage(script, tmp_path, "interclass", environment, RELAY_ONLY, TRUST))
+        await asyncio.gather(hears(on.red.page), hears(on.green.page))
+        for person in (on.red, on.green):
+            assert await person.page.evaluate(RELAYED_OVER) == ["relay tls"]
 
 
 async def test_a_consultation_leaves_nothing_in_the_browser(script: str, tmp_path: Path) -> None:
