@@ -21,11 +21,13 @@ class FakeDevice:
     name: str
     rgb: tuple[int, int, int]
     tone_hz: float
+    width: int = 320
+    height: int = 180
 
-    def write(self, folder: Path, width: int = 320, height: int = 180) -> tuple[Path, Path]:
+    def write(self, folder: Path) -> tuple[Path, Path]:
         """Its camera and its microphone as files."""
         camera, microphone = folder / f"{self.name}.y4m", folder / f"{self.name}.wav"
-        write_camera(camera, self.rgb, width, height)
+        write_camera(camera, self.rgb, self.width, self.height)
         write_microphone(microphone, self.tone_hz)
         return camera, microphone
 

@@ -24,8 +24,10 @@ interface Waiting {
 
 interface Line {
   transceiver: RTCRtpTransceiver
-  /** null: the line is idle, and the next track of its kind takes it. */
+  /** null: the line is idle, and the next track of its kind with as many layers takes it. */
   track: PublishedLocalTrack | null
+  kind: 'audio' | 'video'
+  layers: number
 }
 
 /** The peer connection over which we offer what we send (engines sfu and janus). One negotiation at a
@@ -198,10 +200,10 @@ export class PublishConnection {
     }
     for (const track of tracks) {
       if (this.#lines.some((line) => line.track === track)) continue
-      const idle = this.#lines.find((line) => line.track === null && line.transceiver.receiver.track.kind === track.kind)
+      const idle = this.#lines.find((line) => line.track === null && line.kind === track.kind && line.layers === track.encodings.length)
       if (idle === undefined) {
         const transceiver = pc.addTransceiver(track.mediaStreamTrack, { direction: 'sendonly', sendEncodings: track.encodings })
-        this.#lines.push({ transceiver, track })
+        this.#lines.push({ transceiver, track, kind: track.kind, layers: track.encodings.length })
       } else {
         idle.track = track
         idle.transceiver.direction = 'sendonly'

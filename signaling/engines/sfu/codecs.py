@@ -12,6 +12,8 @@ from signaling.engines.sfu.sdp import CodecDescription, MediaSection, WrittenCod
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 _EXTENSIONS = {"audio": (MID, AUDIO_LEVEL, ABS_SEND_TIME), "video": (MID, ABS_SEND_TIME)}
 """Without video-orientation on purpose: a tablet that may not signal it turns its pixels itself."""
@@ -82,7 +84,10 @@ def negotiated_codecs(section: MediaSection) -> list[NegotiatedCodec]:
 
 def negotiated_extensions(section: MediaSection) -> dict[str, int]:
     """URI → the other side's id, of those we use."""
-    return {uri: section.extensions[uri] for uri in _EXTENSIONS[section.kind] if uri in section.extensions}
+    wanted = _EXTENSIONS[section.kind]
+    if section.layers:
+        wanted = (*wanted, RID, REPAIRED_RID)
+    return {uri: section.extensions[uri] for uri in wanted if uri in section.extensions}
 
 
 def codec_for(key: str, codecs: Mapping[str, NegotiatedCodec]) -> NegotiatedCodec | None:

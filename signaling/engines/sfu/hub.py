@@ -121,7 +121,7 @@ class MediaHub:
 
     def subscribe(self, session_id: str, wanted: Sequence[Subscription] | None) -> None:
         if session := self._session(session_id):
-            session.set_wanted(None if wanted is None else frozenset(each.track_id for each in wanted))
+            session.set_wanted(None if wanted is None else {each.track_id: each.max_height for each in wanted})
 
     def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
         if session := self._session(session_id):
@@ -200,6 +200,7 @@ class MediaHub:
     def _tick(self, tick: int, now: float) -> None:
         for room in list(self._rooms.values()):
             for session in list(room.sessions.values()):
+                session.watch_pictures(now)
                 if self._phase.get(session.id) == tick:
                     session.handle_second(now)
             room.report_speakers(now)

@@ -1,16 +1,17 @@
-"""The last packets of one track, kept once for all its subscribers, to answer their NACKs.
+"""The last second of one stream, kept once for all its subscribers, to answer their NACKs.
 
 Pure. Packets are found by the publisher's extended sequence number.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
-VIDEO_PACKETS = 1_024
-"""At least one second up to 1,000 packets/s (9 Mbit/s), twice what a publisher may send."""
-AUDIO_PACKETS = 128
-"""Two and a half seconds of Opus in 20 ms packets."""
-MAX_AGE_S = 3.0
-"""Older packets come too late for any jitter buffer; a slow screen share would keep them for long."""
+from signaling.engines.sfu.vp8 import PictureNumbers
+
+KEEP_S = 1.0
+"""What is older no jitter buffer waits for; three round trips of 300 ms are within it."""
+MAX_PACKETS = 1_600
+"""A second of the most that a track may send, and a little: a clock that stands still fills no memory."""
 
 
 @dataclass(slots=True)
@@ -18,8 +19,9 @@ class CachedPacket:
     """A publisher's packet with all that is equal for every subscriber."""
 
     sequence: int
-    """Extended: rises beyond 2^16, unique within the track's epoch."""
-    epoch: int
+    """Extended: rises beyond 2^16, unique within the run."""
+    run: object
+    """Which packets of the stream share one numbering; compared by identity."""
     timestamp: int
     """The publisher's 32 bits."""
     marker: int
@@ -31,23 +33,33 @@ class CachedPacket:
     """Of the moment it arrived here; sent again with the same value (see ExtensionWriter)."""
     received_at: float
     starts_keyframe: bool
+    numbers: PictureNumbers | None = None
+    """VP8's, which are shifted where a line changes its source."""
 
 
 class PacketCache:
-    __slots__ = ("_ring", "_size")
+    __slots__ = ("_by_sequence", "_order")
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._ring: list[CachedPacket | None] = [None] * size
+    def __init__(self) -> None:
+        self._by_sequence: dict[int, CachedPacket] = {}
+        self._order: deque[CachedPacket] = deque()
 
     def put(self, packet: CachedPacket) -> None:
-        self._ring[packet.sequence % self._size] = packet
+        """A packet that arrived now, with a number that was never put since the last `clear`."""
+        order, known = self._order, self._by_sequence
+        order.append(packet)
+        known[packet.sequence] = packet
+        oldest = packet.received_at - KEEP_S
+        while order[0].received_at < oldest or len(order) > MAX_PACKETS:
+            del known[order.popleft().sequence]
 
     def get(self, sequence: int, now: float) -> CachedPacket | None:
-        packet = self._ring[sequence % self._size]
-        if packet is None or packet.sequence != sequence or now - packet.received_at > MAX_AGE_S:
-            return None
-        return packet
+        packet = self._by_sequence.get(sequence)
+        return None if packet is None or now - packet.received_at > KEEP_S else packet
 
     def clear(self) -> None:
-        self._ring = [None] * self._size
+        self._by_sequence.clear()
+        self._order.clear()
+
+    def __len__(self) -> int:
+        return len(self._order)

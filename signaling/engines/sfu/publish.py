@@ -1,7 +1,10 @@
-"""The publish peer connection: the client offers what it sends, we answer and receive it."""
+"""The publish peer connection: the client offers what it sends, we answer and receive it.
+
+An m-line brings one stream, or, sent as simulcast, one for each layer, told apart by their rids (RFC 8852).
+"""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,12 +12,14 @@ from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import (
     AUDIO_LEVEL,
     MID,
+    REPAIRED_RID,
+    RID,
     NegotiatedCodec,
     negotiated_codecs,
     negotiated_extensions,
     written_answer_codecs,
 )
-from signaling.engines.sfu.forwarder import PublishedTrack
+from signaling.engines.sfu.published import PublishedLayer, PublishedTrack
 from signaling.engines.sfu.rtp import RtpPacket, find_extension, parse_rtp, unwrap_rtx
 from signaling.engines.sfu.sdp import MediaSection, ParsedDescription, WrittenSection, write_description
 from signaling.engines.sfu.transport import MediaNetwork, PeerTransport
@@ -33,19 +38,46 @@ class PublishOwner(Protocol):
 
 
 @dataclass(slots=True)
+class _IncomingStream:
+    """One layer of an m-line, or all that it sends."""
+
+    line: "_IncomingLine"
+    layer: PublishedLayer | None
+    """None: not allowed, or unpublished; its packets are dropped."""
+    ssrc: int | None = None
+    heard_at: float = 0.0
+
+
+@dataclass(slots=True)
 class _IncomingLine:
     """One sending m-line of the client."""
 
     mid: str
     track: PublishedTrack | None
-    """None: not allowed, or unpublished; its packets are dropped."""
     repaired: dict[int, int] = field(default_factory=dict)
     """RTX payload type → the payload type it repairs."""
     payload_types: frozenset[int] = frozenset()
     mid_id: int | None = None
     level_id: int | None = None
-    ssrc: int | None = None
-    heard_at: float = 0.0
+    rid_id: int | None = None
+    repaired_rid_id: int | None = None
+    streams: dict[str | None, _IncomingStream] = field(default_factory=dict)
+    """By rid; None: its only one."""
+
+    def carry(self, track: PublishedTrack | None, rids: Sequence[str]) -> None:
+        self.track = track
+        names: list[str | None] = list(rids) or [None]
+        kept = {name: self.streams.get(name) or _IncomingStream(self, None) for name in names}
+        for name in self.streams.keys() - kept.keys():
+            self.streams[name].layer = None
+        self.streams = kept
+        for name, stream in kept.items():
+            stream.layer = None if track is None else track.layer(name)
+
+    def drop(self) -> None:
+        self.track = None
+        for stream in self.streams.values():
+            stream.layer = None
 
 
 class PublishConnection:
@@ -54,7 +86,7 @@ class PublishConnection:
         self._owner = owner
         self.transport = PeerTransport(network, self)
         self._lines: dict[str, _IncomingLine] = {}
-        self._by_ssrc: dict[int, _IncomingLine] = {}
+        self._by_ssrc: dict[int, _IncomingStream] = {}
         self._own_ssrc = 1 + secrets.randbelow(1 << 31)
         self._session_number = secrets.randbits(62)
         self._version = 0
@@ -73,7 +105,7 @@ class PublishConnection:
         described = self.transport.describe("active" if setup == "active" else "passive")
         written = [self._answer_section(section, tracks.get(section.mid)) for section in offer.sections]
         for mid in self._lines.keys() - {section.mid for section in offer.sections}:
-            self._lines[mid].track = None
+            self._lines[mid].drop()
         self._version += 1
         return write_description(self._session_number, self._version, described, written)
 
@@ -92,6 +124,7 @@ class PublishConnection:
             written_answer_codecs(section, codecs),
             extensions,
             section.protocol,
+            received_layers=() if track is None else section.layers,
         )
 
     def _describe_line(
@@ -105,22 +138,27 @@ class PublishConnection:
         if line is None:
             line = self._lines[section.mid] = _IncomingLine(section.mid, None)
         if track is not None:
-            track.bind(codecs, fresh=track is not line.track)
-        line.track = track
+            track.bind(codecs, fresh=track is not line.track, rids=section.layers)
+        line.carry(track, section.layers)
         line.repaired = {
             each.rtx_payload_type: each.payload_type for each in codecs if each.rtx_payload_type is not None
         }
         line.payload_types = frozenset(each.payload_type for each in codecs)
         line.mid_id, line.level_id = extensions.get(MID), extensions.get(AUDIO_LEVEL)
+        line.rid_id, line.repaired_rid_id = extensions.get(RID), extensions.get(REPAIRED_RID)
+        self._by_ssrc = {ssrc: each for ssrc, each in self._by_ssrc.items() if each in each.line.streams.values()}
+        if section.layers:
+            # Which of them is which layer only their packets tell.
+            return
         for ssrc in section.ssrcs:
             if len(self._by_ssrc) < MAX_BOUND_SSRCS or ssrc in self._by_ssrc:
-                self._by_ssrc[ssrc] = line
+                self._by_ssrc[ssrc] = line.streams[None]
 
     def drop_track(self, track: PublishedTrack) -> None:
         """Its packets are ignored from now on, whatever the client still sends."""
         for line in self._lines.values():
             if line.track is track:
-                line.track = None
+                line.drop()
 
     # --- packets --------------------------------------------------------------------------------
 
@@ -136,45 +174,44 @@ class PublishConnection:
         except ValueError:
             return
         self.packets_received += 1
-        line = self._by_ssrc.get(packet.ssrc) or self._bind(packet)
-        if line is None or line.track is None:
+        stream = self._by_ssrc.get(packet.ssrc) or self._bind(packet)
+        if stream is None or stream.layer is None:
             return
         now = self._clock()
-        repaired = line.repaired.get(packet.payload_type)
+        repaired = stream.line.repaired.get(packet.payload_type)
         if repaired is not None:
-            self._receive_repair(line, packet, repaired, now)
-        elif packet.payload_type in line.payload_types:
-            self._receive_stream(line, packet, now)
+            self._receive_repair(stream, packet, repaired, now)
+        elif packet.payload_type in stream.line.payload_types:
+            self._receive_stream(stream, stream.layer, packet, now)
 
-    def _receive_repair(self, line: _IncomingLine, packet: RtpPacket, payload_type: int, now: float) -> None:
+    def _receive_repair(self, stream: _IncomingStream, packet: RtpPacket, payload_type: int, now: float) -> None:
         try:
             packet.sequence_number, packet.payload = unwrap_rtx(packet.payload)
         except ValueError:
             return
         packet.payload_type = payload_type
-        if line.track is not None and line.ssrc is not None:
-            line.track.receive(packet, None, now)
+        if stream.layer is not None and stream.ssrc is not None:
+            stream.layer.receive(packet, None, now)
 
-    def _receive_stream(self, line: _IncomingLine, packet: RtpPacket, now: float) -> None:
-        track = line.track
-        assert track is not None
-        if packet.ssrc != line.ssrc:
-            if line.ssrc is not None and now - line.heard_at < SSRC_CHANGE_SILENCE_S:
+    def _receive_stream(self, stream: _IncomingStream, layer: PublishedLayer, packet: RtpPacket, now: float) -> None:
+        if packet.ssrc != stream.ssrc:
+            if stream.ssrc is not None and now - stream.heard_at < SSRC_CHANGE_SILENCE_S:
                 return
-            if line.ssrc is not None:
-                track.log.restart()
-            line.ssrc = packet.ssrc
-        line.heard_at = now
+            if stream.ssrc is not None:
+                layer.restart()
+            stream.ssrc = packet.ssrc
+        stream.heard_at = now
         level: int | None = None
-        if line.level_id is not None and packet.extensions:
-            value = find_extension(packet.extensions, line.level_id)
+        level_id = stream.line.level_id
+        if level_id is not None and packet.extensions:
+            value = find_extension(packet.extensions, level_id)
             level = value[0] if value else None
-        track.log.note_arrival(packet.timestamp, now)
-        track.receive(packet, level, now)
+        layer.log.note_arrival(packet.timestamp, now)
+        layer.receive(packet, level, now)
 
-    def _bind(self, packet: RtpPacket) -> _IncomingLine | None:
+    def _bind(self, packet: RtpPacket) -> _IncomingStream | None:
         """A stream that no a=ssrc announced: by its mid extension, or the only m-line with its
-        payload type (RFC 9143 section 9.2)."""
+        payload type (RFC 9143 section 9.2); its layer by its rid."""
         if len(self._by_ssrc) >= MAX_BOUND_SSRCS:
             return None
         line = self._line_by_mid(packet)
@@ -182,9 +219,17 @@ class PublishConnection:
             number = packet.payload_type
             fitting = [each for each in self._lines.values() if number in each.payload_types or number in each.repaired]
             line = fitting[0] if len(fitting) == 1 else None
-        if line is not None:
-            self._by_ssrc[packet.ssrc] = line
-        return line
+        stream = None if line is None else self._stream_by_rid(line, packet)
+        if stream is not None:
+            self._by_ssrc[packet.ssrc] = stream
+        return stream
+
+    def _stream_by_rid(self, line: _IncomingLine, packet: RtpPacket) -> _IncomingStream | None:
+        if None in line.streams:
+            return line.streams[None]
+        rid_id = line.repaired_rid_id if packet.payload_type in line.repaired else line.rid_id
+        value = None if rid_id is None else find_extension(packet.extensions, rid_id)
+        return None if value is None else line.streams.get(value.decode("ascii", "replace"))
 
     def _line_by_mid(self, packet: RtpPacket) -> _IncomingLine | None:
         mid_id = next((line.mid_id for line in self._lines.values() if line.mid_id is not None), None)
@@ -201,45 +246,58 @@ class PublishConnection:
         now = self._clock()
         for item in found:
             if isinstance(item, rtcp.SenderReport):
-                line = self._by_ssrc.get(item.ssrc)
-                if line is not None and line.track is not None and line.ssrc == item.ssrc:
-                    line.track.receive_report(item, now)
+                stream = self._by_ssrc.get(item.ssrc)
+                if stream is not None and stream.layer is not None and stream.ssrc == item.ssrc:
+                    stream.layer.receive_report(item, now)
+
+    def _streams(self) -> Iterator[tuple[PublishedLayer, int]]:
+        """What comes now: each layer, and its SSRC."""
+        for line in self._lines.values():
+            for stream in line.streams.values():
+                if stream.layer is not None and stream.ssrc is not None:
+                    yield stream.layer, stream.ssrc
 
     def handle_tick(self, now: float) -> bool:
         """Ask for what is missing, and for key frames that are due; whether to be called again soon."""
         again = False
-        for line in self._lines.values():
-            track = line.track
-            if track is None or line.ssrc is None or not track.is_video:
+        for layer, ssrc in self._streams():
+            if not layer.track.is_video:
                 continue
-            lost = track.log.nacks_to_send(now) if track.log.has_missing else []
+            lost = layer.log.nacks_to_send(now) if layer.log.has_missing else []
             if lost:
-                self._send_feedback(rtcp.nack(self._own_ssrc, line.ssrc, lost))
-            if track.keyframes.wanted and track.keyframes.is_due(now, waiting=False):
-                self._ask_for_keyframe(line.ssrc)
-            again = again or track.log.has_missing or track.keyframes.wanted
+                self._send_feedback(rtcp.nack(self._own_ssrc, ssrc, lost))
+            if layer.keyframes.wanted and layer.keyframe_is_due(now):
+                self._ask_for_keyframe(ssrc)
+            again = again or layer.log.has_missing or layer.keyframes.wanted
         return again
 
+    def ask_again(self, now: float) -> None:
+        """Every tenth of a second: key frames that someone waits for and that did not come."""
+        for layer, ssrc in self._streams():
+            if layer.track.is_video and layer.keyframe_is_due(now):
+                self._ask_for_keyframe(ssrc)
+
     def handle_second(self, now: float) -> None:
-        """Every second: reports, the bitrate cap, key frames that never came."""
+        """Every second: reports and the bitrate cap."""
         self.transport.handle_timer(now)
         blocks: list[rtcp.ReportBlock] = []
-        capped: dict[int, int] = {}
-        for line in self._lines.values():
-            if line.track is None or line.ssrc is None:
-                continue
-            block = line.track.reception(line.ssrc, now)
+        capped: list[int] = []
+        for layer, ssrc in self._streams():
+            layer.measure(now)
+            block = layer.reception(ssrc, now)
             if block is not None:
                 blocks.append(block)
-            if line.track.is_video:
-                capped[line.ssrc] = BITRATE_CAP_BPS[line.track.track.source]
-            if line.track.needs_keyframe() and line.track.keyframes.is_due(now, waiting=True):
-                self._ask_for_keyframe(line.ssrc)
+            if layer.track.is_video:
+                capped.append(ssrc)
         if blocks:
             report = rtcp.receiver_report(self._own_ssrc, blocks)
             if capped:
-                report += rtcp.max_bitrate(self._own_ssrc, sum(capped.values()), list(capped))
+                report += rtcp.max_bitrate(self._own_ssrc, self._bitrate_cap_bps(), capped)
             self.transport.send_rtcp(report)
+
+    def _bitrate_cap_bps(self) -> int:
+        tracks = {layer.track.track.id: layer.track.track for layer, _ in self._streams() if layer.track.is_video}
+        return sum(BITRATE_CAP_BPS[track.source] for track in tracks.values())
 
     def _ask_for_keyframe(self, ssrc: int) -> None:
         self._send_feedback(rtcp.picture_loss_indication(self._own_ssrc, ssrc))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from signaling.engines import EngineEvent, MediaGrants, SpeakersHeard
-from signaling.engines.sfu.forwarder import PublishedTrack
+from signaling.engines.sfu.published import PublishedTrack
 from signaling.engines.sfu.session import Session
 from signaling.engines.sfu.speakers import SpeakerDetector
 from signaling.engines.sfu.transport import MediaNetwork
@@ -40,6 +40,11 @@ class MediaRoom:
     def tracks_changed(self) -> None:
         for session in self.sessions.values():
             session.refresh_subscription()
+
+    def layers_changed(self, track: PublishedTrack) -> None:
+        for session in self.sessions.values():
+            if session.subscribe is not None and session.subscribe.carries(track):
+                session.subscribe.allocate()
 
     def heard(self, track: PublishedTrack, level: int, now: float) -> None:
         if track.track.source == "microphone":

@@ -1,7 +1,7 @@
 """Session descriptions: what a client's says, and ours written (RFC 8866, RFC 8829, RFC 8859).
 
 Pure. Written here and not left to aiortc because a forwarder needs what its SDP code lacks: m-lines
-reused, in-band FEC and DTX answered, our own SSRCs, later `a=rid`. A client's text is hostile: its
+reused, in-band FEC and DTX answered, our own SSRCs, `a=rid`. A client's text is hostile: its
 size was bounded by the wire's type, its counts are bounded here.
 """
 
@@ -16,6 +16,8 @@ MAX_SECTIONS = 80
 """The most m-lines we offer is 64; a client's publish offer has a handful."""
 MAX_LINES_PER_SECTION = 400
 """Chromium writes about 130 lines for a video m-line, 16 candidates included."""
+MAX_LAYERS = 3
+"""Simulcast layers of one m-line that are taken: what every browser sends, and what tiles need."""
 MAX_SSRCS = 16
 """Three simulcast layers with their repair streams are six."""
 
@@ -58,6 +60,8 @@ class MediaSection:
     ssrcs: list[int] = field(default_factory=list)
     repairs: dict[int, int] = field(default_factory=dict)
     """SSRC of a repair stream → SSRC of the stream it repairs (ssrc-group:FID)."""
+    layers: list[str] = field(default_factory=list)
+    """The rids of a=simulcast:send (RFC 8853), in its order; of alternatives the first."""
 
     @property
     def is_media(self) -> bool:
@@ -166,6 +170,19 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
             if words[0] == "FID" and len(words) == 3 and len(section.repairs) < MAX_SSRCS:
                 section.repairs[int(words[2])] = int(words[1])
 
+        case "simulcast":
+            section.layers = _simulcast_layers(value)
+
+
+def _simulcast_layers(value: str) -> list[str]:
+    """RFC 8853 section 5.1: `send ~q;h,i;f recv …`; what begins with ~ is paused now. Raises: SdpError."""
+    words = value.split()
+    streams = words[words.index("send") + 1].split(";") if "send" in words else []
+    rids = [stream.partition(",")[0].removeprefix("~") for stream in streams]
+    if len(set(rids)) != len(rids) or not all(rid.isascii() and rid.isalnum() and len(rid) <= 16 for rid in rids):
+        raise SdpError("malformed simulcast")
+    return rids[:MAX_LAYERS]
+
 
 def _read_extension(section: MediaSection, value: str) -> None:
     words = value.split()
@@ -247,6 +264,8 @@ class WrittenSection:
     stream: SentStream | None = None
     rejected_formats: Sequence[str] = ()
     """Not empty: the m-line is refused (port 0), these are the formats it was offered with."""
+    received_layers: Sequence[str] = ()
+    """Simulcast that we take (RFC 8853): the rids."""
 
 
 def write_description(
@@ -297,6 +316,9 @@ def _section_lines(section: WrittenSection, transport: TransportDescription) -> 
         lines += [f"a=rtcp-fb:{codec.payload_type} {feedback}" for feedback in codec.feedback]
         if codec.fmtp:
             lines.append(f"a=fmtp:{codec.payload_type} {codec.fmtp}")
+    if section.received_layers:
+        lines += [f"a=rid:{rid} recv" for rid in section.received_layers]
+        lines.append("a=simulcast:recv " + ";".join(section.received_layers))
     return lines + _stream_lines(section)
 
 

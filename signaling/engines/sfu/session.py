@@ -16,10 +16,11 @@ from signaling.engines import (
     TrackAppeared,
     TrackDisappeared,
 )
-from signaling.engines.sfu.forwarder import PublishedTrack
+from signaling.engines.sfu.layers import Size
 from signaling.engines.sfu.publish import PublishConnection
+from signaling.engines.sfu.published import PublishedTrack
 from signaling.engines.sfu.sdp import ParsedDescription, SdpError
-from signaling.engines.sfu.subscribe import Offer, SubscribeConnection, WhepConnection
+from signaling.engines.sfu.subscribe import Offer, SubscribeConnection, SubscriberView, WhepConnection
 from signaling.engines.sfu.transport import MediaNetwork
 from signaling.messages import (
     MAX_TRACKS_PER_SESSION,
@@ -54,6 +55,9 @@ class Room(Protocol):
         """Every track of the other sessions, in the order they appeared."""
 
     def tracks_changed(self) -> None: ...
+    def layers_changed(self, track: PublishedTrack) -> None:
+        """Other layers of it come than before."""
+
     def heard(self, track: PublishedTrack, level: int, now: float) -> None: ...
     def silenced(self, participant_id: str) -> None: ...
 
@@ -87,9 +91,8 @@ class Session:
         self._room = room
         self._grants = grants
         self._emit = emit
-        self._wanted: frozenset[str] | None = None
-        self._layout: Mapping[str, tuple[int, int]] | None = None
-        """Track id → width and height of its tile; None: everything is shown."""
+        self._wanted: Mapping[str, int | None] | None = None
+        self._layout: Mapping[str, Size] | None = None
         self._negotiation = OfferNegotiation()
         self._last_offer: Offer | None = None
         self._creating_subscribe = False
@@ -222,15 +225,20 @@ class Session:
 
     # --- subscribing ----------------------------------------------------------------------------
 
-    def set_wanted(self, track_ids: frozenset[str] | None) -> None:
-        self._wanted = track_ids
+    def set_wanted(self, wanted: Mapping[str, int | None] | None) -> None:
+        """Track id → the height beyond which its picture is not wanted; None: every track of the room."""
+        self._wanted = wanted
+        self._show()
         self.refresh_subscription()
 
-    def set_layout(self, layout: Mapping[str, tuple[int, int]]) -> None:
+    def set_layout(self, layout: Mapping[str, Size]) -> None:
         """Track id → width and height of its tile."""
         self._layout = layout
+        self._show()
+
+    def _show(self) -> None:
         if self.subscribe is not None:
-            self.subscribe.set_layout(layout)
+            self.subscribe.set_view(SubscriberView(self._layout, self._wanted or {}))
 
     def _tracks_to_send(self) -> list[PublishedTrack]:
         if not self._grants.subscribe:
@@ -250,6 +258,7 @@ class Session:
                 self._creating_subscribe = True
                 self._network.paced(self._create_subscribe)
             return
+        self.subscribe.allocate()
         if self.subscribe.set_tracks(tracks):
             self._negotiation.want_offer()
         self._offer()
@@ -259,7 +268,7 @@ class Session:
         if self._closed or self.subscribe is not None:
             return
         self.subscribe = SubscribeConnection(self._network, self)
-        self.subscribe.set_layout(self._layout)
+        self._show()
         self.refresh_subscription()
 
     def _offer(self) -> None:
@@ -333,7 +342,7 @@ class Session:
         self._subscribe_failed = False
         self._lost_at.pop("subscribe", None)
         self.subscribe = connection
-        connection.set_layout(self._layout)
+        self._show()
         self.refresh_subscription()
         return answer
 
@@ -361,6 +370,14 @@ class Session:
     def handle_tick(self, now: float) -> bool:
         """Whether to be called again soon."""
         return self.publish is not None and self.publish.handle_tick(now)
+
+    def watch_pictures(self, now: float) -> None:
+        """Every tenth of a second: which layers come, and key frames that do not."""
+        if self.publish is not None:
+            self.publish.ask_again(now)
+        for track in self.tracks.values():
+            if track.layers_changed(now):
+                self._room.layers_changed(track)
 
     def handle_second(self, now: float) -> None:
         if self.publish is not None:

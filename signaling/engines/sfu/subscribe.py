@@ -7,10 +7,11 @@ and clients built on aiortc, which know an m-line's SSRC for ever, go on with th
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from signaling.engines.sfu import rtcp
+from signaling.engines.sfu.bandwidth import LineBandwidth, LossCounter
 from signaling.engines.sfu.codecs import (
     negotiated_codecs,
     negotiated_extensions,
@@ -18,7 +19,9 @@ from signaling.engines.sfu.codecs import (
     offered_extensions,
     written_answer_codecs,
 )
-from signaling.engines.sfu.forwarder import OutgoingLine, PublishedTrack
+from signaling.engines.sfu.forwarder import OutgoingLine
+from signaling.engines.sfu.layers import Allocation, Size, Wish, allocate, assumed_rate, layer_for_tile
+from signaling.engines.sfu.published import PublishedLayer, PublishedTrack
 from signaling.engines.sfu.sdp import (
     MediaSection,
     ParsedDescription,
@@ -28,14 +31,53 @@ from signaling.engines.sfu.sdp import (
     write_description,
 )
 from signaling.engines.sfu.transport import MediaNetwork, PeerTransport
-from signaling.messages import SubscribedMedia
+from signaling.messages import MAX_PICTURE_PIXELS, SubscribedMedia
 
 MAX_LINES = 64
 """Thirty classes with camera and microphone; a browser's answer to more would pass 64 kB."""
-Layout = Mapping[str, tuple[int, int]]
-"""Track id → width and height of its tile, in device pixels."""
+SOUND_BPS = 40_000.0
+"""What one voice is taken to cost, which comes before every picture."""
 _MAX_REPORT_BYTES = 1_200
 """Of one compound packet; the rest goes into the next."""
+
+
+UNTOLD_TILES = {"camera": (1_280, 720), "screen": (1_920, 1_080)}
+"""Of a page that tells nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberView:
+    """What the subscriber looks at."""
+
+    layout: Mapping[str, Size] | None = None
+    """Track id → its tile, in device pixels; None: everything is shown, as large as it comes."""
+    heights: Mapping[str, int | None] = field(default_factory=dict)
+    """Track id → pictures much higher than this are not wanted."""
+
+    def layers_of(self, track: PublishedTrack, now: float) -> list[PublishedLayer]:
+        """Those that may be sent, smallest first; none: its picture is not shown."""
+        tile = None if self.layout is None else self.layout.get(track.track.id)
+        if self.layout is not None and tile is None:
+            return []
+        sizes = [layer.size for layer in track.layers]
+        most = layer_for_tile(sizes, tile)
+        height = self.heights.get(track.track.id)
+        if height is not None:
+            most = min(most, layer_for_tile(sizes, (MAX_PICTURE_PIXELS, height)))
+        live = track.live_layers(now)
+        wanted = [layer for layer in live if track.layers.index(layer) <= most]
+        return wanted or live[:1] or track.layers[:1]
+
+    def area_of(self, track: PublishedTrack) -> int:
+        width, height = (self.layout or {}).get(track.track.id, UNTOLD_TILES[track.track.source])
+        return width * height
+
+
+def _rate(layer: PublishedLayer) -> float:
+    if layer.track.track.muted:
+        return 0.0
+    layers = layer.track.layers
+    return layer.rate_bps or assumed_rate(layers.index(layer), len(layers))
 
 
 class SubscribeOwner(Protocol):
@@ -52,22 +94,50 @@ class SendingConnection:
         self.transport = PeerTransport(network, self)
         self._ssrcs: set[int] = set()
         self._by_ssrc: dict[int, OutgoingLine] = {}
-        self._layout: Layout | None = None
+        self._view = SubscriberView()
+        self._bandwidth = LineBandwidth()
+        self._allocation: Allocation | None = None
+        self._used_bps = 0.0
+        self._sent_bps = 0.0
+        self._octets = (0, 0.0)
+        self._losses = LossCounter()
         self._session_number = secrets.randbits(62)
         self._version = 0
 
-    def set_layout(self, layout: Layout | None) -> None:
-        self._layout = layout
+    # --- what of each track is sent -------------------------------------------------------------
+
+    def set_view(self, view: "SubscriberView") -> None:
+        self._view = view
+        self.allocate()
+
+    def allocate(self) -> None:
+        """Decide anew which layer of each picture is sent: the page, the line or the layers have changed."""
+        now = self._clock()
+        lines: list[OutgoingLine] = []
+        choices: list[list[PublishedLayer]] = []
+        wishes: list[Wish] = []
         for line in self.lines:
-            if line.track is not None:
-                self._show(line, line.track)
+            if line.track is None or not line.track.is_video:
+                continue
+            layers = self._view.layers_of(line.track, now)
+            if not layers:
+                line.aim(None)
+                continue
+            lines.append(line)
+            choices.append(layers)
+            wishes.append(Wish([_rate(layer) for layer in layers], self._view.area_of(line.track)))
+        sound = sum(SOUND_BPS for line in self.lines if line.track is not None and not line.track.is_video)
+        self._allocation = allocation = allocate(wishes, self._bandwidth.room_bps - sound)
+        self._used_bps = allocation.cost_bps + sound
+        for line, layers, level in zip(lines, choices, allocation.levels, strict=True):
+            line.aim(None if level is None else layers[level])
+
+    def carries(self, track: PublishedTrack) -> bool:
+        return any(line.track is track for line in self.lines)
 
     def _attach(self, line: OutgoingLine, track: PublishedTrack) -> None:
-        self._show(line, track)
-        line.attach(track)
-
-    def _show(self, line: OutgoingLine, track: PublishedTrack) -> None:
-        line.show(self._layout is None or not track.is_video or track.track.id in self._layout)
+        # A picture's layer is chosen together with all others'.
+        line.attach(track, None if track.is_video else track.layers[0])
 
     def _new_line(self, kind: str, mid: str) -> OutgoingLine:
         line = OutgoingLine(kind, mid, self.transport, self._ssrcs)
@@ -98,7 +168,13 @@ class SendingConnection:
             return
         now = self._clock()
         for item in found:
-            if isinstance(item, rtcp.Nack):
+            if isinstance(item, rtcp.ReportBlock):
+                if item.ssrc in self._by_ssrc:
+                    self._losses.add(item)
+            elif isinstance(item, rtcp.MaxBitrate):
+                if self._bandwidth.estimate(item.bitrate_bps, self._sent_bps, now):
+                    self.allocate()
+            elif isinstance(item, rtcp.Nack):
                 line = self._by_ssrc.get(item.ssrc)
                 if line is not None:
                     line.resend(item.lost, now)
@@ -108,8 +184,23 @@ class SendingConnection:
                     line.picture_lost()
 
     def handle_second(self, now: float) -> None:
-        """Every second: sender reports, and whether the client still lives."""
+        """Every second: sender reports, what the line carries, whether the client still lives."""
         self.transport.handle_timer(now)
+        self._judge_bandwidth(now)
+        self._send_reports(now)
+
+    def _judge_bandwidth(self, now: float) -> None:
+        octets, at = sum(line.counters.octets for line in self.lines), self._octets[1]
+        if at and now > at:
+            self._sent_bps = (octets - self._octets[0]) * 8 / (now - at)
+        self._octets = (octets, now)
+        loss = self._losses.take()
+        lower = loss is not None and self._bandwidth.loss(loss, self._sent_bps, now)
+        further = None if self._allocation is None else self._allocation.next_step_bps
+        if self._bandwidth.tick(self._used_bps, further, now) or lower:
+            self.allocate()
+
+    def _send_reports(self, now: float) -> None:
         compound = b""
         for line in self.lines:
             report = line.sender_report(now)
@@ -225,6 +316,7 @@ class SubscribeConnection(SendingConnection):
             section = sections.get(slot.line.mid)
             if section is not None:
                 self._apply_answer(slot, section)
+        self.allocate()
 
     def _apply_answer(self, slot: _Slot, section: MediaSection) -> None:
         if slot.track is None:
@@ -295,4 +387,5 @@ class WhepConnection(SendingConnection):
             if line.track is None and track is not None:
                 waiting.remove(track)
                 self._attach(line, track)
+        self.allocate()
         return False

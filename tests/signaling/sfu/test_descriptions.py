@@ -10,6 +10,8 @@ from aiortc.sdp import SessionDescription as AiortcDescription
 from signaling.engines.sfu.codecs import (
     AUDIO_LEVEL,
     MID,
+    REPAIRED_RID,
+    RID,
     NegotiatedCodec,
     codec_for,
     negotiated_codecs,
@@ -194,3 +196,38 @@ def test_mangled_offers_are_read_or_refused() -> None:
                     negotiated_extensions(section)
         except SdpError:
             pass
+
+
+def _layered(simulcast: str) -> str:
+    """Chromium's offer of a camera in layers, as far as it differs."""
+    rids = "".join(f"a=rid:{rid} send\r\n" for rid in ("q", "h", "f"))
+    extensions = f"a=extmap:10 {RID}\r\na=extmap:11 {REPAIRED_RID}\r\n"
+    head, video = CHROMIUM.rstrip().rsplit("m=video", 1)
+    return f"{head}m=video{video}\r\n{extensions}{rids}a=simulcast:{simulcast}\r\n"
+
+
+def test_layers_are_read_in_their_order() -> None:
+    def layers(simulcast: str) -> list[str]:
+        return parse_description(_layered(simulcast)).sections[1].layers
+
+    assert parse_description(CHROMIUM).sections[1].layers == []
+    assert layers("send q;h;f") == ["q", "h", "f"]
+    assert layers("recv x send ~q,r;h;~f") == ["q", "h", "f"]
+    assert layers("send a;b;c;d;e") == ["a", "b", "c"], "what nobody needs is left out"
+    assert layers("recv x") == []
+    for hostile in ("send q;q", "send ;", "send q;é", "send " + "x" * 17):
+        with pytest.raises(SdpError):
+            layers(hostile)
+
+
+def test_layers_are_answered_with_their_extensions() -> None:
+    section = parse_description(_layered("send q;h;f")).sections[1]
+    extensions = negotiated_extensions(section)
+    assert (extensions[RID], extensions[REPAIRED_RID]) == (10, 11)
+    codecs = negotiated_codecs(section)
+    written = WrittenSection(
+        "video", "1", "recvonly", written_answer_codecs(section, codecs), extensions, received_layers=section.layers
+    )
+    lines = write_description(1, 1, TRANSPORT, [written]).splitlines()
+    assert lines[-4:] == ["a=rid:q recv", "a=rid:h recv", "a=rid:f recv", "a=simulcast:recv q;h;f"]
+    assert RID not in negotiated_extensions(parse_description(CHROMIUM).sections[1])

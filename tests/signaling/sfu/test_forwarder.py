@@ -6,7 +6,9 @@ import pytest
 
 from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import ABS_SEND_TIME, AUDIO_LEVEL, MID, NegotiatedCodec
-from signaling.engines.sfu.forwarder import RESENT_BURST, OutgoingLine, PublishedTrack
+from signaling.engines.sfu.forwarder import RESENT_BURST, OutgoingLine
+from signaling.engines.sfu.keyframes import KEYFRAME_RETRY_S
+from signaling.engines.sfu.published import PublishedTrack
 from signaling.engines.sfu.rtp import RtpPacket, find_extension, parse_rtp, unwrap_rtx
 from signaling.messages import Track, TrackSource
 
@@ -39,13 +41,13 @@ def _track(source: TrackSource = "camera", heard: Callable[..., None] = lambda *
 def _line(track: PublishedTrack, sink: Sink, *codecs: NegotiatedCodec, mid: str = "7") -> OutgoingLine:
     line = OutgoingLine(track.track.kind, mid, sink, set())
     line.set_codecs(codecs or [NegotiatedCodec("VP8", 120, 121)], EXTENSIONS)
-    line.attach(track)
+    line.attach(track, track.layers[0])
     return line
 
 
 def _feed(track: PublishedTrack, start: int, *payloads: bytes, pt: int = 96, now: float = 0.0) -> None:
     for number, payload in enumerate(payloads, start):
-        track.receive(RtpPacket(pt, 1, number & 0xFFFF, number * 3_000, 555, b"", payload), None, now)
+        track.layers[0].receive(RtpPacket(pt, 1, number & 0xFFFF, number * 3_000, 555, b"", payload), None, now)
 
 
 def test_payload_passes_untouched_in_the_subscribers_numbers() -> None:
@@ -66,13 +68,14 @@ def test_payload_passes_untouched_in_the_subscribers_numbers() -> None:
 def test_picture_begins_with_a_key_frame_which_is_asked_for() -> None:
     track, sink = _track(), Sink()
     _line(track, sink)
-    assert track.keyframes.is_due(0.0, waiting=True)
+    assert track.layers[0].keyframe_is_due(0.0)
     _feed(track, 10, DELTA, DELTA)
     assert sink.sent == []
-    assert track.needs_keyframe()
+    assert not track.layers[0].keyframe_is_due(KEYFRAME_RETRY_S / 2)
+    assert track.layers[0].keyframe_is_due(KEYFRAME_RETRY_S), "it did not come"
     _feed(track, 12, KEY, DELTA)
     assert [packet.payload for packet in sink.sent] == [KEY, DELTA]
-    assert not track.needs_keyframe()
+    assert not track.layers[0].keyframe_is_due(9.0)
 
 
 def test_codecs_are_mapped_by_name() -> None:
@@ -125,7 +128,7 @@ def test_without_rtx_the_very_same_packet_is_sent_again() -> None:
     line = _line(track, sink, NegotiatedCodec("VP8", 120, None))
     _feed(track, 1, KEY, DELTA, now=1.0)
     original = sink.sent[1]
-    line.resend([original.sequence_number], 2.5)
+    line.resend([original.sequence_number], 1.9)
     assert sink.sent[2] == original
 
 
@@ -183,7 +186,7 @@ def test_a_mute_lets_nothing_out_not_even_again() -> None:
     assert sink.sent == []
     assert line.sender_report(0.1) is None
     track.set_muted(False)
-    assert track.keyframes.wanted
+    assert track.layers[0].keyframes.wanted
     _feed(track, 100, KEY)
     assert sink.sent[0].sequence_number == number + 1, "no gap to be asked for"
 
@@ -193,14 +196,14 @@ def test_what_is_not_shown_is_not_sent_and_begins_anew_with_a_key_frame() -> Non
     line = _line(track, sink)
     _feed(track, 1, KEY, DELTA)
     last = sink.sent[-1].sequence_number
-    line.show(False)
-    assert track.keyframes.is_due(0.0, waiting=True)
+    line.aim(None)
+    assert track.layers[0].keyframes.is_due(0.0, waiting=True)
     _feed(track, 3, KEY, DELTA)
     line.resend([last], 0.1)
     assert len(sink.sent) == 2
-    assert not track.needs_keyframe()
-    line.show(True)
-    assert track.keyframes.wanted
+    assert not track.layers[0].keyframe_is_due(9.0)
+    line.aim(track.layers[0])
+    assert track.layers[0].keyframes.wanted
     _feed(track, 5, DELTA, KEY)
     assert [packet.sequence_number for packet in sink.sent[2:]] == [last + 1]
 
@@ -273,7 +276,7 @@ def test_a_line_takes_another_track() -> None:
     one, other, sink = _track(), _track(), Sink()
     line = _line(one, sink)
     _feed(one, 1, KEY)
-    line.attach(other)
+    line.attach(other, other.layers[0])
     _feed(one, 2, DELTA, KEY)
     _feed(other, 40_000, KEY)
     assert [packet.sequence_number - sink.sent[0].sequence_number for packet in sink.sent] == [0, 1]
@@ -287,9 +290,9 @@ def test_lips_stay_in_sync() -> None:
     video_line = _line(video, video_sink)
     audio_line = _line(audio, audio_sink, NegotiatedCodec("opus", 111, None))
     _feed(video, 1, KEY, now=10.0)
-    audio.receive(RtpPacket(111, 0, 1, 48_000, 1, b"", b"opus"), None, 10.0)
-    video.receive_report(rtcp.SenderReport(555, 1_000 << 32, 3_000), 10.0)
-    audio.receive_report(rtcp.SenderReport(556, 1_000 << 32, 48_000), 10.0)
+    audio.layers[0].receive(RtpPacket(111, 0, 1, 48_000, 1, b"", b"opus"), None, 10.0)
+    video.layers[0].receive_report(rtcp.SenderReport(555, 1_000 << 32, 3_000), 10.0)
+    audio.layers[0].receive_report(rtcp.SenderReport(556, 1_000 << 32, 48_000), 10.0)
     reports = []
     for line in (video_line, audio_line):
         encoded = line.sender_report(10.5)
@@ -307,11 +310,11 @@ def test_levels_are_heard_and_passed_on() -> None:
     heard: list[int] = []
     track, sink = _track("microphone", lambda _track, level, _now: heard.append(level)), Sink()
     _line(track, sink, NegotiatedCodec("opus", 111, None))
-    track.receive(RtpPacket(111, 0, 1, 960, 1, b"", b"opus"), 0x85, 0.0)
+    track.layers[0].receive(RtpPacket(111, 0, 1, 960, 1, b"", b"opus"), 0x85, 0.0)
     assert heard == [0x85]
     assert find_extension(sink.sent[0].extensions, 6) == b"\x85"
     track.set_muted(True)
-    track.receive(RtpPacket(111, 0, 2, 1_920, 1, b"", b"opus"), 0x85, 0.0)
+    track.layers[0].receive(RtpPacket(111, 0, 2, 1_920, 1, b"", b"opus"), 0x85, 0.0)
     assert heard == [0x85]
 
 

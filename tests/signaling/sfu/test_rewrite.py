@@ -1,48 +1,74 @@
 """One outgoing SSRC stays continuous, and never uses a number for two packets."""
 
+from dataclasses import dataclass
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from signaling.engines.sfu.loss import ReceiveLog
-from signaling.engines.sfu.rewrite import StreamRewriter
-
-
-def _send(rewriter: StreamRewriter, sequence: int, timestamp: int, now: float) -> int | None:
-    return rewriter.advance(sequence, timestamp, now)
+from signaling.engines.sfu.rewrite import MAX_CLOCK_ERROR_S, StreamRewriter
+from signaling.engines.sfu.vp8 import PictureNumbers, read_vp8, renumber
 
 
 def test_a_switch_continues_the_numbers() -> None:
     rewriter = StreamRewriter(90_000, 100, 5_000)
-    rewriter.begin(70_000, 1_000_000, 0.0, same_clock=False)
-    assert [_send(rewriter, 70_000 + n, 1_000_000 + n * 3_000, n / 30) for n in range(4)] == [100, 101, 102, 103]
-    rewriter.begin(9, 77, 1.1, same_clock=False)
-    assert _send(rewriter, 9, 77, 1.1) == 104
+    rewriter.begin("a", 70_000, 1_000_000, 0.0, clock_offset=0)
+    assert [rewriter.advance(70_000 + n, 1_000_000 + n * 3_000, n / 30) for n in range(4)] == [100, 101, 102, 103]
+    rewriter.begin("b", 9, 77, 1.1, clock_offset=None)
+    assert rewriter.advance(9, 77, 1.1) == 104
 
 
 def test_time_passes_across_a_switch_as_it_did() -> None:
     rewriter = StreamRewriter(90_000, 100, 5_000)
-    rewriter.begin(1, 1_000, 10.0, same_clock=False)
-    _send(rewriter, 1, 1_000, 10.0)
-    assert rewriter.timestamp(1_000) == 5_000
-    rewriter.begin(500, 4_000_000_000, 12.0, same_clock=False)
-    assert rewriter.timestamp(4_000_000_000) == 5_000 + 2 * 90_000
+    segment = rewriter.begin("a", 1, 1_000, 10.0, clock_offset=0)
+    rewriter.advance(1, 1_000, 10.0)
+    assert 1_000 + segment.timestamp_shift == 5_000
+    segment = rewriter.begin("b", 500, 4_000_000_000, 12.0, clock_offset=None)
+    assert (4_000_000_000 + segment.timestamp_shift) & 0xFFFFFFFF == 5_000 + 2 * 90_000
 
 
 def test_one_publisher_keeps_its_clock_over_a_mute() -> None:
     rewriter = StreamRewriter(48_000, 100, 5_000)
-    rewriter.begin(1, 1_000, 0.0, same_clock=False)
-    _send(rewriter, 1, 1_000, 0.0)
+    rewriter.begin("a", 1, 1_000, 0.0, clock_offset=0)
+    rewriter.advance(1, 1_000, 0.0)
     rewriter.end()
-    rewriter.begin(900, 1_000 + 480_000, 10.3, same_clock=True)
-    assert rewriter.timestamp(1_000 + 480_000) == 5_000 + 480_000
-    assert _send(rewriter, 900, 481_000, 10.3) == 101
+    segment = rewriter.begin("a", 900, 1_000 + 480_000, 10.3, clock_offset=0)
+    assert (1_000 + 480_000 + segment.timestamp_shift) & 0xFFFFFFFF == 5_000 + 480_000
+    assert rewriter.advance(900, 481_000, 10.3) == 101
+
+
+def test_layers_of_one_picture_share_its_clock() -> None:
+    """The next layer's key frame arrives late: its place in time is the publisher's, not the arrival's."""
+    rewriter = StreamRewriter(90_000, 100, 5_000)
+    rewriter.begin("small", 1, 1_000, 0.0, clock_offset=0)
+    rewriter.advance(1, 1_000, 0.0)
+    # 500_000 of the other layer's clock is 1_000 of this one's.
+    segment = rewriter.begin("large", 7, 500_000 + 3_000, 0.25, clock_offset=1_000 - 500_000)
+    assert (503_000 + segment.timestamp_shift) & 0xFFFFFFFF == 5_000 + 3_000
+
+
+def test_a_layer_never_goes_back_in_time() -> None:
+    rewriter = StreamRewriter(90_000, 100, 5_000)
+    rewriter.begin("large", 1, 9_000, 0.0, clock_offset=0)
+    rewriter.advance(1, 9_000, 0.0)
+    segment = rewriter.begin("small", 7, 9_000, 0.01, clock_offset=0)
+    assert (9_000 + segment.timestamp_shift) & 0xFFFFFFFF == 5_001
+
+
+def test_reports_that_contradict_the_time_are_not_believed() -> None:
+    rewriter = StreamRewriter(90_000, 100, 5_000)
+    rewriter.begin("a", 1, 0, 0.0, clock_offset=0)
+    rewriter.advance(1, 0, 0.0)
+    lie = int((MAX_CLOCK_ERROR_S + 1) * 90_000)
+    segment = rewriter.begin("b", 1, 3_000, 0.5, clock_offset=lie)
+    assert (3_000 + segment.timestamp_shift) & 0xFFFFFFFF == 5_000 + 45_000
 
 
 def test_what_belongs_before_a_segment_is_refused() -> None:
     rewriter = StreamRewriter(90_000, 100, 0)
-    rewriter.begin(50, 0, 0.0, same_clock=False)
-    _send(rewriter, 50, 0, 0.0)
-    rewriter.begin(60, 0, 0.0, same_clock=True)
+    rewriter.begin("a", 50, 0, 0.0, clock_offset=0)
+    rewriter.advance(50, 0, 0.0)
+    rewriter.begin("a", 60, 0, 0.0, clock_offset=0)
     assert rewriter.advance(59, 0, 0.0) is None
     assert rewriter.advance(60, 0, 0.0) == 101
 
@@ -50,53 +76,111 @@ def test_what_belongs_before_a_segment_is_refused() -> None:
 def test_nothing_leaves_between_segments() -> None:
     rewriter = StreamRewriter(90_000, 100, 0)
     assert rewriter.advance(50, 0, 0.0) is None
-    rewriter.begin(50, 0, 0.0, same_clock=False)
-    _send(rewriter, 50, 0, 0.0)
+    rewriter.begin("a", 50, 0, 0.0, clock_offset=0)
+    rewriter.advance(50, 0, 0.0)
     rewriter.end()
     assert rewriter.advance(51, 0, 0.0) is None
-    assert rewriter.original(100) is None
+    assert rewriter.find(100) is None
 
 
 def test_a_nack_finds_the_original_across_the_wrap() -> None:
     rewriter = StreamRewriter(90_000, 65_530, 0)
-    rewriter.begin(7, 0, 0.0, same_clock=False)
+    segment = rewriter.begin("a", 7, 0, 0.0, clock_offset=0)
     for n in range(20):
-        _send(rewriter, 7 + n, 0, 0.0)
-    assert rewriter.original(65_531) == (8, 65_531)
-    assert rewriter.original(3) == (7 + 65_539 - 65_530, 65_539)
-    assert rewriter.original(65_529) is None
+        rewriter.advance(7 + n, 0, 0.0)
+    assert rewriter.find(65_531) == (segment, 8, 65_531)
+    assert rewriter.find(3) == (segment, 7 + 65_539 - 65_530, 65_539)
+    assert rewriter.find(65_529) is None
+
+
+def test_a_nack_after_a_switch_finds_what_was_sent_before_it() -> None:
+    rewriter = StreamRewriter(90_000, 100, 0)
+    small = rewriter.begin("small", 7, 0, 0.0, clock_offset=0)
+    for n in range(3):
+        rewriter.advance(7 + n, 0, 0.0)
+    large = rewriter.begin("large", 900, 0, 0.0, clock_offset=0)
+    rewriter.advance(900, 0, 0.0)
+    assert rewriter.find(102) == (small, 9, 102)
+    assert rewriter.find(103) == (large, 900, 103)
+
+
+def test_picture_numbers_go_on_where_the_last_source_left_them() -> None:
+    rewriter = StreamRewriter(90_000, 100, 0)
+    first = PictureNumbers(2, 32_766, True, 4, 254)
+    segment = rewriter.begin("a", 1, 0, 0.0, clock_offset=0, numbers=first)
+    assert not segment.renumbers, "the first source keeps its own"
+    rewriter.advance(1, 0, 0.0, first)
+    rewriter.advance(2, 3_000, 0.0, PictureNumbers(2, 32_767, True, 4, 255))
+    other = PictureNumbers(2, 5, True, 4, 9)
+    segment = rewriter.begin("b", 1, 0, 0.1, clock_offset=None, numbers=other)
+    payload = bytearray(b"\x90\xe0\x80\x05\x09\x20\x00key")
+    assert read_vp8(bytes(payload)) == (True, other)
+    renumber(payload, 0, other, segment.picture_shift, segment.tl0_shift)
+    assert read_vp8(bytes(payload)) == (True, PictureNumbers(2, 0, True, 4, 0))
+    assert payload[5:] == b"\x20\x00key"
+
+
+# --- whatever happens ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Original:
+    """What makes a packet that packet: which source, which of its runs, which number."""
+
+    source: int
+    epoch: int
+    sequence: int
 
 
 _actions = st.lists(
     st.one_of(
         st.tuples(st.just("packet"), st.integers(0, 2), st.integers(0, 0xFFFF)),
+        st.tuples(st.just("next"), st.integers(0, 2), st.integers(1, 3)),
         st.tuples(st.just("switch"), st.integers(0, 2), st.just(0)),
         st.tuples(st.just("mute"), st.just(0), st.just(0)),
+        st.tuples(st.just("nack"), st.just(0), st.integers(0, 30)),
     ),
-    max_size=200,
+    max_size=300,
 )
 
 
 @given(_actions)
 def test_no_number_ever_stands_for_two_packets(actions: list[tuple[str, int, int]]) -> None:
-    """Any publishers, any switching, losses, repeats and jumps: each (SSRC, number) has one packet."""
+    """Any layers and publishers, any switching, losses, repeats, jumps and NACKs: each (SSRC, number)
+    has one packet with one set of rewritten fields; that is all SRTP's nonces ask for."""
     rewriter = StreamRewriter(90_000, 1_000, 0)
     logs = [ReceiveLog(90_000) for _ in range(3)]
-    sent: dict[int, tuple[int, int, int]] = {}
-    source = 0
-    opened: tuple[int, int] | None = None
+    last = [0, 0, 0]
+    sent: dict[int, tuple[Original, int, int, int]] = {}
+    source, highest = 0, 1_000
+
+    def check(outgoing: int, original: Original, segment: object) -> None:
+        assert segment is not None
+        fields = (original, segment.timestamp_shift, segment.picture_shift, segment.tl0_shift)  # type: ignore[attr-defined]
+        assert sent.setdefault(outgoing, fields) == fields
+
     for step, (action, which, number) in enumerate(actions):
+        now = step / 50
         if action == "switch":
-            source, opened = which, None
+            source = which
         elif action == "mute":
             rewriter.end()
-            opened = None
-        elif (sequence := logs[which].accept(number, step / 50)) is not None and which == source:
-            segment = (which, logs[which].epoch)
-            if opened != segment:
-                rewriter.begin(sequence, 0, step / 50, same_clock=False)
-                opened = segment
-            outgoing = _send(rewriter, sequence, 0, step / 50)
-            if outgoing is not None:
-                assert outgoing not in sent
-                sent[outgoing] = (*segment, sequence)
+        elif action == "nack":
+            found = rewriter.find((highest - number) & 0xFFFF)
+            if found is not None:
+                segment, sequence, outgoing = found
+                which, epoch = segment.source  # type: ignore[misc]
+                check(outgoing, Original(which, epoch, sequence), segment)
+        else:
+            last[which] = number if action == "packet" else (last[which] + number) & 0xFFFF
+            sequence_or_none = logs[which].accept(last[which], now)
+            if sequence_or_none is None or which != source:
+                continue
+            run = (which, logs[which].epoch)
+            numbers = PictureNumbers(2, last[which] & 0x7FFF, True, 4, last[which] & 0xFF)
+            if rewriter.segment is None or rewriter.segment.source != run:
+                rewriter.begin(run, sequence_or_none, step, now, clock_offset=step % 3 or None, numbers=numbers)
+            outgoing_or_none = rewriter.advance(sequence_or_none, step, now, numbers)
+            if outgoing_or_none is not None:
+                highest = max(highest, outgoing_or_none)
+                check(outgoing_or_none, Original(*run, sequence_or_none), rewriter.segment)

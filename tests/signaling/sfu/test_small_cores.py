@@ -3,15 +3,16 @@
 import pytest
 
 from signaling.engines.sfu.addresses import usable_addresses
+from signaling.engines.sfu.h264 import starts_h264_keyframe
 from signaling.engines.sfu.keyframes import (
     KEYFRAME_INTERVAL_S,
     KEYFRAME_RETRY_S,
     KeyframeRequests,
-    starts_keyframe,
 )
 from signaling.engines.sfu.pacing import BURST, JOINS_PER_SECOND, JoinPacer
-from signaling.engines.sfu.packet_cache import MAX_AGE_S, CachedPacket, PacketCache
+from signaling.engines.sfu.packet_cache import KEEP_S, MAX_PACKETS, CachedPacket, PacketCache
 from signaling.engines.sfu.placement import Placement
+from signaling.engines.sfu.vp8 import read_vp8
 from signaling.negotiation import MAX_TRIES, RESEND_AFTER_S, OfferNegotiation
 
 
@@ -19,15 +20,25 @@ def _cached(sequence: int, now: float = 0.0) -> CachedPacket:
     return CachedPacket(sequence, 0, 0, 0, 96, b"x", None, b"", now, False)
 
 
-def test_the_cache_gives_back_what_is_recent() -> None:
-    cache = PacketCache(4)
-    for sequence in range(10, 16):
-        cache.put(_cached(sequence))
-    assert cache.get(11, 0.0) is None
-    assert cache.get(12, 0.0) is not None
-    assert cache.get(12, MAX_AGE_S + 0.1) is None
+def test_the_cache_holds_a_second_however_many_packets_that_are() -> None:
+    cache = PacketCache()
+    for sequence in range(10, 1_010):
+        cache.put(_cached(sequence, sequence / 1_000))
+    assert cache.get(10, 1.009) is not None
+    assert cache.get(10, 1.2) is None
+    cache.put(_cached(1_010, 1.51))
+    assert len(cache) == 501
     cache.clear()
-    assert cache.get(15, 0.0) is None
+    assert cache.get(1_010, 1.51) is None
+
+
+def test_the_cache_is_bounded_while_the_clock_stands_still() -> None:
+    cache = PacketCache()
+    for sequence in range(MAX_PACKETS + 5):
+        cache.put(_cached(sequence))
+    assert len(cache) == MAX_PACKETS
+    assert cache.get(4, KEEP_S) is None
+    assert cache.get(5, KEEP_S) is not None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +58,7 @@ def test_the_cache_gives_back_what_is_recent() -> None:
     ],
 )
 def test_vp8_key_frames_are_found(payload: bytes, starts: bool) -> None:
-    assert starts_keyframe("VP8", payload) is starts
+    assert read_vp8(payload)[0] is starts
 
 
 @pytest.mark.parametrize(
@@ -68,7 +79,7 @@ def test_vp8_key_frames_are_found(payload: bytes, starts: bool) -> None:
     ],
 )
 def test_h264_key_frames_are_found(payload: bytes, starts: bool) -> None:
-    assert starts_keyframe("H264", payload) is starts
+    assert starts_h264_keyframe(payload) is starts
 
 
 def test_many_wishes_make_one_key_frame_request() -> None:

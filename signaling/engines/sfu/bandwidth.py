@@ -1,0 +1,119 @@
+"""How much a subscriber's line carries, by what it reports: a fall of its estimate (REMB), or loss.
+
+Pure; `now` is an argument, in seconds. A browser's estimate rises slowly and only with what it is
+sent, so a low one means nothing; but it *falls* only when packets begin to queue (draft-ietf-rmcat-gcc,
+section 5.5: to 85 % of what arrives), and that is what is acted upon. Upwards we try: one step at a
+time, and after each one that failed the next try comes later.
+"""
+
+import math
+
+from signaling.engines.sfu.rtcp import ReportBlock
+
+START_BPS = 2_000_000.0
+"""A face in 720p, or nine small tiles; then half as much again every second until the line says no."""
+START_GROWTH = 1.5
+ENOUGH_BPS = 30_000_000.0
+"""A line that said nothing until here has no bound that matters."""
+MIN_BPS = 30_000.0
+"""Sound alone."""
+FALL = 0.97
+"""A lower estimate than this share of the last one is a fall: below it browsers report at once."""
+LOSS_LIMIT = 0.10
+"""Loss that sending less may heal (draft-ietf-rmcat-gcc, section 6); less is the radio's."""
+CALM_LOSS = 0.02
+"""With more than this nothing is tried."""
+FIRST_TRY_AFTER_S = 8.0
+LAST_TRY_AFTER_S = 64.0
+TRY_LASTS_S = 6.0
+"""A line that carries one step more for so long carries it."""
+TRY_MARGIN = 1.1
+"""Layers cost a little more in one second than in another."""
+MIN_PACKETS = 40
+"""One lost of fewer says nothing."""
+LOSS_PAUSE_S = 1.5
+"""Between two cuts for loss: the first one's effect is reported a second later."""
+
+
+class LineBandwidth:
+    """`estimate` and `loss` as they are reported, `tick` every second; `room_bps` is what may be sent."""
+
+    def __init__(self) -> None:
+        self.room_bps = START_BPS
+        """All media together; infinite until the line says no."""
+        self._is_starting = True
+        self._estimate: float | None = None
+        self._try_after_s = FIRST_TRY_AFTER_S
+        self._try_at = 0.0
+        self._trying_since: float | None = None
+        self._cut_at = -math.inf
+        self._loss = 0.0
+
+    def estimate(self, bitrate_bps: float, sent_bps: float, now: float) -> bool:
+        """The subscriber's REMB. Whether less may be sent than before."""
+        before, self._estimate = self._estimate, bitrate_bps
+        if before is None or bitrate_bps >= before * FALL:
+            return False
+        # An estimate far above what is sent falls without any harm to what is sent.
+        return bitrate_bps < max(sent_bps, MIN_BPS) * 1.2 and self._cut(bitrate_bps, now)
+
+    def loss(self, fraction: float, sent_bps: float, now: float) -> bool:
+        """Of all that was sent since the last report. Whether less may be sent than before."""
+        self._loss = fraction
+        if fraction <= LOSS_LIMIT or now - self._cut_at < LOSS_PAUSE_S:
+            return False
+        return self._cut(sent_bps * (1 - fraction / 2), now)
+
+    def _cut(self, room_bps: float, now: float) -> bool:
+        self._is_starting = False
+        if self._trying_since is not None:
+            self._try_after_s = min(self._try_after_s * 2, LAST_TRY_AFTER_S)
+            self._trying_since = None
+        self._cut_at = now
+        self._try_at = now + self._try_after_s
+        lower = max(MIN_BPS, room_bps)
+        if lower >= self.room_bps:
+            return False
+        self.room_bps = lower
+        return True
+
+    def tick(self, used_bps: float, next_step_bps: float | None, now: float) -> bool:
+        """Every second: `used_bps` are allocated, `next_step_bps` more are wished for (None: nothing).
+        Whether more may be sent than before."""
+        if self._is_starting:
+            self.room_bps = math.inf if self.room_bps > ENOUGH_BPS else self.room_bps * START_GROWTH
+            return next_step_bps is not None
+        if self._trying_since is not None and now - self._trying_since >= TRY_LASTS_S:
+            self._trying_since = None
+            self._try_after_s = FIRST_TRY_AFTER_S
+            self._try_at = now
+        if next_step_bps is None or self._trying_since is not None or now < self._try_at or self._loss > CALM_LOSS:
+            return False
+        self.room_bps = max(self.room_bps, (used_bps + next_step_bps) * TRY_MARGIN)
+        self._trying_since = now
+        return True
+
+
+class LossCounter:
+    """What a subscriber's reports say of all its lines together."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, tuple[int, int]] = {}
+        """SSRC → the highest number and the packets lost, as it was reported last."""
+        self._expected = 0
+        self._lost = 0
+
+    def add(self, block: ReportBlock) -> None:
+        before = self._before.get(block.ssrc)
+        self._before[block.ssrc] = (block.highest_sequence, block.packets_lost)
+        if before is not None:
+            self._expected += max(0, block.highest_sequence - before[0])
+            self._lost += block.packets_lost - before[1]
+
+    def take(self) -> float | None:
+        """The share lost since the last one that was told; None: too few packets to tell."""
+        if self._expected < MIN_PACKETS:
+            return None
+        share = min(1.0, max(0.0, self._lost / self._expected))
+        self._expected = self._lost = 0
+        return share

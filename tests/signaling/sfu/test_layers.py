@@ -1,0 +1,163 @@
+"""Which layer goes to whom: pictures that fit their tiles, lines that carry what they can."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signaling.engines.sfu.bandwidth import (
+    FIRST_TRY_AFTER_S,
+    LAST_TRY_AFTER_S,
+    MIN_BPS,
+    TRY_LASTS_S,
+    LineBandwidth,
+    LossCounter,
+)
+from signaling.engines.sfu.layers import Size, Wish, allocate, layer_for_tile
+from signaling.engines.sfu.rtcp import ReportBlock
+
+SIZES: list[Size | None] = [(320, 180), (640, 360), (1_280, 720)]
+FACE = (150_000.0, 500_000.0, 1_500_000.0)
+
+
+def test_the_smallest_layer_that_fills_the_tile_is_sent() -> None:
+    assert [layer_for_tile(SIZES, tile) for tile in ((200, 112), (320, 180), (640, 360), (1_920, 1_080))] == [
+        0,
+        0,
+        1,
+        2,
+    ]
+    assert layer_for_tile(SIZES, (420, 236)) == 0, "a little enlarged"
+    assert layer_for_tile(SIZES, (500, 281)) == 1
+    assert layer_for_tile(SIZES, None) == 2
+
+
+def test_a_picture_counts_as_it_fits_into_the_tile() -> None:
+    """A camera held upright in a wide tile is as high as the tile, not as wide."""
+    upright: list[Size | None] = [(180, 320), (360, 640), (720, 1_280)]
+    assert layer_for_tile(upright, (640, 360)) == 0
+    assert layer_for_tile(upright, (1_280, 720)) == 1
+
+
+def test_sizes_that_are_not_known_yet_are_taken_for_halves() -> None:
+    assert layer_for_tile([None, None, None], (320, 180)) == 0
+    assert layer_for_tile([None, None, None], (640, 360)) == 1
+    assert layer_for_tile([None], (64, 36)) == 0
+
+
+def test_every_picture_comes_small_before_one_comes_large() -> None:
+    wishes = [Wish(FACE, 100), Wish(FACE, 900), Wish(FACE, 100)]
+    assert allocate(wishes, math.inf).levels == [2, 2, 2]
+    assert allocate(wishes, 460_000).levels == [0, 0, 0]
+    assert allocate(wishes, 460_000).next_step_bps == 350_000
+    assert allocate(wishes, 900_000).levels == [0, 1, 0]
+    assert allocate(wishes, 1_600_000).levels == [1, 1, 1]
+    assert allocate(wishes, 310_000).levels == [0, 0, None]
+    assert allocate(wishes, 10_000).levels == [None, None, None]
+    assert allocate(wishes, math.inf).next_step_bps is None
+    assert allocate([], 0).cost_bps == 0
+
+
+@given(
+    st.lists(
+        st.builds(
+            Wish,
+            st.lists(st.floats(1, 1e6), min_size=1, max_size=3).map(sorted).map(tuple),
+            st.integers(1, 1_000_000),
+        ),
+        max_size=12,
+    ),
+    st.floats(0, 1e7),
+)
+def test_never_more_is_sent_than_there_is_room_for(wishes: list[Wish], room: float) -> None:
+    result = allocate(wishes, room)
+    assert result.cost_bps <= room + 1e-3
+    assert (result.next_step_bps is None) == all(
+        level == len(wish.rates_bps) - 1 for wish, level in zip(wishes, result.levels, strict=True)
+    )
+
+
+def _settled() -> LineBandwidth:
+    """A line that carried everything until now."""
+    line = LineBandwidth()
+    for second in range(20):
+        line.tick(1e6, None, second)
+    assert math.isinf(line.room_bps)
+    return line
+
+
+def test_a_line_that_says_nothing_soon_gets_everything() -> None:
+    line = LineBandwidth()
+    before = line.room_bps
+    assert line.tick(before, 1e6, 0.0)
+    assert line.room_bps > before
+
+
+def test_a_falling_estimate_bounds_and_a_low_one_does_not() -> None:
+    line = _settled()
+    assert not line.estimate(600_000, 1e6, 100.0), "an estimate that has only just begun to rise"
+    assert not line.estimate(640_000, 1e6, 101.0)
+    assert line.estimate(500_000, 1e6, 102.0)
+    assert line.room_bps == 500_000
+
+
+def test_an_estimate_far_above_what_is_sent_may_fall() -> None:
+    line = _settled()
+    line.estimate(9e6, 1e6, 100.0)
+    assert not line.estimate(5e6, 1e6, 101.0)
+    assert math.isinf(line.room_bps)
+
+
+def test_heavy_loss_bounds_and_the_radios_does_not() -> None:
+    line = _settled()
+    assert not line.loss(0.05, 1e6, 100.0)
+    assert line.loss(0.30, 1e6, 101.0)
+    assert line.room_bps == 850_000
+    assert not line.loss(0.30, 0.85e6, 102.0), "what was cut is not reported yet"
+    assert line.loss(0.30, 0.85e6, 103.0)
+    for second in range(100):
+        line.loss(1.0, line.room_bps, 110.0 + 2 * second)
+    assert line.room_bps == MIN_BPS
+
+
+def test_a_step_up_is_tried_later_each_time_it_fails() -> None:
+    line, now = _settled(), 100.0
+    line.loss(0.3, 1e6, now)
+    pauses = []
+    for _ in range(6):
+        failed_at = now
+        line.loss(0.0, 1e6, now)
+        while not line.tick(line.room_bps, 350_000, now):
+            now += 1.0
+        pauses.append(now - failed_at)
+        now += 2.0
+        line.loss(0.3, 1e6, now)
+    assert pauses[0] == FIRST_TRY_AFTER_S
+    assert pauses[-1] == LAST_TRY_AFTER_S
+    assert pauses == sorted(pauses)
+
+
+def test_steps_that_succeed_follow_each_other() -> None:
+    line, now = _settled(), 100.0
+    line.loss(0.3, 1e6, now)
+    line.loss(0.0, 1e6, now)
+    steps = 0
+    for second in range(int(FIRST_TRY_AFTER_S + 3 * TRY_LASTS_S) + 1):
+        steps += line.tick(line.room_bps, 350_000, now + second)
+    assert steps == 4
+
+
+def test_losses_of_all_lines_count_together() -> None:
+    counter = LossCounter()
+
+    def report(ssrc: int, highest: int, lost: int) -> None:
+        counter.add(ReportBlock(ssrc, 0, lost, highest, 0, 0, 0))
+
+    report(1, 1_000, 3)
+    report(2, 500, 0)
+    assert counter.take() is None, "a first report has nothing to be compared with"
+    report(1, 1_080, 13)
+    report(2, 520, 0)
+    assert counter.take() == 0.1
+    report(1, 1_081, 13)
+    assert counter.take() is None
