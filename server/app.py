@@ -23,7 +23,7 @@ from rooms.roles import Permission
 from server.auth import TokenIssuer, load_token_keys
 from server.bus.memory import MemoryBus
 from server.callers import Callers
-from server.config import Settings
+from server.config import Settings, usable_cores
 from server.connections import Connections
 from server.engineio_fixes import apply_fixes
 from server.gateway_api import GatewayApi
@@ -153,7 +153,8 @@ def server_engine_of(settings: Settings) -> EngineName:
 
 def _server_engine(settings: Settings, sink: EngineSink) -> MediaEngine:
     if server_engine_of(settings) == "sfu":
-        return SfuEngine(sink, settings.media_addresses, settings.media_port, settings.media_workers)
+        workers = settings.media_workers or usable_cores()
+        return SfuEngine(sink, settings.media_addresses, settings.media_port, workers)
     return JanusEngine(
         sink, settings.janus_urls, token_secret=settings.janus_token_secret, admin_key=settings.janus_admin_key
     )
@@ -253,6 +254,7 @@ def set_gauges(house: House) -> None:
     house.metrics.set_bus(joined=bus.is_joined, lag_s=bus.lag_s, reconnects=bus.reconnects, gaps=bus.gaps)
     for engine, count in house.media.session_counts().items():
         house.metrics.set_media_sessions(engine, count)
+    house.metrics.set_media_workers(sum(engine.health().workers for engine in house.engines.values()))
     if isinstance(janus := house.engines.get("janus"), JanusEngine):
         house.metrics.set_janus_gateways(Counter(gateway.state for gateway in janus.gateways()))
 

@@ -6,6 +6,7 @@ house reads the environment. A secret may also come from a file, named by the va
 """
 
 import ipaddress
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,6 +21,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 MAX_SECRET_BYTES = 4_096
 """Longest content of a `…_FILE`: a key, never a whole disk given by mistake."""
+MAX_MEDIA_WORKERS = 64
+"""Each takes a UDP port and some 80 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class Settings:
     redis_url: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
     durability: Durability = "process"
-    media_workers: int = 1
+    media_workers: int | None = None
+    """Processes that forward media; None: one for each core that this process may use."""
     media_addresses: tuple[str, ...] = ()
     """Addresses that media bind to and offer; empty: every address of the machine."""
     media_port: int = 0
@@ -92,6 +96,11 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+def usable_cores() -> int:
+    """At most as many as there may be media workers."""
+    return min(len(os.sched_getaffinity(0)), MAX_MEDIA_WORKERS)
 
 
 # --- the table -------------------------------------------------------------------------------------
@@ -165,8 +174,10 @@ SETTINGS: tuple[Setting, ...] = (
         "What “saved” promises: to outlive a crash of the server, or a power cut as well (slower).",
     ),
     Setting(
-        "PASSERELLE_MEDIA_WORKERS", "media_workers", values.integer(1, 64), "entier", "integer",
-        "Processus qui relaient son et image.", "Processes that forward sound and picture.",
+        "PASSERELLE_MEDIA_WORKERS", "media_workers", values.integer(1, MAX_MEDIA_WORKERS), "entier", "integer",
+        "Processus qui relaient son et image ; une salle vit dans un seul.",
+        "Processes that forward sound and picture; a room lives in one of them.",
+        default_fr="un par cœur", default_en="one per core",
     ),
     Setting(
         "PASSERELLE_MEDIA_ADDRESSES", "media_addresses", values.list_of(values.address), "liste", "list",
@@ -312,8 +323,9 @@ def _contradictions(read: Mapping[str, Any]) -> list[Problem]:
         return [Problem("JANUS_TOKEN_SECRET", "demandé par JANUS_URLS / asked for by JANUS_URLS")]
     if len(set(gateways)) != len(gateways):
         return [Problem("JANUS_URLS", "une adresse y est deux fois / an address is there twice")]
-    last_port = read.get("media_port", 0) + read.get("media_workers", 1) - 1
-    if last_port > values.MAX_PORT:
+    first_port, workers = read.get("media_port", 0), read.get("media_workers") or usable_cores()
+    last_port = first_port + workers - 1
+    if first_port and last_port > values.MAX_PORT:
         sentence = (
             f"chaque processus prend le port suivant, au plus {values.MAX_PORT} / each process takes the next port"
         )

@@ -96,6 +96,9 @@ class Metrics:
         self._janus_gateways = Gauge(
             "passerelle_janus_gateways", "Janus gateways, by how they are to us.", ["state"], registry=registry
         )
+        self._media_workers = Gauge(
+            "passerelle_media_workers", "Processes that forward media and are ready.", registry=registry
+        )
         self._requests = Counter(
             "passerelle_http_requests",
             "HTTP requests answered, by route template, method and status.",
@@ -157,6 +160,9 @@ class Metrics:
         """All states at once; one that is not named has none."""
         for state in GATEWAY_STATES:
             self._janus_gateways.labels(state).set(by_state.get(state, 0))
+
+    def set_media_workers(self, count: int) -> None:
+        self._media_workers.set(count)
 
     def set_store_up(self, up: bool) -> None:
         self._store_up.set(1 if up else 0)

@@ -135,6 +135,8 @@ class EngineHealth:
     rooms: int
     sessions: int
     detail: str = ""
+    workers: int = 0
+    """Processes (or gateways) that carry its media and are ready; of an engine without any, 0."""
 
 
 class MediaEngine(Protocol):

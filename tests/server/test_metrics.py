@@ -38,6 +38,8 @@ def test_gauges_say_what_is_there_now() -> None:
     assert value(metrics, "passerelle_documents_open") == 4
     assert value(metrics, "passerelle_document_unsaved_bytes") == 7
     assert value(metrics, "passerelle_media_sessions", engine="sfu") == 5
+    metrics.set_media_workers(2)
+    assert value(metrics, "passerelle_media_workers") == 2
     assert value(metrics, "passerelle_store_up") == 1
     assert value(metrics, "passerelle_bus_joined") == 0
     assert value(metrics, "passerelle_bus_lag_seconds") == 0.5

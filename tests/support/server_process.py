@@ -54,6 +54,8 @@ class ServerProcess:
             "PASSERELLE_PORT": str(self.port),
             "PASSERELLE_DATA": str(self.data),
             "PASSERELLE_MEDIA_ADDRESSES": "127.0.0.1",
+            # Each takes most of a second to start; those that need more say so.
+            "PASSERELLE_MEDIA_WORKERS": "1",
             **self._environment,
         }
         with self._log.open("ab") as log:

@@ -23,7 +23,7 @@ from signaling.engines import (
 from signaling.engines.sfu import control
 from signaling.engines.sfu.addresses import usable_addresses
 from signaling.engines.sfu.control import WorkerStatistics
-from signaling.engines.sfu.placement import Placement
+from signaling.engines.sfu.placement import Placement, worker_load
 from signaling.engines.sfu.worker_process import WorkerKeeper, WorkerLost, WorkerProcess
 from signaling.messages import (
     Candidate,
@@ -104,15 +104,16 @@ class SfuEngine:
 
     # --- workers --------------------------------------------------------------------------------
 
-    def _ready(self) -> list[int]:
+    def _loads(self) -> dict[int, float]:
+        """Of every worker that takes sessions now."""
         counts = [0] * len(self._keepers)
         for session in self._sessions.values():
             counts[session.worker] += 1
-        return [
-            index
+        return {
+            index: worker_load(keeper.cpu_share, counts[index])
             for index, keeper in enumerate(self._keepers)
             if keeper.current is not None and counts[index] < MAX_SESSIONS_PER_WORKER
-        ]
+        }
 
     async def _wait_for_worker(self) -> bool:
         if any(keeper.current is not None for keeper in self._keepers):
@@ -182,8 +183,9 @@ class SfuEngine:
     async def open_session(self, room_id: str, session_id: str, participant_id: str, grants: MediaGrants) -> None:
         if not await self._wait_for_worker():
             raise EngineUnavailable("no media worker is ready")
-        index = self._placement.place(room_id, self._ready())
-        if index is None or index not in self._ready():
+        loads = self._loads()
+        index = self._placement.place(room_id, loads)
+        if index is None or index not in loads:
             self._forget_empty_room(room_id)
             raise EngineUnavailable("the media worker is full")
         self._sessions[session_id] = session = _Session(room_id, index)
@@ -314,7 +316,7 @@ class SfuEngine:
         ready = sum(keeper.current is not None for keeper in self._keepers)
         restarts = sum(keeper.restarts for keeper in self._keepers)
         detail = f"{ready} of {len(self._keepers)} media workers ready, {restarts} restarts"
-        return EngineHealth(ready > 0, len(self._placement), len(self._sessions), detail)
+        return EngineHealth(ready > 0, len(self._placement), len(self._sessions), detail, ready)
 
     # --- beyond the contract --------------------------------------------------------------------
 

@@ -3,7 +3,16 @@
 Pure. A room lives in exactly one worker, from its first session to its last.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
+
+SESSION_LOAD = 0.005
+"""Share of a core that a session is taken to cost until it is measured: rooms that come together must not
+all go to the worker that was idle a second ago."""
+
+
+def worker_load(cpu_share: float, sessions: int) -> float:
+    """`cpu_share`: of one core, as it was measured in the last seconds; rooms may have come since."""
+    return cpu_share + SESSION_LOAD * sessions
 
 
 class Placement:
@@ -13,19 +22,16 @@ class Placement:
     def worker_of(self, room_id: str) -> int | None:
         return self._worker_of.get(room_id)
 
-    def place(self, room_id: str, ready: Collection[int]) -> int | None:
-        """The room's worker; a new room goes to the ready worker with the fewest rooms. None: no
-        worker is ready."""
+    def place(self, room_id: str, loads: Mapping[int, float]) -> int | None:
+        """The room's worker; a new room goes to the one with the least load. `loads`: of the workers that
+        are ready. None: none is."""
         placed = self._worker_of.get(room_id)
         if placed is not None:
             return placed
-        if not ready:
+        if not loads:
             return None
-        counts = dict.fromkeys(ready, 0)
-        for worker in self._worker_of.values():
-            if worker in counts:
-                counts[worker] += 1
-        chosen = min(counts, key=lambda worker: (counts[worker], worker))
+        rooms = list(self._worker_of.values())
+        chosen = min(loads, key=lambda worker: (loads[worker], rooms.count(worker), worker))
         self._worker_of[room_id] = chosen
         return chosen
 

@@ -210,6 +210,8 @@ class WorkerKeeper:
         self.became_ready = asyncio.Event()
         self.restarts = 0
         self.statistics: WorkerStatistics | None = None
+        self.cpu_share = 0.0
+        """Of one core, between the last two answers."""
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep())
@@ -247,10 +249,17 @@ class WorkerKeeper:
             self._on_lost()
 
     async def _watch(self, worker: WorkerProcess) -> None:
+        self.statistics, self.cpu_share = None, 0.0
+        asked_at = time.monotonic()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY_S):
                     await worker.lost.wait()
             if worker.lost.is_set():
                 raise WorkerLost("the media worker has ended")
-            self.statistics = await worker.statistics()
+            before: WorkerStatistics | None = self.statistics
+            statistics = self.statistics = await worker.statistics()
+            now = time.monotonic()
+            if before is not None:
+                self.cpu_share = max(0.0, statistics.cpu_s - before.cpu_s) / max(now - asked_at, 0.001)
+            asked_at = now

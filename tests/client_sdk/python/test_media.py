@@ -211,7 +211,8 @@ async def is_still(track: IncomingTrack) -> None:
     async with asyncio.timeout(DEADLINE):
         while True:
             try:
-                async with asyncio.timeout(0.5 * SECOND):
+                # Not stretched: a path that is built anew within two seconds would never be still.
+                async with asyncio.timeout(0.5):
                     await track.recv()
             except TimeoutError:
                 return

@@ -11,7 +11,7 @@ from signaling.engines.sfu.keyframes import (
 )
 from signaling.engines.sfu.pacing import BURST, JOINS_PER_SECOND, JoinPacer
 from signaling.engines.sfu.packet_cache import KEEP_S, MAX_PACKETS, CachedPacket, PacketCache
-from signaling.engines.sfu.placement import Placement
+from signaling.engines.sfu.placement import SESSION_LOAD, Placement, worker_load
 from signaling.engines.sfu.vp8 import read_vp8
 from signaling.negotiation import MAX_TRIES, RESEND_AFTER_S, OfferNegotiation
 
@@ -115,12 +115,12 @@ def test_a_hundred_joins_are_spread_out() -> None:
 
 def test_a_room_stays_where_it_was_placed() -> None:
     placement = Placement()
-    assert placement.place("a", [0, 1]) == 0
-    assert placement.place("b", [0, 1]) == 1
-    assert placement.place("a", [1]) == 0
-    assert placement.place("c", []) is None
+    assert placement.place("a", {0: 0.0, 1: 0.0}) == 0
+    assert placement.place("b", {0: 0.0, 1: 0.0}) == 1
+    assert placement.place("a", {1: 0.9}) == 0
+    assert placement.place("c", {}) is None
     assert placement.forget_worker(0) == ["a"]
-    assert placement.place("a", [1]) == 1
+    assert placement.place("a", {1: 0.9}) == 1
     placement.forget_room("b")
     assert placement.worker_of("b") is None
     assert len(placement) == 1
@@ -167,3 +167,13 @@ def test_media_addresses_are_checked() -> None:
     for wrong in ("0.0.0.0", "::", "224.0.0.1", "example.org", ""):
         with pytest.raises(ValueError):
             usable_addresses([wrong])
+
+
+def test_a_new_room_goes_where_the_least_is_done() -> None:
+    placement = Placement()
+    assert placement.place("busy", {0: worker_load(0.0, 0), 1: worker_load(0.5, 2)}) == 0
+    assert placement.place("b", {0: worker_load(0.6, 1), 1: worker_load(0.5, 2)}) == 1
+    # Thirty who came to worker 1 since it was measured count as well.
+    assert worker_load(0.5, 32) > worker_load(0.6, 1)
+    assert placement.place("c", {0: worker_load(0.6, 1), 1: worker_load(0.5, 32)}) == 0
+    assert SESSION_LOAD * 400 > 1
