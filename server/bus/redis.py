@@ -51,8 +51,8 @@ class RedisBus:
         """Channels with a gap of which nobody has been told yet."""
         self._has_untold = asyncio.Event()
         self._connector = Connector(address, client_name="passerelle-bus")
-        self._publisher = RedisPublisher(self._connector, self._note_loss)
-        self._listener = RedisListener(self._connector, self._take, self._note_subscribed)
+        self._publisher = RedisPublisher(self._connector, self._note_loss, self._note_change)
+        self._listener = RedisListener(self._connector, self._take, self._note_subscribed, self._note_change)
         self._echo_channel = self._channel(f"echo:{secrets.token_hex(16)}")
         self._watch = BusWatch(self._connector, self._publisher, self._listener, self._echo_channel)
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,7 +98,7 @@ class RedisBus:
     def health(self) -> BusHealth:
         return BusHealth(
             is_joined=self._watch.is_joined,
-            was_joined=self._watch.was_joined,
+            was_joined=self._watch.joined_once.is_set(),
             lag_s=self._watch.lag_s,
             reconnects=self._publisher.reconnects + self._listener.reconnects,
             gaps=self._gaps,
@@ -151,7 +151,7 @@ class RedisBus:
 
     def _note_subscribed(self, channel: str) -> None:
         if channel == self._echo_channel:
-            self._watch.note_subscribed()
+            self._note_change()
             return
         waiting = self._waited_for.pop(channel, None)
         if waiting is not None:
@@ -159,6 +159,10 @@ class RedisBus:
         if channel in self._begun:
             self._untold[channel] = None
             self._has_untold.set()
+
+    def _note_change(self) -> None:
+        if not self._closed:
+            self._watch.note_change()
 
     # --- gaps --------------------------------------------------------------------------------------
 

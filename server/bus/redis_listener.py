@@ -25,8 +25,10 @@ class RedisListener:
         connector: Connector,
         on_message: Callable[[str, bytes], None],
         on_subscribed: Callable[[str], None],
+        on_loss: Callable[[], None],
     ) -> None:
-        """`on_subscribed` is called when Redis has confirmed a channel: from now on it is heard."""
+        """`on_subscribed` is called when Redis has confirmed a channel: from now on it is heard. `on_loss` when the
+        connection is lost."""
         self.reconnects = 0
         self.last_error = ""
         self.heard_at = 0.0
@@ -34,6 +36,7 @@ class RedisListener:
         self._connector = connector
         self._on_message = on_message
         self._on_subscribed = on_subscribed
+        self._on_loss = on_loss
         self._link: RedisLink | None = None
         self._wanted: dict[str, None] = {}
         self._asked: set[str] = set()
@@ -104,10 +107,11 @@ class RedisListener:
 
     async def _give_up(self) -> None:
         link, self._link = self._link, None
-        if link is not None:
-            await link.close()
         self._asked.clear()
         self._unconfirmed.clear()
+        if link is not None:
+            self._on_loss()
+            await link.close()
 
     def _note(self, channel: str) -> None:
         if self._link is not None:

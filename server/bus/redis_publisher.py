@@ -35,13 +35,15 @@ class _Asked:
 class RedisPublisher:
     """`run` it in a task; `ask` from anywhere."""
 
-    def __init__(self, connector: Connector, on_loss: Callable[[], None]) -> None:
-        """`on_loss` is called when there is a connection (again) and something was asked in vain before."""
+    def __init__(self, connector: Connector, on_loss: Callable[[], None], on_change: Callable[[], None]) -> None:
+        """`on_loss` is called when there is a connection (again) and something was asked in vain before;
+        `on_change` when a connection comes or goes."""
         self.joined = asyncio.Event()
         self.reconnects = 0
         self.last_error = ""
         self._connector = connector
         self._on_loss = on_loss
+        self._on_change = on_change
         self._has_lost = False
         self._link: RedisLink | None = None
         self._to_write: deque[_Asked] = deque()
@@ -91,6 +93,7 @@ class RedisPublisher:
                 self._link = await self._connector.open()
                 backoff.reset()
                 self.joined.set()
+                self._on_change()
                 self.reconnects += was_joined
                 was_joined = True
                 if self._has_lost:
@@ -152,6 +155,7 @@ class RedisPublisher:
                 self._has_lost = True
                 asked.answer.set_exception(BusUnavailable("the connection to Redis is lost"))
         if link is not None:
+            self._on_change()
             await link.close()
 
 

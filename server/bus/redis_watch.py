@@ -55,10 +55,6 @@ class BusWatch:
         return self._publisher.link is not None and self._listener.is_subscribed(self._channel)
 
     @property
-    def was_joined(self) -> bool:
-        return self.joined_once.is_set() or self.is_joined
-
-    @property
     def lag_s(self) -> float:
         under_way_s = _now() - self._said_at if self._said_at is not None else 0.0
         return max(self._last_lag_s, under_way_s)
@@ -71,9 +67,17 @@ class BusWatch:
     def _last_error(self) -> str:
         return self._listener.last_error or self._publisher.last_error
 
-    def note_subscribed(self) -> None:
-        """The channel of the messages to oneself is heard."""
-        self._say_state()
+    def note_change(self) -> None:
+        """A connection has come or gone. Log when this instance is joined and when it is not, once each."""
+        is_joined = self.is_joined
+        if is_joined:
+            self.joined_once.set()
+        if is_joined != self._was_joined:
+            self._was_joined = is_joined
+            if is_joined:
+                _log.info("bus_joined")
+            else:
+                _log.warning("bus_lost", error=self._last_error)
 
     def hear(self, message: bytes) -> None:
         if self._said_at is not None and message == b"%d" % self._number:
@@ -99,7 +103,6 @@ class BusWatch:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _beat(self, *, was_held_up: bool) -> None:
-        self._say_state()
         if was_held_up:
             self._listener.heard_at = _now()
             self._said_at = None
@@ -150,18 +153,6 @@ class BusWatch:
         for end in (self._publisher, self._listener):
             if server is not None and end.link is not None and end.link.server != server:
                 end.cut()
-
-    def _say_state(self) -> None:
-        """Log when it is joined and when it is not, once each."""
-        is_joined = self.is_joined
-        if is_joined:
-            self.joined_once.set()
-        if is_joined != self._was_joined:
-            self._was_joined = is_joined
-            if is_joined:
-                _log.info("bus_joined")
-            else:
-                _log.warning("bus_lost", error=self._last_error)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="bus watch")

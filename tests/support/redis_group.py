@@ -19,16 +19,15 @@ READY_DEADLINE_S = 20 * SECOND
 class WatchedRedis:
     master: RedisServer
     replica: RedisServer
-    sentinels: list[RedisServer]
+    sentinel: RedisServer
 
     @property
     def url(self) -> str:
-        servers = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{servers}/{SERVICE}"
+        return f"redis+sentinel://127.0.0.1:{self.sentinel.port}/{SERVICE}"
 
     async def master_port(self) -> int:
-        """As the first sentinel says."""
-        _host, port = await self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        """As the sentinel says."""
+        _host, port = await self.sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         return int(port)
 
     async def fail_over(self) -> None:
@@ -36,29 +35,28 @@ class WatchedRedis:
         async with asyncio.timeout(READY_DEADLINE_S):
             while True:
                 try:
-                    await self.sentinels[0].ask("SENTINEL", "FAILOVER", SERVICE)
+                    await self.sentinel.ask("SENTINEL", "FAILOVER", SERVICE)
                     return
                 except ResponseError:  # it has not seen yet that the replica is up
                     await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
-async def watched_redis(folder: Path, sentinel_count: int = 1) -> AsyncIterator[WatchedRedis]:
-    """A master that is replaced a second after it has gone. Several sentinels may need ten more to agree."""
+async def watched_redis(folder: Path) -> AsyncIterator[WatchedRedis]:
+    """A master that is replaced when it has gone. One sentinel: two may need ten seconds to agree."""
     async with AsyncExitStack() as stack:
-        master = await _started(stack, RedisServer(folder / "master"))
+        at_once = ["--repl-diskless-sync-delay", "0"]
+        master = await _started(stack, RedisServer(folder / "master", at_once))
         replica = await _started(stack, RedisServer(folder / "replica", ["--replicaof", "127.0.0.1", str(master.port)]))
         async with asyncio.timeout(READY_DEADLINE_S):
             # Before a sentinel looks: it looks at replicas each 10 s.
             while (await replica.ask("ROLE"))[3] != b"connected":
                 await asyncio.sleep(0.05)
-        sentinels = [await _sentinel(stack, folder / f"sentinel-{number}", master) for number in range(sentinel_count)]
-        made = WatchedRedis(master, replica, sentinels)
+        sentinel = await _sentinel(stack, folder / "sentinel", master)
         async with asyncio.timeout(READY_DEADLINE_S):
-            for sentinel in sentinels:
-                while not await _knows_all(sentinel, sentinel_count):
-                    await asyncio.sleep(0.05)
-        yield made
+            while len(await sentinel.ask("SENTINEL", "REPLICAS", SERVICE)) != 1:
+                await asyncio.sleep(0.05)
+        yield WatchedRedis(master, replica, sentinel)
 
 
 async def _started(stack: AsyncExitStack, server: RedisServer) -> RedisServer:
@@ -72,16 +70,10 @@ async def _sentinel(stack: AsyncExitStack, folder: Path, master: RedisServer) ->
     settings = folder / "sentinel.conf"
     settings.write_text(
         f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} 1\n"
-        f"sentinel down-after-milliseconds {SERVICE} 1000\n"
+        f"sentinel down-after-milliseconds {SERVICE} 300\n"
         f"sentinel failover-timeout {SERVICE} 5000\n"
     )
     return await _started(stack, RedisServer(folder, settings=settings, is_sentinel=True))
-
-
-async def _knows_all(sentinel: RedisServer, sentinel_count: int) -> bool:
-    replicas = await sentinel.ask("SENTINEL", "REPLICAS", SERVICE)
-    others = await sentinel.ask("SENTINEL", "SENTINELS", SERVICE)
-    return len(replicas) == 1 and len(others) == sentinel_count - 1
 
 
 @asynccontextmanager

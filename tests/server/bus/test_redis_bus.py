@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from rooms.ports import BusUnavailable
 from server.bus import redis as redis_bus
+from server.bus import redis_watch
 from server.bus.redis import RedisBus
 from server.bus.redis_address import parse_redis_url
 from server.bus.subscription import MAX_MESSAGE_BYTES
@@ -278,3 +280,39 @@ async def test_a_bus_is_closed_quickly_while_redis_is_silent(redis: RedisServer)
             await bus.close()
         redis.thaw()
         await asyncio.gather(publishing, return_exceptions=True)
+
+
+async def test_a_process_that_was_held_up_itself_cuts_nobody(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that Redis said meanwhile is still to be read when the watch looks again."""
+    for name, value in (("BEAT_S", 0.2), ("SILENT_S", 0.6), ("LATE_S", 0.3)):
+        monkeypatch.setattr(redis_watch, name, value)
+    async with joined(redis.url) as (bus,):
+        told = Told()
+        await bus.subscribe("a", told.message, told.gap)
+        await until(lambda: bus.health().lag_s > 0)
+        time.sleep(1.5)
+        await bus.publish("a", b"1")
+        await told.until(lambda all_: all_ == [b"1"])
+        await until(lambda: 0 < bus.health().lag_s < 0.5)
+        assert bus.health().reconnects == 0
+
+
+async def test_publisher_and_listener_that_do_not_meet_are_made_again(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answers, and so does the Redis that each is at; only a message to oneself tells that it is not the same."""
+    async with running_redis(tmp_path / "other") as other:
+        async with joined(redis.url) as (bus,):
+            told = Told()
+            await bus.subscribe("a", told.message, told.gap)
+            here = bus._connector._address
+            bus._connector._address = parse_redis_url(other.url)
+            await redis.ask("CLIENT", "KILL", "TYPE", "pubsub")
+            await until(lambda: bus._listener.link is not None and bus._listener.link.server.port == other.port)
+            bus._connector._address = here
+            await until(lambda: bus._listener.link is not None and bus._listener.link.server.port == redis.port, 10)
+            await until_joined(bus)
+            await bus.publish("a", b"1")
+            await told.until(lambda all_: all_[-1] == b"1" and None in all_)
