@@ -101,6 +101,8 @@ class YjsDocument:
         document._pairs, document._nested_types = facts.pairs, facts.nested_types
         if snapshot is not None:
             document._apply_snapshot(snapshot)
+            if not updates:
+                document._whole_state = snapshot  # as the engine wrote it: a class that opens it is sent these bytes
         yield document
         step, size_bytes = list[Update](), 0
         for update in updates:

@@ -406,6 +406,7 @@ class DocumentHub:
                 self._look_after(opened)
             self._bridge.tick()
             self._library.forget_idle()
+            self._library.compact_quiet()
 
     def _look_after(self, opened: OpenDocument) -> None:
         try:

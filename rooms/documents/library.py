@@ -12,7 +12,7 @@ from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken, DocumentUnavailable, TooManyReaders
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
-from rooms.documents.snapshot import read_snapshot
+from rooms.documents.snapshot import is_read_at_once, read_snapshot
 from rooms.ports import DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class DocumentLibrary:
         self._idle: dict[LiveDocument, float] = {}
         """Those without readers, and since when; the longest first."""
         self._loading: dict[DocumentKey, asyncio.Task[LiveDocument]] = {}
+        self._written: dict[LiveDocument, float] = {}
+        """Those whose log is compacted when they are quiet, and when they were flushed last."""
         self._compacting: dict[DocumentKey, asyncio.Task[None]] = {}
         self._one_compaction = asyncio.Semaphore(1)
         self.broken_copies = 0
@@ -112,10 +114,21 @@ class DocumentLibrary:
                     self._start_compaction(live)
 
     def compact_if_long(self, live: LiveDocument) -> None:
+        """It was flushed just now."""
         most_bytes = max(self._limits.log_bytes, live.snapshot_bytes // 2)
-        is_long = live.log_entries > self._limits.log_entries or live.log_bytes > most_bytes
-        if is_long and not live.unsaved and live.log_entries >= live.compact_from:
-            self._start_compaction(live)
+        if live.log_entries > self._limits.log_entries or live.log_bytes > most_bytes:
+            self._start_compaction_if_useful(live)
+        elif live.log_entries > self._limits.quiet_log_entries:
+            self._written[live] = self._clock()
+
+    def compact_quiet(self) -> None:
+        """To be called now and then: those that were written to for a while, and are no more."""
+        before = self._clock() - self._limits.quiet_s
+        for live, at in list(self._written.items()):
+            if at <= before:
+                del self._written[live]
+                if self._documents.get(live.key) is live:
+                    self._start_compaction_if_useful(live)
 
     async def stop(self) -> None:
         tasks = [*self._loading.values(), *self._compacting.values()]
@@ -171,7 +184,10 @@ class DocumentLibrary:
         return stored, copy
 
     async def _build(self, snapshot: bytes | None, updates: Sequence[bytes]) -> YjsDocument:
-        facts = await asyncio.to_thread(read_snapshot, snapshot)
+        if snapshot is None or is_read_at_once(snapshot):
+            facts = read_snapshot(snapshot)
+        else:
+            facts = await asyncio.to_thread(read_snapshot, snapshot)
         growing = YjsDocument.load(snapshot, updates, self._limits.waiting_bytes, facts)
         copy = next(growing)
         for copy in growing:  # noqa: B007 (the last one is the complete one)
@@ -202,6 +218,7 @@ class DocumentLibrary:
 
     def _remove(self, live: LiveDocument) -> None:
         self._drop_copy(live)
+        self._written.pop(live, None)
         self._idle.pop(live, None)
         self._documents.pop(live.key, None)
         self._bridge.leave(live)
@@ -212,6 +229,10 @@ class DocumentLibrary:
             live.copy = None
 
     # --- compaction ------------------------------------------------------------------------------------
+
+    def _start_compaction_if_useful(self, live: LiveDocument) -> None:
+        if not live.unsaved and live.log_entries >= live.compact_from:
+            self._start_compaction(live)
 
     def _start_compaction(self, live: LiveDocument) -> None:
         if live.key in self._compacting:

@@ -96,6 +96,11 @@ class HubLimits:
     """A log longer than this is compacted into a snapshot in the background."""
     log_bytes: int = 512 * KIB
     """Likewise, by size (or half the snapshot's size, if that is more)."""
+    quiet_log_entries: int = 100
+    """A log longer than this is compacted as soon as nobody writes: who opens the text after a restart then waits for
+    one snapshot and not for each of them (of 260,000 edits in 260 entries, 9 ms instead of 40)."""
+    quiet_s: float = 2.0
+    """Nobody writes: for so long nothing came in. A class that thinks for a moment costs no compaction."""
     compaction_spread_s: float = 5.0
     """Instances that share a document wait up to so long before compacting its log, so that one does it for all."""
     thread_compaction_bytes: int = 512 * KIB

@@ -14,6 +14,7 @@ from rooms.documents.errors import DocumentBroken
 from rooms.documents.hub import DocumentHub
 from rooms.documents.limits import HubLimits
 from rooms.ports import DocumentAppend, DocumentKey
+from tests.support.clock import Clock
 from tests.support.documents import (
     KEY,
     SECOND,
@@ -120,6 +121,66 @@ async def test_a_log_is_compacted_while_people_write(store: RecordingStore) -> N
     await until(lambda: ben.all_saved and ada.text == ben.text)
     assert store.text() == ada.text
     await hub.stop()
+
+
+async def test_a_log_of_some_length_is_compacted_when_nobody_writes(store: RecordingStore) -> None:
+    clock = Clock()
+    limits = HubLimits(quiet_log_entries=5, housekeeping_s=0.002)
+    hub = DocumentHub(store, clock=clock, limits=limits)
+    await hub.start()
+    try:
+        ada = await Editor("ada").join(hub)
+        for letter in "abcdefgh":
+            ada.type(letter)
+            await until(lambda: ada.all_saved)
+        entries = len(store.documents[KEY].updates)
+        assert entries > limits.quiet_log_entries
+        clock.now += limits.quiet_s / 2
+        ada.type("i")
+        await until(lambda: ada.all_saved)
+        clock.now += limits.quiet_s * 0.75  # not yet since the last letter
+        await _two_looks(hub)
+        assert hub.statistics().compactions == 0
+        clock.now += limits.quiet_s
+        await until(lambda: hub.statistics().compactions == 1)
+        assert not store.documents[KEY].updates
+        ben = await Editor("ben").join(hub)
+        assert ben.text == "abcdefghi"
+    finally:
+        await hub.stop()
+
+
+async def _two_looks(hub: DocumentHub) -> None:
+    """Until the hub has looked after its documents twice more."""
+    looks = 0
+    look = hub._library.compact_quiet
+
+    def count() -> None:
+        nonlocal looks
+        look()
+        looks += 1
+
+    hub._library.compact_quiet = count  # type: ignore[method-assign]
+    await until(lambda: looks >= 2)
+    hub._library.compact_quiet = look  # type: ignore[method-assign]
+
+
+async def test_a_snapshot_is_sent_as_it_is_stored(store: RecordingStore) -> None:
+    """What was opened from a snapshot alone is not encoded again, and is still all there is."""
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    doc.get("text", type=pycrdt.Text).insert(0, "avant")
+    await store.append_updates([DocumentAppend(KEY, doc.get_update())])
+    await compact_stored(store, KEY, 10**6)
+    hub = DocumentHub(store)
+    await hub.start()
+    try:
+        ada = await Editor("ada").join(hub)
+        assert next(iter(hub._library.documents)).copy.whole_state() is store.documents[KEY].snapshot
+        ada.type(" après")
+        ben = await Editor("ben").join(hub)
+        await until(lambda: ben.text == "avant après")
+    finally:
+        await hub.stop()
 
 
 async def test_compaction_keeps_what_waits(store: RecordingStore) -> None:
