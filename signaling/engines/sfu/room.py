@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from signaling.engines import EngineEvent, MediaGrants, SpeakersHeard
+from signaling.engines.sfu.audible import AudibleVoices
 from signaling.engines.sfu.published import PublishedTrack
 from signaling.engines.sfu.session import Session
 from signaling.engines.sfu.speakers import SpeakerDetector
@@ -16,6 +17,7 @@ class MediaRoom:
         self._network = network
         self._emit = emit
         self._speakers = SpeakerDetector()
+        self._voices: AudibleVoices[PublishedTrack] = AudibleVoices()
 
     def open_session(self, session_id: str, participant_id: str, grants: MediaGrants) -> Session:
         session = Session(self._network, self, session_id, participant_id, grants, self._emit)
@@ -47,11 +49,19 @@ class MediaRoom:
                 session.subscribe.allocate()
 
     def heard(self, track: PublishedTrack, level: int, now: float) -> None:
-        if track.track.source == "microphone":
-            self._speakers.heard(track.track.participant_id, level, now)
+        if track.track.source != "microphone":
+            return
+        self._speakers.heard(track.track.participant_id, level, now)
+        dropped = self._voices.heard(track, level, now)
+        if dropped is not None:
+            dropped.hold_back(True)
+        track.hold_back(not self._voices.is_audible(track))
 
-    def silenced(self, participant_id: str) -> None:
-        self._speakers.forget(participant_id)
+    def silenced(self, track: PublishedTrack) -> None:
+        """Muted or gone."""
+        if track.track.source == "microphone":
+            self._speakers.forget(track.track.participant_id)
+            self._voices.forget(track)
 
     def report_speakers(self, now: float) -> None:
         speakers = self._speakers.speakers_to_report(now)

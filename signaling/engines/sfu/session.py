@@ -59,7 +59,7 @@ class Room(Protocol):
         """Other layers of it come than before."""
 
     def heard(self, track: PublishedTrack, level: int, now: float) -> None: ...
-    def silenced(self, participant_id: str) -> None: ...
+    def silenced(self, track: PublishedTrack) -> None: ...
 
 
 def is_granted(source: TrackSource, grants: MediaGrants) -> bool:
@@ -195,7 +195,7 @@ class Session:
             line.detach()
         if self.publish is not None:
             self.publish.drop_track(track)
-        self._room.silenced(self.participant_id)
+        self._room.silenced(track)
         self._emit(TrackDisappeared(self._room.id, track_id))
 
     def unpublish(self, track_id: str) -> None:
@@ -208,8 +208,8 @@ class Session:
         if track is None or track.track.muted == muted:
             return
         track.set_muted(muted)
-        if muted and track.track.source == "microphone":
-            self._room.silenced(self.participant_id)
+        if muted:
+            self._room.silenced(track)
         self._tell(track)
 
     def publish_connected(self) -> None:

@@ -15,6 +15,7 @@ from signaling.engines import (
     TrackDisappeared,
 )
 from signaling.engines.sfu.aiortc_seams import Certificate
+from signaling.engines.sfu.audible import MAX_AUDIBLE
 from signaling.engines.sfu.codecs import offered_codecs, offered_extensions
 from signaling.engines.sfu.ice import CONNECT_S
 from signaling.engines.sfu.room import MediaRoom
@@ -266,3 +267,26 @@ async def test_without_the_right_to_receive_nothing_is_offered(house: House) -> 
     publish(house.open("a"))
     house.run_paced()
     assert not [event for event in house.of(DescriptionToSend) if event.session_id == "viewer"]
+
+
+async def test_of_many_microphones_the_loudest_are_forwarded(house: House) -> None:
+    """Tracks without levels (not every client sends them) are never held back."""
+    tracks = []
+    for number in range(MAX_AUDIBLE + 2):
+        session = house.open(f"s{number}")
+        media = [PublishedMedia(mid="0", track_id=f"t{number}", source="microphone")]
+        session.receive_publish_offer(description("audio"), media)
+        tracks.append(session.tracks[f"t{number}"])
+    *spoken, untold = tracks
+    for track in spoken:
+        house.room.heard(track, 60, house.now)
+    assert [track.is_held_back for track in tracks] == [False] * MAX_AUDIBLE + [True, False]
+    house.now += 1.0
+    house.room.heard(spoken[-1], 20, house.now)
+    assert not spoken[-1].is_held_back
+    assert sum(track.is_held_back for track in spoken) == 1
+    held = next(track for track in spoken if track.is_held_back)
+    house.room.sessions[spoken[-1].track.session_id].set_muted(spoken[-1].track.id, True)
+    house.room.heard(held, 60, house.now)
+    assert not held.is_held_back, "a mute makes room"
+    assert not untold.is_held_back
