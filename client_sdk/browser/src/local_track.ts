@@ -50,9 +50,9 @@ export class PublishedLocalTrack implements LocalTrack {
     mediaStreamTrack.enabled = !this.#muted
   }
 
-  /** Towards a server. */
-  get encodings(): RTCRtpEncodingParameters[] {
-    if (this.source === 'camera') return CAMERA_LAYERS.map((layer) => ({ ...layer }))
+  /** Towards a server. `small`: of a camera the smallest layer alone. */
+  encodings(small: boolean): RTCRtpEncodingParameters[] {
+    if (this.source === 'camera') return CAMERA_LAYERS.map((layer, index) => ({ ...layer, active: !small || index === 0 }))
     return this.source === 'screen' ? [{ maxBitrate: MAX_SCREEN_BPS }] : []
   }
 }

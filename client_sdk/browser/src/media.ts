@@ -4,7 +4,7 @@ import { PasserelleError, asPasserelleError } from './errors.js'
 import { PublishedLocalTrack, type LocalTrack } from './local_track.js'
 import type { Log } from './log.js'
 import type { LinkHost, MediaLink } from './media_link.js'
-import { Pacing, configurationOf } from './peer_connection.js'
+import { Pacing, configurationOf, transferredBytes } from './peer_connection.js'
 import { PeerLink } from './peer_link.js'
 import { randomId } from './random_id.js'
 import { RemoteTracks, type RemoteTrack } from './remote_tracks.js'
@@ -69,6 +69,7 @@ export class Media extends Emitter<MediaEvents> {
   #local: PublishedLocalTrack[] = []
   #wished: Subscription[] | null = null
   #layout: ShownTrack[] | null = null
+  #sendsSmall = false
   #session: MediaStarted | null = null
   #startedAt = 0
   #link: MediaLink | null = null
@@ -183,6 +184,19 @@ export class Media extends Emitter<MediaEvents> {
   setLayout(tracks: ShownTrack[]): void {
     this.#layout = tracks
     this.#sendLayout()
+  }
+
+  /** Our cameras go up in their smallest size alone, for a line that is thin or paid by what passes; false: in all sizes.
+   * Holds for cameras that are published later, too. Without effect from browser to browser. */
+  async setSendsSmall(small: boolean): Promise<void> {
+    this.#sendsSmall = small
+    await this.#link?.sizesChanged()
+  }
+
+  /** Bytes that media have brought and taken over the present connections; begins anew with them. */
+  async transferredBytes(): Promise<number> {
+    const counts = await Promise.all((this.#link?.peerConnections() ?? []).map(({ connection }) => transferredBytes(connection)))
+    return counts.reduce((sum, count) => sum + count, 0)
   }
 
   /** For tests and signs of quality. */
@@ -302,6 +316,7 @@ export class Media extends Emitter<MediaEvents> {
     const host: LinkHost = {
       log: this.#host.log,
       localTracks: () => this.#local,
+      sendsSmall: () => this.#sendsSmall,
       expectsRemoteMedia: () => this.#expectsRemoteMedia(),
       signal: (event, payload) => {
         this.#host.log.debug('says', event, ...gistOf(payload))

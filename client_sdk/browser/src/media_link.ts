@@ -17,6 +17,8 @@ export interface LinkHost {
   signal: (event: string, payload: object) => void
   /** Configuration for a new peer connection, with credentials that still hold. */
   configuration: () => Promise<RTCConfiguration>
+  /** Whether our cameras go up in their smallest layer alone. */
+  sendsSmall: () => boolean
   /** Track id → what arrives now, all of it. */
   received: (tracks: ReadonlyMap<string, MediaStreamTrack>) => void
   /** The server takes no (further) tracks of ours: those that the room does not have are given up. */
@@ -33,6 +35,8 @@ export interface MediaLink {
   localTracksChanged(): void
   /** A track of ours goes on with another MediaStreamTrack. */
   replaceTrack(track: PublishedLocalTrack): Promise<void>
+  /** `sendsSmall` changed. */
+  sizesChanged(): Promise<void>
   receive(event: string, payload: unknown): void
   /** The server gave one of the peer connections up. */
   closedByServer(closed: MediaClosed): void

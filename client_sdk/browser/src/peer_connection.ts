@@ -140,13 +140,27 @@ export class ConnectionWatch {
   }
 }
 
-/** Bytes received and checks answered so far; null when that cannot be told. By the statistics of one
- * sender or receiver (all m-lines share a transport): those of a connection with sixty tracks take long. */
-async function lifeSigns(pc: RTCPeerConnection): Promise<number | null> {
-  if (pc.connectionState === 'closed') return null
+/** Of the transport, by the statistics of one sender or receiver (all m-lines share it): those of a connection with
+ * sixty tracks take long. */
+async function transportStats(pc: RTCPeerConnection): Promise<RTCStatsReport | undefined> {
+  if (pc.connectionState === 'closed') return undefined
   const { sender, receiver, currentDirection } =
     pc.getTransceivers().find((each) => each.currentDirection !== null && each.currentDirection !== 'inactive') ?? {}
-  const report = await (currentDirection === 'recvonly' ? receiver : sender)?.getStats()
+  return (currentDirection === 'recvonly' ? receiver : sender)?.getStats()
+}
+
+/** Bytes sent and received so far. */
+export async function transferredBytes(pc: RTCPeerConnection): Promise<number> {
+  let bytes = 0
+  for (const stats of ((await transportStats(pc))?.values() ?? []) as Iterable<Record<string, unknown>>) {
+    if (stats.type === 'transport') bytes += Number(stats.bytesSent ?? 0) + Number(stats.bytesReceived ?? 0)
+  }
+  return bytes
+}
+
+/** Bytes received and checks answered so far; null when that cannot be told. */
+async function lifeSigns(pc: RTCPeerConnection): Promise<number | null> {
+  const report = await transportStats(pc)
   if (report === undefined) return null
   let signs: number | null = null
   for (const stats of report.values() as Iterable<Record<string, unknown>>) {

@@ -38,6 +38,10 @@ export class PeerLink implements MediaLink {
     await Promise.all([...this.#peers.values()].map((peer) => peer.replaceTrack(track)))
   }
 
+  async sizesChanged(): Promise<void> {
+    // One size each: a consultation has few pictures, and the browsers fit them to the line.
+  }
+
   receive(event: string, payload: unknown): void {
     switch (event) {
       case 'media_description':

@@ -81,6 +81,17 @@ export class PublishConnection {
     await line?.transceiver.sender.replaceTrack(track.mediaStreamTrack)
   }
 
+  /** Our cameras go up in all their layers, or in the smallest alone; nothing is negotiated. */
+  async sizesChanged(): Promise<void> {
+    const small = this.#host.sendsSmall()
+    for (const { transceiver, layers } of this.#lines) {
+      if (layers < 2) continue
+      const parameters = transceiver.sender.getParameters()
+      for (const [index, encoding] of parameters.encodings.entries()) encoding.active = !small || index === 0
+      await transceiver.sender.setParameters(parameters)
+    }
+  }
+
   receiveAnswer(negotiation: number, answer: SessionDescription): void {
     if (this.#waiting?.negotiation === negotiation) this.#waiting.resolve(answer)
   }
@@ -200,10 +211,11 @@ export class PublishConnection {
     }
     for (const track of tracks) {
       if (this.#lines.some((line) => line.track === track)) continue
-      const idle = this.#lines.find((line) => line.track === null && line.kind === track.kind && line.layers === track.encodings.length)
+      const idle = this.#lines.find((line) => line.track === null && line.kind === track.kind && line.layers === track.encodings(false).length)
       if (idle === undefined) {
-        const transceiver = pc.addTransceiver(track.mediaStreamTrack, { direction: 'sendonly', sendEncodings: track.encodings })
-        this.#lines.push({ transceiver, track, kind: track.kind, layers: track.encodings.length })
+        const sendEncodings = track.encodings(this.#host.sendsSmall())
+        const transceiver = pc.addTransceiver(track.mediaStreamTrack, { direction: 'sendonly', sendEncodings })
+        this.#lines.push({ transceiver, track, kind: track.kind, layers: sendEncodings.length })
       } else {
         idle.track = track
         idle.transceiver.direction = 'sendonly'

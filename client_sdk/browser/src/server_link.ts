@@ -33,6 +33,10 @@ export class ServerLink implements MediaLink {
     return this.#publish.replaceTrack(track)
   }
 
+  sizesChanged(): Promise<void> {
+    return this.#publish.sizesChanged()
+  }
+
   receive(event: string, payload: unknown): void {
     if (event === 'media_description') {
       const message = payload as ServerDescription

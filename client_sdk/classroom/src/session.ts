@@ -7,6 +7,7 @@ import { openDevices, problemText, type DeviceChoice } from './devices.js'
 import { errorText, t } from './i18n.js'
 import { momentWords } from './moment_words.js'
 import { PictureLayout } from './live/picture_layout.js'
+import { Thrift } from './live/thrift.js'
 import { forgetPlace, keepPlace, type Place } from './places.js'
 
 export type Stage = 'entering' | 'waiting' | 'inside' | 'denied' | 'removed' | 'left' | 'refused'
@@ -25,6 +26,7 @@ const momentMs = 1_500
 export class Session {
   readonly room: Room
   readonly pictures: PictureLayout
+  readonly thrift: Thrift
   readonly stage = signal<Stage>('entering')
   readonly view = signal<RoomView | null>(null)
   readonly connected = signal(false)
@@ -60,6 +62,7 @@ export class Session {
     this.room = new Room({ token: place.token })
     const { room } = this
     this.pictures = new PictureLayout((tracks) => this.media.setLayout(tracks))
+    this.thrift = new Thrift(this.media, this.pictures)
     this.#off.push(
       room.on('connection', (state, transport) => {
         this.connected.value = state === 'connected'
@@ -192,6 +195,7 @@ export class Session {
 
   close(): void {
     this.pictures.close()
+    this.thrift.close()
     for (const off of this.#off) off()
     clearTimeout(this.#noticeTimer)
     clearTimeout(this.#momentTimer)

@@ -17,3 +17,8 @@ test('a track that is shown twice comes for the larger tile', () => {
 test('no tile asks for more than the server takes', () => {
   expect(layoutOf([{ ...tile, width: 9_000, height: 5_000 }], 2)).toEqual([{ track_id: 'a', width: 8_192, height: 8_192 }])
 })
+
+test('a limit holds for every tile', () => {
+  const large = { ...tile, width: 960, height: 540 }
+  expect(layoutOf([large], 1, { width: 320, height: 180 })).toEqual([{ track_id: 'a', width: 320, height: 180 }])
+})

@@ -1,8 +1,8 @@
 import type { ComponentChildren } from 'preact'
-import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Settings2, UserPlus, Users, Video, VideoOff, Volume2 } from 'lucide-preact'
+import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Settings2, Sprout, UserPlus, Users, Video, VideoOff, Volume2 } from 'lucide-preact'
 import { lazy, Suspense } from 'preact/compat'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { t } from '../i18n.js'
+import { fill, t } from '../i18n.js'
 import { LanguageSwitch } from '../pages/Shell.js'
 import type { Session } from '../session.js'
 import { ChatPanel } from './ChatPanel.js'
@@ -62,6 +62,7 @@ export function Live({ session }: { session: Session }) {
         <h1>{roomName}</h1>
         <Status session={session} />
         <SoundButton session={session} />
+        {!offStage && <ThriftButton session={session} />}
         {session.can('publish_audio') && <DevicesButton session={session} />}
         <LanguageSwitch />
       </header>
@@ -137,6 +138,27 @@ function SoundButton({ session }: { session: Session }) {
   return (
     <button type="button" class="sound-button" data-testid="enable-sound" title={t('soundHeldBack')} onClick={() => session.startSounds()}>
       <Volume2 aria-hidden="true" /> {t('enableSound')}
+    </button>
+  )
+}
+
+function ThriftButton({ session }: { session: Session }) {
+  const { thrift } = session
+  const isOn = thrift.isOn.value
+  const spared = thrift.sparedMegabytes.value
+  const count = spared === null ? fill('thriftyUsed', { mo: thrift.usedMegabytes.value }) : fill('thriftySpared', { mo: spared })
+  return (
+    <button
+      type="button"
+      class={isOn ? 'thrift-button' : 'icon-button'}
+      aria-pressed={isOn}
+      title={t('thriftyHelp')}
+      data-testid="thrifty"
+      onClick={() => thrift.set(!isOn)}
+    >
+      <Sprout aria-hidden="true" />
+      <span class="visually-hidden">{t('thrifty')}</span>
+      {isOn && <span data-testid="thrifty-count">{count}</span>}
     </button>
   )
 }

@@ -4,6 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { routeSound } from '../devices.js'
 import { t } from '../i18n.js'
 import type { Session } from '../session.js'
+import { onePicture } from './thrift.js'
 import { bestGrid, gridGap, orderTiles, type TileOrder } from './grid.js'
 
 interface Tile extends TileOrder {
@@ -25,7 +26,10 @@ export function Tiles({ session, onInvite }: { session: Session; onInvite: () =>
     if (box.current) observer.observe(box.current)
     return () => observer.disconnect()
   }, [])
-  const tiles = orderTiles(tilesOf(session))
+  const shownPicture = useRef<string | null>(null)
+  const everything = orderTiles(tilesOf(session))
+  if (session.thrift.isOn.value) shownPicture.current = pictureToShow(session, everything, shownPicture.current)
+  const tiles = session.thrift.isOn.value ? everything.map((tile) => withoutPicture(tile, shownPicture.current)) : everything
   const screens = tiles.filter((tile) => tile.isScreen)
   const people = tiles.filter((tile) => !tile.isScreen)
   const shown = screens.length ? screens : people
@@ -60,6 +64,16 @@ export function Tiles({ session, onInvite }: { session: Session; onInvite: () =>
       <Sounds session={session} />
     </section>
   )
+}
+
+function pictureToShow(session: Session, tiles: readonly Tile[], before: string | null): string | null {
+  const cameras = tiles.filter((tile) => tile.remoteTrackId && tile.hasVideo && !tile.isScreen).map((tile) => tile.id)
+  return onePicture(cameras, session.speakers.value, before)
+}
+
+/** In « mode campagne » the server sends one picture of others; our own costs nothing to show. */
+function withoutPicture(tile: Tile, shown: string | null): Tile {
+  return tile.remoteTrackId && (tile.isScreen || tile.id !== shown) ? { ...tile, video: null, hasVideo: false } : tile
 }
 
 function tilesOf(session: Session): Tile[] {

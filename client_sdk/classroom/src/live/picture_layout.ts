@@ -7,6 +7,12 @@ const settleMs = 120
 /** Of the server (`MAX_PICTURE_PIXELS`). */
 const maxPixels = 8_192
 
+/** In device pixels. */
+export interface Size {
+  width: number
+  height: number
+}
+
 interface Shown {
   trackId: string
   width: number
@@ -24,6 +30,7 @@ export class PictureLayout {
   readonly #sights = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) this.#change(target, { isVisible: isIntersecting })
   })
+  #limit: Size | null = null
   #timer: ReturnType<typeof setTimeout> | undefined
   #told = ''
 
@@ -46,6 +53,12 @@ export class PictureLayout {
     }
   }
 
+  /** No picture need be larger, whatever its tile; null: as large as it is shown. */
+  setLimit(limit: Size | null): void {
+    this.#limit = limit
+    this.#settleSoon()
+  }
+
   close(): void {
     clearTimeout(this.#timer)
     this.#sizes.disconnect()
@@ -66,7 +79,7 @@ export class PictureLayout {
   }
 
   #settle(): void {
-    const tracks = layoutOf([...this.#shown.values()], devicePixelRatio)
+    const tracks = layoutOf([...this.#shown.values()], devicePixelRatio, this.#limit)
     const told = JSON.stringify(tracks)
     if (told === this.#told) return
     this.#told = told
@@ -75,11 +88,12 @@ export class PictureLayout {
 }
 
 /** Each track in sight once, at its largest, in device pixels. Pure. */
-export function layoutOf(shown: readonly Shown[], pixelRatio: number): ShownTrack[] {
+export function layoutOf(shown: readonly Shown[], pixelRatio: number, limit: Size | null = null): ShownTrack[] {
+  const most = limit ?? { width: maxPixels, height: maxPixels }
   const found = new Map<string, ShownTrack>()
   for (const { trackId, isVisible, ...size } of shown) {
-    const width = Math.min(maxPixels, Math.round(size.width * pixelRatio))
-    const height = Math.min(maxPixels, Math.round(size.height * pixelRatio))
+    const width = Math.min(most.width, Math.round(size.width * pixelRatio))
+    const height = Math.min(most.height, Math.round(size.height * pixelRatio))
     if (!isVisible || width < 1 || height < 1) continue
     const known = found.get(trackId)
     if (known === undefined || known.height < height) found.set(trackId, { track_id: trackId, width, height })

@@ -1,0 +1,98 @@
+"""The page asks for the pictures it shows, in the size it shows them; « mode campagne » for one small one."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from passerelle_client import PasserelleApi
+from passerelle_client.protocol import RoomCreated
+from tests.support.chromium import launched_chromium
+from tests.support.deadlines import SECOND
+from tests.support.fake_media import FakeDevice
+from tests.support.page import STEP_MS, by_test, enter_session
+from tests.support.server_process import ServerProcess, running_server
+
+pytestmark = pytest.mark.timeout(120)
+RED, GREEN = FakeDevice("rouge", (200, 40, 40), 440.0, 960, 540), FakeDevice("vert", (40, 160, 60), 880.0, 960, 540)
+
+PICTURES = """
+() => [...document.querySelectorAll('[data-testid=tile]')].map((tile) => {
+  const video = tile.querySelector('video')
+  return { name: tile.dataset.name, height: video ? video.videoHeight : 0 }
+})
+"""
+
+
+@dataclass
+class Stage:
+    server: ServerProcess
+    viewer: Page
+    """Of a host without a camera."""
+
+
+async def guest_link(api: PasserelleApi, created: RoomCreated, server: ServerProcess) -> str:
+    invitation = await api.create_invitation(created.room.id, created.token, "guest", lobby=False)
+    return f"{server.url}/entrer#{invitation.id}"
+
+
+@contextlib.asynccontextmanager
+async def stage(folder: Path) -> AsyncIterator[Stage]:
+    """Two guests with cameras, each in a browser, and a host who looks."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running_server(folder))
+        api = await stack.enter_async_context(PasserelleApi(server.url))
+        created = await api.create_room("Les marées")
+
+        async def open_page(device: FakeDevice | None, url: str, *permissions: str) -> Page:
+            browser = await stack.enter_async_context(launched_chromium(device, folder))
+            context = await browser.new_context(permissions=list(permissions), viewport={"width": 1366, "height": 768})
+            page = await context.new_page()
+            await page.goto(url)
+            return page
+
+        for device in (RED, GREEN):
+            page = await open_page(device, await guest_link(api, created, server), "camera", "microphone")
+            await by_test(page, "join-name").fill(device.name)
+            await by_test(page, "join").click()
+            await enter_session(page)
+        viewer = await open_page(None, f"{server.url}/salle/{created.room.id}#jeton={created.token}")
+        await enter_session(viewer)
+        await expect(by_test(viewer, "live")).to_be_visible(timeout=STEP_MS)
+        yield Stage(server, viewer)
+
+
+async def pictures(page: Page, condition: str) -> Any:
+    """Name → height of the picture that arrives (0: none), once they are as the condition says."""
+    handle = await page.wait_for_function(
+        f"() => {{ const all = ({PICTURES})(); const of = (name) => all.find((one) => one.name === name)?.height ?? -1;"
+        f" return ({condition}) && all }}",
+        timeout=15_000 * SECOND,
+        polling=100,
+    )
+    return {each["name"]: each["height"] for each in await handle.json_value()}
+
+
+async def test_pictures_come_in_the_size_of_their_tiles_and_in_thrifty_mode_one_small_one(tmp_path: Path) -> None:
+    async with stage(tmp_path) as on:
+        viewer = on.viewer
+        await pictures(viewer, "of('rouge') > 0 && of('vert') > 0")
+        await viewer.set_viewport_size({"width": 1_900, "height": 1_000})
+        await by_test(viewer, "toggle-text").click()
+        await pictures(viewer, "of('rouge') === 540 && of('vert') === 540")
+        await viewer.set_viewport_size({"width": 700, "height": 420})
+        await pictures(viewer, "of('rouge') < 540 && of('rouge') > 0 && of('vert') < 540")
+        await by_test(viewer, "thrifty").click()
+        await pictures(viewer, "[of('rouge'), of('vert')].sort((a, b) => a - b).join() === '0,135'")
+        await expect(by_test(viewer, "thrifty")).to_have_attribute("aria-pressed", "true")
+        await expect(by_test(viewer, "thrifty-count")).to_contain_text("Mo")
+        sounds = viewer.locator("audio[data-participant]")
+        await expect(sounds).to_have_count(2)
+        await viewer.reload()
+        await pictures(viewer, "[of('rouge'), of('vert')].sort((a, b) => a - b).join() === '0,135'")
+        await by_test(viewer, "thrifty").click()
+        await pictures(viewer, "of('rouge') > 0 && of('vert') > 0")
