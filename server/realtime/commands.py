@@ -15,7 +15,7 @@ from rooms.documents.hub import DocumentHub
 from rooms.documents.template import template_update
 from rooms.errors import DocumentExists, NotAdmitted, NotFound
 from rooms.manager import RoomManager
-from rooms.models import Role, RoomState
+from rooms.models import Participant, Role, RoomSettings
 from rooms.ports import DocumentKey
 from rooms.roles import Permission
 from rooms.room import decide
@@ -41,26 +41,35 @@ Handler = Callable[[SocketConnection, Any], Awaitable[Any]]
 class ParticipantAccess:
     """`rooms.documents.reader.DocumentAccess`: asked at each write, so that a change counts at once."""
 
+    __slots__ = ("_can_read", "_can_write", "_participant", "_participant_id", "_room_id", "_rooms", "_settings")
+
     def __init__(self, rooms: RoomManager, room_id: str, participant_id: str) -> None:
         self._rooms = rooms
         self._room_id = room_id
         self._participant_id = participant_id
-        self._seen: RoomState | None = None
-        """The state of the room in which these were looked up; a room that changes is another object."""
+        # What the answers were looked up from: what changes is another object. Not the room's whole state, of which
+        # each reader would then keep the one in which it came.
+        self._participant: Participant | None = None
+        self._settings: RoomSettings | None = None
         self._can_read = self._can_write = False
 
     def can_read(self) -> bool:
-        if self._rooms.state_now(self._room_id) is not self._seen:
-            self._look_up()
+        self._follow()
         return self._can_read
 
     def can_write(self) -> bool:
-        if self._rooms.state_now(self._room_id) is not self._seen:
-            self._look_up()
+        self._follow()
         return self._can_write
 
+    def _follow(self) -> None:
+        state = self._rooms.state_now(self._room_id)
+        participant = state.participants.get(self._participant_id) if state is not None else None
+        settings = state.settings if state is not None else None
+        if participant is not self._participant or settings is not self._settings:
+            self._participant, self._settings = participant, settings
+            self._look_up()
+
     def _look_up(self) -> None:
-        self._seen = self._rooms.state_now(self._room_id)
         self._can_read = self._rooms.can(self._room_id, self._participant_id, Permission.READ_DOCUMENT)
         self._can_write = self._rooms.can(self._room_id, self._participant_id, Permission.WRITE_DOCUMENT)
 
