@@ -20,7 +20,7 @@ from rooms.manager import RoomChange, RoomManager
 from rooms.models import ParticipantStatus, RoomKind
 from rooms.ports import Bus, Store, StoreUnavailable
 from rooms.roles import Permission
-from server.auth import TokenIssuer, load_token_keys
+from server.auth import KeyShare, TokenIssuer, TokenKeys, load_token_keys, make_key, offered_key, shared_keys
 from server.bus.memory import MemoryBus
 from server.callers import Callers
 from server.config import Settings, usable_cores
@@ -100,6 +100,7 @@ class House:
     media: MediaService
     engines: dict[EngineName, MediaEngine]
     connections: Connections
+    tokens: TokenIssuer
     metrics: Metrics
     web: web.Application
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -113,11 +114,13 @@ def build_house(settings: Settings, store: Store | None = None, bus: Bus | None 
     with other instances; without, it is alone."""
     apply_fixes()
     metrics = Metrics()
-    store = store or SqliteStore(settings.data, settings.durability)
+    store = store or make_store(settings)
     bus = bus or MemoryBus()
     rooms = RoomManager(store, time.time, lambda: secrets.token_urlsafe(12))
     documents = DocumentHub(ObservedDocumentStore(store, metrics), bus=bus)
-    tokens = TokenIssuer(load_token_keys(settings.data))
+    # Instances on one database share its keys, which are read when it is open; until then nobody is answered.
+    is_shared = isinstance(store, KeyShare)
+    tokens = TokenIssuer(TokenKeys(make_key()) if is_shared else load_token_keys(settings.data))
     connections, callers, pace = Connections(), Callers(settings, FailureBrake()), Pace()
     realtime = RealtimeServer(rooms, tokens, connections, callers, pace, metrics)
     yjs = YjsEndpoint(rooms, documents, tokens, connections, callers, pace, metrics)
@@ -133,7 +136,9 @@ def build_house(settings: Settings, store: Store | None = None, bus: Bus | None 
     engines[server_engine_of(settings)] = _server_engine(settings, media.receive_engine_event)
     realtime.wire(Commands(rooms, documents, media, realtime.announcer, connections), media)
     app = web.Application(middlewares=make_middleware(settings, metrics), client_max_size=MAX_BODY_BYTES)
-    house = House(settings, store, bus, rooms, documents, realtime, yjs, media, engines, connections, metrics, app)
+    house = House(
+        settings, store, bus, rooms, documents, realtime, yjs, media, engines, connections, tokens, metrics, app
+    )
     rooms.add_listener(_RightsFollow(house))
     HttpApi(settings, rooms, tokens, media, connections, callers).add_routes(app)
     GatewayApi(settings, callers, engines).add_routes(app)
@@ -157,6 +162,20 @@ def _server_engine(settings: Settings, sink: EngineSink) -> MediaEngine:
         return SfuEngine(sink, settings.media_addresses, settings.media_port, workers)
     return JanusEngine(
         sink, settings.janus_urls, token_secret=settings.janus_token_secret, admin_key=settings.janus_admin_key
+    )
+
+
+def make_store(settings: Settings) -> Store:
+    """PostgreSQL, where there is an address of one; else the file of this machine. Not opened."""
+    if settings.database_url is None:
+        return SqliteStore(settings.data, settings.durability)
+    from server.storage.postgres import PostgresStore  # its library is for those who have it
+
+    return PostgresStore(
+        settings.database_url,
+        settings.durability,
+        settings.database_connections,
+        is_alone=settings.redis_url is None,
     )
 
 
@@ -272,6 +291,9 @@ def own_version() -> str:
 async def start_house(house: House) -> None:
     """Raises: StoreUnavailable."""
     await house.store.open()
+    if isinstance(house.store, KeyShare):
+        offered = await asyncio.to_thread(offered_key, house.settings.data)
+        house.tokens.use(shared_keys(await house.store.share_token_key(offered)))
     await house.bus.open()
     await house.documents.start()
     for name, engine in tuple(house.engines.items()):
@@ -336,7 +358,17 @@ async def _keep_house(house: House) -> None:
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         house.rooms.forget_idle()
+        await _read_shared_keys(house)
         house.realtime.renew_tokens()
+
+
+async def _read_shared_keys(house: House) -> None:
+    if not isinstance(house.store, KeyShare):
+        return
+    try:
+        house.tokens.use(shared_keys(await house.store.share_token_key(make_key())))
+    except StoreUnavailable as error:
+        logger.warning("token_keys_not_read", exc_info=error)  # those of before go on
 
 
 async def _forget_old(house: House) -> None:

@@ -11,9 +11,10 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -35,6 +36,9 @@ CLOCK_TOLERANCE_S = 5.0
 """Clocks of one installation differ by less (RFC 7519 section 4.1.5 allows a small leeway)."""
 MAX_TOKEN_CHARACTERS = 4_096
 """As on the wire; checked before anything is decoded."""
+
+KEY_SPREAD_S = 120.0
+"""Before a new key of several instances signs: a few times the rest between two looks (`server.app.HOUSEKEEPING_S`)."""
 
 _AUDIENCE: Final = "passerelle"
 _ISSUER: Final = "passerelle"
@@ -93,6 +97,33 @@ def load_token_keys(data: Path) -> TokenKeys:
     return TokenKeys(current, (old,) if old else ())
 
 
+@runtime_checkable
+class KeyShare(Protocol):
+    """A store that instances share, with their keys in it."""
+
+    async def share_token_key(self, offered: bytes) -> Sequence[tuple[bytes, float]]:
+        """The keys of all instances, the newest first, and how many seconds each has been there; where there are
+        none yet, the offered one is the first. Raises: StoreUnavailable."""
+
+
+def make_key() -> bytes:
+    """A key that nobody has."""
+    return secrets.token_bytes(_KEY_BYTES)
+
+
+def offered_key(data: Path) -> bytes:
+    """What a database without keys is offered: the key of this data folder, if it has one, so that tokens of before
+    stay valid; else a new one. Blocks on the disk. Raises: KeyUnusable."""
+    return _read_key(data / _KEY_FILE) or make_key()
+
+
+def shared_keys(keys: Sequence[tuple[bytes, float]]) -> TokenKeys:
+    """`keys`: those of all instances, the newest first, with the seconds each has been there. A new one signs only when
+    every instance has had the time to read it; until then it verifies."""
+    current = next((key for key, age_s in keys if age_s >= KEY_SPREAD_S), keys[-1][0])
+    return TokenKeys(current, tuple(key for key, _age_s in keys if key != current))
+
+
 def _read_key(path: Path) -> bytes | None:
     try:
         text = path.read_text("ascii").strip()
@@ -109,7 +140,7 @@ def _read_key(path: Path) -> bytes | None:
 def _make_key(data: Path) -> bytes:
     """All or nothing, and one only: the whole file is written under another name, then linked,
     which fails when a second process was quicker; then its key is taken."""
-    key = secrets.token_bytes(_KEY_BYTES)
+    key = make_key()
     path, draft = data / _KEY_FILE, data / f".{_KEY_FILE}.{secrets.token_hex(8)}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -170,10 +201,14 @@ class TokenIssuer:
     """Issues and verifies join tokens. Pure but for the random token id."""
 
     def __init__(self, keys: TokenKeys) -> None:
+        self.use(keys)
+        self._jws = PyJWS(algorithms=[_ALGORITHM])
+
+    def use(self, keys: TokenKeys) -> None:
+        """From now on these."""
         self._signing_key = keys.current
         self._key_id = _key_id(keys.current)
         self._keys = {_key_id(key): key for key in (keys.current, *keys.old)}
-        self._jws = PyJWS(algorithms=[_ALGORITHM])
 
     def issue(self, room_id: str, participant_id: str, role: Role, now: float) -> str:
         """A token for this participant, valid from `now` for TOKEN_LIFETIME_S."""

@@ -1,4 +1,4 @@
-"""The command line: `passerelle run` (or nothing), `check-config`, `version`.
+"""The command line: `passerelle run` (or nothing), `check-config`, `migrate`, `new-token-key`, `version`.
 
 Sentences are French first, then English: an administrator of a school service centre reads them,
 or a teacher on her own computer. Heavy modules are imported where they are used: `version` and
@@ -6,6 +6,7 @@ or a teacher on her own computer. Heavy modules are imported where they are used
 """
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -18,17 +19,13 @@ from server.config import (
     load_settings,
     unknown_variables,
 )
-
-EXIT_OK = 0
-EXIT_FAILED = 1
-"""The server could not start, or died: the port is taken, the folder cannot be written."""
-EXIT_CONFIGURATION = 2
-"""The environment is wrong; starting again without changing it is useless."""
+from server.exit_codes import EXIT_CONFIGURATION, EXIT_OK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """What the process's exit code is. Ends with `SystemExit` for `--help` and wrong arguments."""
-    command = _parser().parse_args(arguments).command or "run"
+    given = _parser().parse_args(arguments)
+    command = given.command or "run"
     if command == "version":
         print(_version())
         return EXIT_OK
@@ -38,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _report_problems(error)
         return EXIT_CONFIGURATION
     _warn_of_unknown_variables()
-    return _check_config(settings) if command == "check-config" else _run(settings)
+    if command == "check-config":
+        return _check_config(settings)
+    return _run(settings) if command == "run" else _on_the_data(command, given, settings)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,12 +46,19 @@ def _parser() -> argparse.ArgumentParser:
         description="Séances interclasses en direct / live sessions between classes.",
         epilog="Réglages par variables d'environnement / settings by environment variables: docs/configuration.md",
     )
-    parser.add_argument(
-        "command",
-        nargs="?",
-        choices=("run", "check-config", "version"),
-        help="run (par défaut / by default): servir / serve; check-config: vérifier les réglages / check the settings",
+    commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
+    commands.add_parser("run", help="servir (par défaut) / serve (by default)")
+    commands.add_parser("check-config", help="vérifier les réglages / check the settings")
+    commands.add_parser("migrate", help="mettre à jour la base PostgreSQL / bring the PostgreSQL database up to date")
+    key = commands.add_parser(
+        "new-token-key", help="changer la clé des jetons (PostgreSQL) / change the key of the tokens (PostgreSQL)"
     )
+    key.add_argument(
+        "--forget-others",
+        action="store_true",
+        help="les jetons d'avant ne valent plus rien / tokens of before are worth nothing",
+    )
+    commands.add_parser("version", help="la version / the version")
     return parser
 
 
@@ -83,7 +89,7 @@ def _check_config(settings: Settings) -> int:
     for name, value in describe(settings):
         print(f"{name:<28} {value}")
     folder = settings.data if settings.data.exists() else _nearest_folder(settings)
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if settings.database_url is None and not os.access(folder, os.W_OK | os.X_OK):
         _say(f"PASSERELLE_DATA: {folder}: on ne peut y écrire / cannot be written")
         return EXIT_CONFIGURATION
     for sentence in notices(settings):
@@ -114,6 +120,20 @@ def notices(settings: Settings) -> list[str]:
             " https devant. / Over http:// browsers refuse camera and microphone: put an https proxy in front."
         )
     return said
+
+
+def _on_the_data(command: str, given: argparse.Namespace, settings: Settings) -> int:
+    from rooms.ports import StoreUnavailable
+    from server import data_commands
+    from server.process import exit_code_of, explain_failure
+
+    try:
+        if command == "migrate":
+            return asyncio.run(data_commands.migrate(settings, print))
+        return asyncio.run(data_commands.new_token_key(settings, print, forget_others=given.forget_others))
+    except StoreUnavailable as error:
+        _say(explain_failure(error, settings))
+        return exit_code_of(error)
 
 
 def _run(settings: Settings) -> int:

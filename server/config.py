@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from server import setting_values as values
 from server.setting_values import Network
@@ -58,6 +59,8 @@ class Settings:
     api_key: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
+    database_connections: int = 8
+    """Most connections of this process to PostgreSQL."""
     durability: Durability = "process"
     media_workers: int | None = None
     """Processes that forward media; None: one for each core that this process may use."""
@@ -80,6 +83,14 @@ class Settings:
     shutdown_s: float = 8.0
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
+
+    @property
+    def data_place(self) -> str:
+        """Where rooms and texts are kept, as it may be shown: a folder, or a database without user and password."""
+        if self.database_url is None:
+            return str(self.data.absolute())
+        parts = urlsplit(self.database_url)
+        return f"PostgreSQL {parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
     def listens_on_loopback(self) -> bool:
@@ -139,8 +150,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "PASSERELLE_DATA", "data", Path, "dossier", "folder",
-        "Tout ce qui doit survivre : base SQLite, clé des jetons. C'est ce dossier que l'on sauvegarde.",
-        "All that must last: the SQLite file, the key of the tokens. This folder is what to back up.",
+        "Tout ce qui doit survivre : base SQLite, clé des jetons. C'est ce dossier que l'on sauvegarde. Sans objet avec"
+        " `DATABASE_URL`.",
+        "All that must last: the SQLite file, the key of the tokens. This folder is what to back up. Not used with"
+        " `DATABASE_URL`.",
         default_fr="./data", default_en="./data",
     ),
     Setting(
@@ -242,18 +255,22 @@ SETTINGS: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting(
-        "DATABASE_URL", "database_url", values.text, "secret", "secret",
-        "PostgreSQL, pour plusieurs instances. **Pas encore dans cette version : refusé au démarrage.**",
-        "PostgreSQL, for several instances. **Not in this version yet: refused at start.**",
+        "DATABASE_URL", "database_url", values.database_url, "secret", "secret",
+        "PostgreSQL (14 ou plus), au lieu d'un fichier dans `PASSERELLE_DATA` : `postgresql://…`. D'abord"
+        " `passerelle migrate` ; voyez [operations.md](operations.md#postgresql).",
+        "PostgreSQL (14 or later), instead of a file in `PASSERELLE_DATA`: `postgresql://…`. First"
+        " `passerelle migrate`; see [operations.md](operations.md#postgresql).",
         secret=True,
+    ),
+    Setting(
+        "PASSERELLE_DATABASE_CONNECTIONS", "database_connections", values.integer(3, 100), "entier", "integer",
+        "Connexions de ce processus à PostgreSQL, au plus.", "Connections of this process to PostgreSQL, at most.",
     ),
 )  # fmt: skip
 
 _NOT_YET = {
     "REDIS_URL": "plusieurs instances ne sont pas encore possibles ; retirez cette variable"
     " / several instances are not there yet; remove this variable",
-    "DATABASE_URL": "PostgreSQL n'est pas encore possible (les données vont dans PASSERELLE_DATA) ; retirez-la"
-    " / PostgreSQL is not there yet, data goes to PASSERELLE_DATA; remove this variable",
 }
 
 

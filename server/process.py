@@ -19,8 +19,11 @@ from typing import Protocol
 
 import structlog
 
+from rooms.ports import StoreUnavailable
 from server.config import Settings
+from server.exit_codes import EXIT_FAILED, EXIT_SCHEMA
 from server.logs import close_logs, configure_logs, log_loop_exception
+from server.storage.errors import DatabaseInUse, ForeignDatabase, WrongSchema
 
 STACK_BYTES = 512 << 20
 """Measured: values nested 500,000 deep and XML 600,000 deep pass; a message cannot hold more."""
@@ -106,7 +109,7 @@ class _ServerThread:
                 runner.run(self._serve_until_stopped())
         except BaseException as error:
             # The one place where everything ends: said to the administrator, logged for the developer.
-            self.exit_code = 1
+            self.exit_code = exit_code_of(error)
             sentence = explain_failure(error, self._settings)
             _log.error("server_failed", exc_info=error)
             _say(sentence)
@@ -149,7 +152,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 def greeting(settings: Settings, url: str) -> str:
     """What is said once the server answers: where, what is kept where, how to stop."""
     shown = settings.public_url or url
-    data = settings.data.absolute()
+    data = settings.data_place
     return (
         f"\n  Passerelle est prête : ouvrez {shown}\n"
         f"  Salles, textes et clé des jetons sont gardés dans {data}\n"
@@ -160,13 +163,47 @@ def greeting(settings: Settings, url: str) -> str:
     )
 
 
+def exit_code_of(error: BaseException) -> int:
+    """3: the database's tables are not this version's; starting again is useless before `passerelle migrate`."""
+    return EXIT_SCHEMA if isinstance(error, WrongSchema | ForeignDatabase) else EXIT_FAILED
+
+
+def explain_database_failure(error: StoreUnavailable, place: str) -> str:
+    """As `explain_failure`, where the data are in PostgreSQL."""
+    if isinstance(error, WrongSchema) and error.is_older:
+        return (
+            f"{place} : les tables sont de la version {error.found or 0}, il faut {error.known}. Lancez « passerelle"
+            " migrate ».\n"
+            f"{place}: the tables are of version {error.found or 0}, {error.known} is needed. Run “passerelle migrate”."
+        )
+    if isinstance(error, WrongSchema):
+        return (
+            f"{place} : les tables sont d'une version plus récente ({error.found}, ce programme connaît {error.known})."
+            " Mettez le programme à jour.\n"
+            f"{place}: the tables are of a later version ({error.found}, this program knows {error.known})."
+            " Update the program."
+        )
+    if isinstance(error, ForeignDatabase):
+        return (
+            f"{place} appartient à un autre programme ; rien n'y est écrit. Donnez une base à part.\n"
+            f"{place} belongs to another program; nothing is written to it. Give a database of its own."
+        )
+    if isinstance(error, DatabaseInUse):
+        return (
+            f"{place} sert déjà à un autre processus Passerelle, et rien ne les relie (REDIS_URL) : arrêtez-le.\n"
+            f"{place} is in use by another Passerelle process, and nothing joins them (REDIS_URL): stop it."
+        )
+    return f"{place} ne peut être lu ou écrit : {error}\n{place} cannot be read or written: {error}"
+
+
 def explain_failure(error: BaseException, settings: Settings) -> str:
     """One clear sentence in each language for why the server ended."""
-    from rooms.ports import StoreUnavailable
     from server.auth import KeyUnusable
     from server.storage.folder import FolderInUse
     from signaling.engines import EngineUnavailable
 
+    if settings.database_url is not None and isinstance(error, StoreUnavailable):
+        return explain_database_failure(error, settings.data_place)
     where = f"{settings.host}:{settings.port}"
     if isinstance(error, FolderInUse):
         return (

@@ -125,3 +125,23 @@ def redis_url(value: str) -> str:
     """As `server.bus.redis_address` explains."""
     parse_redis_url(value)
     return value
+
+
+def database_url(value: str) -> str:
+    """`postgresql://user:password@host:5432/database?sslmode=verify-full`, as libpq knows it."""
+    wrong = ValueError(
+        "une adresse comme postgresql://passerelle:…@bd.example.org/passerelle / an address such as the same"
+    )
+    try:
+        parts = urlsplit(value)
+        # Several hosts, as for a database with standbys, have a port each.
+        is_several = "," in parts.netloc
+        if not is_several:
+            parts.port  # noqa: B018 - raises ValueError when it is not a number
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in ("postgresql", "postgres") or parts.fragment or len(parts.path) < 2:
+        raise wrong
+    if not parts.netloc.rpartition("@")[2] and "host=" not in parts.query:
+        raise wrong
+    return value

@@ -9,6 +9,7 @@ When PostgreSQL fails, calls raise StoreUnavailable, and work again as soon as i
 may have been done: appended twice is as appended once, to whoever reads updates.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,8 @@ import asyncpg
 from rooms.models import ChatLine, Invitation, RoomState
 from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument
 from server.config import Durability
-from server.storage import postgres_documents, postgres_retention, postgres_rooms, postgres_schema
+from server.storage import postgres_documents, postgres_retention, postgres_rooms, postgres_schema, postgres_token_keys
+from server.storage.errors import DatabaseInUse
 from server.storage.postgres_connections import Connections, Result, Work
 
 APPEND_S = 3.0
@@ -30,10 +32,14 @@ SNAPSHOT_S = 20.0
 """A snapshot of 20 MB, written while nobody waits for it."""
 COMPACTION_S = 120.0
 """Longest turn at compacting one document; after that another instance may have it."""
+GONE_S = 3.0
+"""How long a start waits for the connections of a process that has just ended."""
 FORGET_S = 30.0
 """One step of forgetting."""
 DEFAULT_CONNECTIONS = 8
 """Of one instance: one appends, the others load and save. PostgreSQL allows 100 in all by default."""
+MIGRATE_S = 3_600.0
+"""A step may write every row anew."""
 LEAST_CONNECTIONS = 3
 """One appends, one has its turn at compacting, one is left for everybody else."""
 
@@ -50,13 +56,17 @@ class PostgresStore:
         durability: Durability = "process",
         connections: int = DEFAULT_CONNECTIONS,
         clock: Callable[[], float] = time.time,
+        *,
+        is_alone: bool = False,
     ) -> None:
+        """`is_alone`: nothing joins this instance with others: it must be the only one on its database."""
         self._clock = clock
+        self._is_alone = is_alone
         settings = {"synchronous_commit": _SYNCHRONOUS[durability]}
         # What takes longer ends on the server as well, a moment after it was given up here.
         appends = {**settings, "statement_timeout": f"{APPEND_S + 1:.0f}s"}
         calls = {**settings, "statement_timeout": f"{FORGET_S + 1:.0f}s"}
-        self._appends = Connections(url, name="append", size=1, settings=appends)
+        self._appends = Connections(url, name="append", size=1, settings=appends, prepare=self._require_to_be_alone)
         self._calls = Connections(url, name="call", size=max(LEAST_CONNECTIONS, connections) - 1, settings=calls)
 
     async def open(self) -> None:
@@ -64,10 +74,29 @@ class PostgresStore:
         await self._calls.open()
         try:
             await self._calls.run(postgres_schema.check_version, CALL_S)
-            await self._appends.open()
+            await self._open_appends()
         except BaseException:
             await self.close()
             raise
+
+    async def _open_appends(self) -> None:
+        """The connection of a process that was killed, and its lock, are gone a moment later."""
+        loop = asyncio.get_running_loop()
+        patience_ends = loop.time() + GONE_S
+        while True:
+            try:
+                return await self._appends.open()
+            except DatabaseInUse:
+                if loop.time() > patience_ends:
+                    raise
+                await asyncio.sleep(0.1)
+
+    async def _require_to_be_alone(self, connection: "asyncpg.Connection") -> None:
+        """Two instances that nothing joins would each show their people half of what is written. The lock is held by
+        the connection that appends, for as long as it lives. Raises: DatabaseInUse."""
+        lock = "pg_try_advisory_lock" if self._is_alone else "pg_try_advisory_lock_shared"
+        if not await connection.fetchval(f"SELECT {lock}(hashtextextended('passerelle ' || current_schema(), 0))"):
+            raise DatabaseInUse("another instance has the database, and no bus joins them")
 
     async def close(self) -> None:
         """What was called before is done first, or has failed."""
@@ -79,6 +108,17 @@ class PostgresStore:
 
     async def _call(self, work: Work[Result]) -> Result:
         return await self._calls.run(work, CALL_S)
+
+    # --- the keys of the tokens ----------------------------------------------------------------
+
+    async def share_token_key(self, offered: bytes) -> Sequence[tuple[bytes, float]]:
+        """The keys of all instances, the newest first, and how many seconds each has been there; where there are
+        none yet, the offered one is the first. Raises: StoreUnavailable."""
+        return await self._call(partial(postgres_token_keys.share, offered=offered))
+
+    async def add_token_key(self, key: bytes, *, forget_others: bool = False) -> None:
+        """Raises: StoreUnavailable."""
+        await self._call(partial(postgres_token_keys.add, key=key, forget_others=forget_others))
 
     # --- documents -----------------------------------------------------------------------------
 
@@ -174,6 +214,19 @@ class PostgresStore:
             forgotten += count
         last = partial(postgres_retention.forget_invitations_and_stray_chat, now=now)
         return forgotten + await self._calls.run(last, FORGET_S)
+
+
+async def migrate_database(url: str) -> tuple[int, int]:
+    """Bring the tables to this program's version; the versions before and after.
+
+    Raises: StoreUnavailable (`WrongSchema`: it is of a later version; `ForeignDatabase`)."""
+    # Whoever changes a table under people who write waits briefly for them, and holds nobody up for long.
+    connections = Connections(url, name="migrate", size=1, settings={"lock_timeout": "10s"})
+    await connections.open()
+    try:
+        return await connections.run(postgres_schema.migrate, MIGRATE_S)
+    finally:
+        await connections.close()
 
 
 def _is_ours(identifier: str) -> bool:

@@ -46,9 +46,19 @@ class PostgresUnavailable(StoreUnavailable):
 class Connections:
     """Up to `size` connections of one purpose, made when needed. Of one event loop."""
 
-    def __init__(self, url: str, *, name: str, size: int, settings: Mapping[str, str] | None = None) -> None:
-        """`name`: what an administrator sees of it in `pg_stat_activity`; `settings`: of the session."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        size: int,
+        settings: Mapping[str, str] | None = None,
+        prepare: Work[None] | None = None,
+    ) -> None:
+        """`name`: what an administrator sees of it in `pg_stat_activity`; `settings`: of the session; `prepare` is
+        done on each new connection, and keeps it from being used when it raises."""
         self._url = url
+        self._prepare = prepare
         self._size = size
         # The mark tells this process's connections from those of another with the same name.
         self._name = f"passerelle {name} {secrets.token_hex(4)}"
@@ -164,6 +174,8 @@ class Connections:
         )
         try:
             await self._end_what_was_given_up(connection)
+            if self._prepare is not None:
+                await self._prepare(connection)
         except BaseException:
             connection.terminate()
             raise

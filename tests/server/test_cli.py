@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from server import cli
+from server import cli, exit_codes
 from server.config import SETTINGS
 from tests.support.deadlines import SECOND
+from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.server_process import ServerProcess, running_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +67,7 @@ def test_check_config_names_every_wrong_variable(
 ) -> None:
     monkeypatch.setenv("PASSERELLE_PORT", "http")
     monkeypatch.setenv("REDIS_URL", "redis://:canari@localhost")
-    assert cli.main(["check-config"]) == cli.EXIT_CONFIGURATION
+    assert cli.main(["check-config"]) == exit_codes.EXIT_CONFIGURATION
     error = capsys.readouterr().err
     assert "PASSERELLE_PORT" in error
     assert "REDIS_URL" in error
@@ -96,13 +97,13 @@ async def test_a_folder_that_cannot_be_one_is_found_before_the_start(tmp_path: P
     file = tmp_path / "file"
     file.write_text("not a folder")
     code, _, error = await passerelle("check-config", PASSERELLE_DATA=str(file / "data"))
-    assert code == cli.EXIT_CONFIGURATION
+    assert code == exit_codes.EXIT_CONFIGURATION
     assert "PASSERELLE_DATA" in error
 
 
 async def test_a_wrong_setting_ends_the_start_at_once() -> None:
     code, out, error = await passerelle("run", PASSERELLE_DURABILITY="forever", JANUS_URLS="http://localhost:8188")
-    assert code == cli.EXIT_CONFIGURATION
+    assert code == exit_codes.EXIT_CONFIGURATION
     assert out == ""
     assert "PASSERELLE_DURABILITY" in error
     assert "JANUS_URLS" in error
@@ -140,7 +141,7 @@ async def test_a_port_that_is_taken_is_said_clearly(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         code, out, error = await passerelle(PASSERELLE_PORT=str(port), PASSERELLE_DATA=str(tmp_path / "data"))
-    assert code == cli.EXIT_FAILED
+    assert code == exit_codes.EXIT_FAILED
     assert out == ""
     assert f"Le port est déjà pris (127.0.0.1:{port})" in error
     assert "The port is taken" in error
@@ -150,7 +151,7 @@ async def test_a_port_that_is_taken_is_said_clearly(tmp_path: Path) -> None:
 async def test_a_folder_in_use_is_said_clearly(tmp_path: Path) -> None:
     async with running_server(tmp_path) as server:
         code, _, error = await passerelle(PASSERELLE_PORT="0", PASSERELLE_DATA=str(server.data))
-    assert code == cli.EXIT_FAILED
+    assert code == exit_codes.EXIT_FAILED
     assert "sert déjà à un autre processus" in error
     assert "in use by another Passerelle process" in error
 
@@ -158,6 +159,59 @@ async def test_a_folder_in_use_is_said_clearly(tmp_path: Path) -> None:
 async def test_a_damaged_key_is_said_clearly(tmp_path: Path) -> None:
     (tmp_path / "token.key").write_text("not a key")
     code, _, error = await passerelle(PASSERELLE_PORT="0", PASSERELLE_DATA=str(tmp_path))
-    assert code == cli.EXIT_FAILED
+    assert code == exit_codes.EXIT_FAILED
     assert "token.key" in error
     assert (tmp_path / "token.key").read_text() == "not a key"
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------
+
+
+async def test_a_database_is_migrated_first_then_served_from(postgres: PostgresServer, tmp_path: Path) -> None:
+    url = await postgres.fresh_schema()
+    where = {"DATABASE_URL": url, "PASSERELLE_PORT": "0", "PASSERELLE_DATA": str(tmp_path / "data")}
+    code, out, error = await passerelle(**where)
+    assert (code, out) == (exit_codes.EXIT_SCHEMA, "")
+    assert "Lancez « passerelle migrate »" in error
+    assert "Run “passerelle migrate”" in error
+    code, out, _ = await passerelle("migrate", **where)
+    assert (code, "version 0 → 1" in out) == (0, True)
+    code, out, _ = await passerelle("migrate", **where)
+    assert (code, "déjà à jour" in out) == (0, True)
+    async with running_server(tmp_path, {"DATABASE_URL": url}) as server:
+        code, _, error = await passerelle(**where)
+        assert code == exit_codes.EXIT_FAILED
+        assert "sert déjà à un autre processus Passerelle" in error
+        assert await server.terminate() == 0
+        said = server.log
+    assert f"PostgreSQL 127.0.0.1:{postgres.port}" in said
+    assert PASSWORD not in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "data" / "passerelle.sqlite3").exists()
+
+
+async def test_a_later_databases_is_said_clearly(postgres: PostgresServer) -> None:
+    url = await postgres.fresh_tables()
+    postgres.query(f"UPDATE {url.rpartition('=')[2]}.passerelle SET version = 99")
+    for command in ("run", "migrate"):
+        code, _, error = await passerelle(command, DATABASE_URL=url, PASSERELLE_PORT="0")
+        assert code == exit_codes.EXIT_SCHEMA
+        assert "version plus récente (99" in error
+        assert "later version (99" in error
+
+
+async def test_a_database_that_is_not_there_is_said_without_its_secret() -> None:
+    for command in ("run", "migrate", "new-token-key"):
+        code, _, error = await passerelle(
+            command, DATABASE_URL="postgresql://u:canari@127.0.0.1:1/base", PASSERELLE_PORT="0"
+        )
+        assert code == exit_codes.EXIT_FAILED
+        assert "PostgreSQL 127.0.0.1:1/base ne peut être lu ou écrit" in error
+        assert "canari" not in error
+
+
+async def test_migrate_without_a_database_says_that_nothing_is_to_be_done(tmp_path: Path) -> None:
+    code, out, _ = await passerelle("migrate", PASSERELLE_DATA=str(tmp_path))
+    assert code == 0
+    assert "nothing to do" in out
+    assert list(tmp_path.iterdir()) == []

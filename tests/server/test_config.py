@@ -134,7 +134,6 @@ def test_all_problems_are_named_at_once() -> None:
     ("name", "value"),
     [
         ("REDIS_URL", "redis://localhost"),
-        ("DATABASE_URL", "postgresql://localhost/passerelle"),
     ],
 )
 def test_what_is_not_there_yet_is_refused_not_ignored(name: str, value: str) -> None:
@@ -257,3 +256,37 @@ def test_loopback_is_recognised(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.example.org", "", "127.0.0.1.nip.io", "0"])
 def test_what_is_not_loopback_is_not_taken_for_it(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://passerelle:secret@bd.example.org:5432/passerelle?sslmode=verify-full",
+        "postgres://localhost/passerelle",
+        "postgresql://u:p@un:5432,deux:5432/base?target_session_attrs=read-write",
+        "postgresql:///base?host=/run/postgresql",
+    ],
+)
+def test_an_address_of_postgresql_is_taken_and_shown_without_its_secret(url: str) -> None:
+    settings = load_settings({"DATABASE_URL": url})
+    assert settings.database_url == url
+    assert settings.data_place.startswith("PostgreSQL ")
+    assert "secret" not in settings.data_place
+    assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://canari@localhost/base",
+        "canari",
+        "postgresql://canari",
+        "postgresql://canari/",
+        "postgresql://h:canari/b",
+    ],
+)
+def test_what_is_no_address_of_postgresql_is_refused_unquoted(url: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings({"DATABASE_URL": url})
+    assert "DATABASE_URL" in str(refused.value)
+    assert "canari" not in str(refused.value)

@@ -142,9 +142,13 @@ class PostgresServer:
             self._limit_files("unlimited")
 
     def _limit_files(self, soft_limit: str) -> None:
-        # As the account itself: even root may not set another's limits everywhere.
-        for pid in self.processes():
-            self._as_account(["prlimit", f"--pid={pid}", f"--fsize={soft_limit}:"])
+        # As the account itself: even root may not set another's limits everywhere. The first process before the
+        # others: what it makes from then on inherits the limit; some of the others end meanwhile.
+        first, *_children = self.processes()
+        self._as_account(["prlimit", f"--pid={first}", f"--fsize={soft_limit}:"])
+        _first, *children = self.processes()
+        each = f"prlimit --pid=$pid --fsize={soft_limit}: || test ! -e /proc/$pid || exit 1"
+        self._as_account(["sh", "-c", f"for pid in {' '.join(map(str, children))}; do {each}; done"])
 
     def kill_backends(self, application: str) -> None:
         """As an administrator does, or the system when memory is short."""

@@ -15,8 +15,8 @@ import pytest
 from rooms.ports import ClientBinding, DocumentAppend, DocumentKey, RelayedRange, StoreUnavailable
 from server.config import Durability
 from server.storage import postgres_connections, postgres_schema
+from server.storage.errors import DatabaseInUse, ForeignDatabase, WrongSchema
 from server.storage.postgres import APPEND_S, CALL_S, LEAST_CONNECTIONS, PostgresStore
-from server.storage.postgres_schema import ForeignDatabase, WrongSchema
 from tests.support.deadlines import SECOND
 from tests.support.postgres_server import PASSWORD, PostgresServer, running_postgres
 from tests.support.stored_rooms import NOW, make_append, make_invitation, make_line, make_participant, make_state
@@ -61,6 +61,7 @@ async def works_again(store: PostgresStore, update: bytes = b"again") -> int:
 
 _WRITER = """
 import asyncio, sys
+from server.storage.errors import DatabaseInUse, ForeignDatabase, WrongSchema
 from server.storage.postgres import PostgresStore
 from tests.support.stored_rooms import make_append
 
@@ -488,6 +489,40 @@ async def test_a_database_of_another_version_is_left_alone(fragile: PostgresServ
             await attempt
         assert (caught.value.found, caught.value.is_older) == (newest + 1, False)
     await connection.close()
+
+
+async def test_an_instance_without_a_bus_must_be_the_only_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.storage.postgres.GONE_S", 0.2)
+    alone = PostgresStore(url, is_alone=True)
+    await alone.open()
+    for other in (PostgresStore(url, is_alone=True), PostgresStore(url)):
+        with pytest.raises(DatabaseInUse):
+            await other.open()
+    await alone.append_updates([make_append(b"still there")])
+    await alone.close()
+    async with opened(url), opened(url):  # joined by a bus, any number
+        with pytest.raises(DatabaseInUse):
+            await PostgresStore(url, is_alone=True).open()
+
+
+async def test_an_instance_that_lost_its_connections_is_still_the_only_one(fragile: PostgresServer, url: str) -> None:
+    alone = PostgresStore(url, is_alone=True)
+    await alone.open()
+    await asyncio.to_thread(fragile.kill_backends, "passerelle")
+    await works_again(alone)
+    await alone.close()
+
+
+async def test_instances_share_one_key(url: str) -> None:
+    async with opened(url) as one, opened(url) as other:
+        first, second = await asyncio.gather(one.share_token_key(b"a" * 32), other.share_token_key(b"b" * 32))
+        assert [key for key, _ in first] == [key for key, _ in second]
+        await other.add_token_key(b"c" * 32)
+        (newest, age_s), (before, _) = await one.share_token_key(b"d" * 32)
+        assert (newest, before) == (b"c" * 32, first[0][0])
+        assert 0 <= age_s < 60 * SECOND
+        await one.add_token_key(b"e" * 32, forget_others=True)
+        assert [key for key, _ in await other.share_token_key(b"d" * 32)] == [b"e" * 32]
 
 
 async def test_two_who_migrate_at_once_take_each_step_once(fragile: PostgresServer) -> None:

@@ -1,0 +1,110 @@
+"""Fifty people who type into three documents of a real server process, and what each was promised and shown."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from passerelle_client import PasserelleApi
+from tests.support.deadlines import SECOND
+from tests.support.server_process import ServerProcess, running_server
+from tests.support.typists import Typist, clocks_of
+
+PEOPLE = 50
+DOCUMENTS = ("dictee", "recit", "questions")
+DEADLINE_S = 30 * SECOND
+
+
+class Lesson:
+    """A room with its people; who types is replaced each round, the text stays."""
+
+    def __init__(self, server: ServerProcess, room_id: str, tokens: Sequence[str]) -> None:
+        self.server = server
+        self.room_id = room_id
+        self._tokens = tokens
+        self._clients = iter(range(1_000_000, 2_000_000))
+        self.typists: list[Typist] = []
+
+    @contextlib.asynccontextmanager
+    async def typing(self) -> AsyncIterator[None]:
+        """Everybody types. At the end all of them are gone."""
+        self.typists = [
+            Typist(self.server.url, self.room_id, DOCUMENTS[number % len(DOCUMENTS)], token, next(self._clients))
+            for number, token in enumerate(self._tokens)
+        ]
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            running = [asyncio.create_task(typist.run(session)) for typist in self.typists]
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    await asyncio.gather(*(typist.is_ready.wait() for typist in self.typists))
+                    yield
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+
+    async def until_promised(self) -> None:
+        """Until everyone has been told that more is saved, and shown more, than now."""
+        before = [(typist.saved, sum(typist.seen.values())) for typist in self.typists]
+        async with asyncio.timeout(DEADLINE_S):
+            while not all(
+                typist.saved > saved + 3 and sum(typist.seen.values()) > seen + 3
+                for typist, (saved, seen) in zip(self.typists, before, strict=True)
+            ):
+                await asyncio.sleep(0.01)  # messages come all the time: it is asked again after some
+
+    async def until_shown_more(self) -> None:
+        """Until everyone has been shown more of the others than now."""
+        before = [sum(typist.seen.values()) for typist in self.typists]
+        async with asyncio.timeout(DEADLINE_S):
+            while any(sum(typist.seen.values()) <= seen for typist, seen in zip(self.typists, before, strict=True)):
+                await asyncio.sleep(0.01)
+
+    async def until_told_unsaved(self) -> None:
+        """Until everyone has been told that what they write is not saved."""
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(*(typist.unsaved_told.wait() for typist in self.typists))
+
+    async def until_all_is_saved(self) -> None:
+        """Everybody rests; until each has been told that all is saved."""
+        for typist in self.typists:
+            typist.may_type.clear()
+        async with asyncio.timeout(DEADLINE_S):
+            while any(typist.saved < typist.typed for typist in self.typists):
+                await asyncio.sleep(0.01)
+
+    async def check(self) -> int:
+        """How many characters were promised or shown. Raises: AssertionError when one is missing."""
+        promised = 0
+        for document in DOCUMENTS:
+            there = await clocks_of(self.server.url, self.room_id, document, self._tokens[0])
+            for typist in self.typists:
+                if typist.document != document:
+                    continue
+                wanted = {typist.client: typist.saved}
+                for client, end in typist.seen.items():
+                    if client != typist.client:
+                        wanted[client] = end
+                lost = {client: end - there.get(client, 0) for client, end in wanted.items()}
+                assert not {client: count for client, count in lost.items() if count > 0}, f"lost in {document}"
+                promised += typist.saved
+        return promised
+
+
+@contextlib.asynccontextmanager
+async def a_lesson(tmp_path: Path, **environment: str) -> AsyncIterator[Lesson]:
+    async with running_server(tmp_path, environment) as server:
+        async with PasserelleApi(server.url) as api:
+            created = await api.create_room("Dictée", host_name="Mme Roy")
+            invitation = await api.create_invitation(created.room.id, created.token, "pupil", lobby=False)
+            joined = [await api.join(f"Élève {number}", code=invitation.code) for number in range(PEOPLE)]
+        yield Lesson(server, created.room.id, [pupil.token for pupil in joined])
+
+
+async def wait_until_closed(typists: Sequence[Typist]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while any(typist.close_code is None for typist in typists):
+            await asyncio.sleep(0.01)
