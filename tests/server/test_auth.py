@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rooms.models import Role
 from server.auth import (
     CLOCK_TOLERANCE_S,
+    KEY_SPREAD_S,
     MAX_TOKEN_CHARACTERS,
     RESUME_WINDOW_S,
     TOKEN_LIFETIME_S,
@@ -29,6 +30,8 @@ from server.auth import (
     is_api_key,
     load_token_keys,
     may_create_rooms,
+    offered_key,
+    shared_keys,
     should_renew,
 )
 from server.config import Settings
@@ -400,3 +403,35 @@ def test_with_a_key_it_is_always_asked_for(host: str) -> None:
     assert may_create_rooms(with_key, RequestOrigin("203.0.113.9", "passerelle.example.org"), "une-cle-assez-longue")
     assert may_create_rooms(with_key, HERE, None).code == "api-key-required"
     assert may_create_rooms(with_key, HERE, "autre").code == "api-key-invalid"
+
+
+# --- keys of several instances ------------------------------------------------------------------------
+
+
+def test_a_new_key_verifies_at_once_and_signs_when_every_instance_has_read_it() -> None:
+    old, new = b"o" * 32, b"n" * 32
+    before = shared_keys([(old, 500.0)])
+    early = shared_keys([(new, KEY_SPREAD_S - 1), (old, 500.0)])
+    late = shared_keys([(new, KEY_SPREAD_S), (old, 500.0)])
+    assert (early.current, early.old) == (old, (new,))
+    assert (late.current, late.old) == (new, (old,))
+    issuer = TokenIssuer(before)
+    token = issuer.issue("r1", "p1", Role.PUPIL, NOW)
+    for keys in (early, late):
+        issuer.use(keys)
+        assert issuer.verify(token, NOW).participant_id == "p1"
+    assert TokenIssuer(early).verify(issuer.issue("r1", "p2", Role.PUPIL, NOW), NOW).participant_id == "p2"
+    issuer.use(shared_keys([(new, 900.0)]))
+    with pytest.raises(TokenRefused):
+        issuer.verify(token, NOW)
+
+
+def test_a_first_key_signs_at_once() -> None:
+    assert shared_keys([(b"f" * 32, 0.0)]).current == b"f" * 32
+
+
+def test_a_database_is_offered_the_key_of_the_folder_there_was(tmp_path: Path) -> None:
+    assert offered_key(tmp_path) != offered_key(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    mine = load_token_keys(tmp_path).current
+    assert offered_key(tmp_path) == mine
