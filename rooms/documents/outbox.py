@@ -48,11 +48,18 @@ class BusOutbox:
         # A task only while there is something to say.
         try:
             while self._queue:
-                topic, message = self._queue.popleft()
-                self._queued_bytes -= len(message)
-                await self._publish(topic, message)
+                first, *others = [self._next() for _ in range(min(len(self._queue), self._limits.bus_at_once))]
+                if others:
+                    await asyncio.gather(*(self._publish(*each) for each in (first, *others)))
+                else:
+                    await self._publish(*first)
         finally:
             self._publishing = None
+
+    def _next(self) -> tuple[str, bytes]:
+        topic, message = self._queue.popleft()
+        self._queued_bytes -= len(message)
+        return topic, message
 
     async def _publish(self, topic: str, message: bytes) -> None:
         try:

@@ -25,6 +25,9 @@ ASK_SENTINEL_TIMEOUT_S: Final = 1.0
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 1.5
 """Between two attempts: Redis is found within two seconds of its return, by each instance at another moment."""
+STEADY_S: Final = 5.0
+"""A connection that held so long was a good one: the next attempt follows at once. One that is cut off again and
+again is not made twenty times a second."""
 
 
 class Push:
@@ -41,11 +44,15 @@ class Backoff:
 
     def __init__(self) -> None:
         self._next_s = FIRST_PAUSE_S
+        self._opened_at: float | None = None
 
-    def reset(self) -> None:
-        self._next_s = FIRST_PAUSE_S
+    def note_open(self) -> None:
+        self._opened_at = asyncio.get_running_loop().time()
 
     def pause_s(self) -> float:
+        opened_at, self._opened_at = self._opened_at, None
+        if opened_at is not None and asyncio.get_running_loop().time() - opened_at > STEADY_S:
+            self._next_s = FIRST_PAUSE_S
         longest, self._next_s = self._next_s, min(2 * self._next_s, LONGEST_PAUSE_S)
         return random.uniform(0.5, 1.0) * longest
 

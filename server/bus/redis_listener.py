@@ -80,7 +80,7 @@ class RedisListener:
         while True:
             try:
                 link = await self._connector.open()
-                backoff.reset()
+                backoff.note_open()
                 self.reconnects += was_joined
                 was_joined = True
                 await self._serve(link)

@@ -91,7 +91,7 @@ class RedisPublisher:
         while True:
             try:
                 self._link = await self._connector.open()
-                backoff.reset()
+                backoff.note_open()
                 self.joined.set()
                 self._on_change()
                 self.reconnects += was_joined

@@ -78,6 +78,11 @@ class RedisServer:
                 return
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         path = self.folder / f"{self.port}.log"
         return path.read_text("utf-8", "replace") if path.exists() else ""

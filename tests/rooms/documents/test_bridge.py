@@ -189,6 +189,31 @@ async def test_an_outbox_is_bounded_and_never_waited_for() -> None:
         assert outbox.published == 0
 
 
+async def test_an_outbox_does_not_wait_for_one_answer_before_the_next_message_and_keeps_their_order() -> None:
+    class DistantBus(MemoryBus):
+        """An answer takes as long as the test says."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.taken: list[bytes] = []
+            self.may_answer = asyncio.Event()
+
+        async def publish(self, topic: str, message: bytes) -> None:
+            self.taken.append(message)
+            await self.may_answer.wait()
+
+    bus = DistantBus()
+    outbox = BusOutbox(bus, replace(LIMITS, bus_at_once=10))
+    expected = [b"%d" % number for number in range(25)]
+    for message in expected:
+        outbox.put("topic", message)
+    await until(lambda: bus.taken == expected[:10])
+    bus.may_answer.set()
+    await until(lambda: outbox.published == 25)
+    assert bus.taken == expected
+    await outbox.stop()
+
+
 async def test_a_bus_that_fails_is_logged_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "rooms.documents.outbox")
     bus = BrokenBus()

@@ -14,6 +14,7 @@ from server.bus import redis as redis_bus
 from server.bus import redis_watch
 from server.bus.redis import RedisBus
 from server.bus.redis_address import parse_redis_url
+from server.bus.redis_link import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
 from server.bus.subscription import MAX_MESSAGE_BYTES
 from tests.support.deadlines import SECOND
 from tests.support.redis_server import RedisServer, running_redis
@@ -316,3 +317,18 @@ async def test_publisher_and_listener_that_do_not_meet_are_made_again(
             await until_joined(bus)
             await bus.publish("a", b"1")
             await told.until(lambda all_: all_[-1] == b"1" and None in all_)
+
+
+async def test_a_connection_that_is_cut_off_again_and_again_is_made_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backoff = Backoff()
+    pauses = []
+    for _ in range(8):
+        backoff.note_open()
+        pauses.append(backoff.pause_s())
+    assert pauses[0] <= FIRST_PAUSE_S
+    assert pauses[-1] >= LONGEST_PAUSE_S / 2
+    monkeypatch.setattr("server.bus.redis_link.STEADY_S", -1.0)
+    backoff.note_open()
+    assert backoff.pause_s() <= FIRST_PAUSE_S
