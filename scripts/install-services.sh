@@ -10,6 +10,7 @@ need() { # a binary, the Debian package that has it
 need chromium chromium
 need firefox-esr firefox-esr
 need turnserver coturn
+need strace strace
 need redis-server redis-server
 # PostgreSQL's server programs are not on PATH where Debian puts them.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql

@@ -4,6 +4,7 @@ Two processes on one SQLite file, each with a bus of its own, would each show th
 what is written. The lock dies with the process, however it dies; children do not inherit it.
 """
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -18,9 +19,13 @@ class FolderInUse(StoreUnavailable):
 
 
 def make_private_folder(folder: Path) -> None:
-    """0700 where it is made here; one that is there keeps the mode its owner gave it.
+    """0700 where it is made here; one that is there keeps the mode its owner gave it. What is made outlives a power
+    cut: a folder's name is in its parent, which is written to the disk when it is asked to be (fsync(2)).
     Raises: OSError."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for one in made:
+        _keep_names(one.parent)
 
 
 def make_private_file(path: Path) -> None:
@@ -28,6 +33,21 @@ def make_private_file(path: Path) -> None:
     Raises: OSError."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     path.chmod(0o600)
+    _keep_names(path.parent)
+
+
+def _keep_names(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return  # one may make files in it and not read it: it is somebody else's to keep
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems keep names by themselves
+            raise
+    finally:
+        os.close(descriptor)
 
 
 class FolderLock:

@@ -5,12 +5,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
+from benchmarks.documents.process_tree import tree
 from tests.support.deadlines import SECOND
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +29,16 @@ def free_port() -> int:
 class ServerProcess:
     """`python -m server` (or another module that runs it) with its own data folder; the same port over its restarts."""
 
-    def __init__(self, data: Path, environment: Mapping[str, str] | None = None, module: str = "server") -> None:
+    def __init__(
+        self,
+        data: Path,
+        environment: Mapping[str, str] | None = None,
+        module: str = "server",
+        under: Sequence[str] = (),
+    ) -> None:
+        """`under`: a command that runs it, and ends with it."""
         self.data = data
+        self._under = under
         self._module = module
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -60,7 +69,7 @@ class ServerProcess:
         }
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self._module, cwd=ROOT, env=environment, stdout=log, stderr=log
+                *self._under, sys.executable, "-m", self._module, cwd=ROOT, env=environment, stdout=log, stderr=log
             )
         try:
             async with asyncio.timeout(READY_DEADLINE_S):
@@ -99,7 +108,7 @@ class ServerProcess:
         if process is None:
             return 0
         if process.returncode is None:
-            process.send_signal(number)
+            self._send(process, number)
         try:
             async with asyncio.timeout(EXIT_DEADLINE_S):
                 code = await process.wait()
@@ -110,6 +119,14 @@ class ServerProcess:
         self._process = None
         return code
 
+    def _send(self, process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+        """What runs it ends with it; killed alone, it would leave it behind."""
+        if self._under:
+            for pid in tree(process.pid)[1:2]:
+                os.kill(pid, number)
+        else:
+            process.send_signal(number)
+
     async def restart(self) -> None:
         await self.kill()
         await self.start()
@@ -117,10 +134,10 @@ class ServerProcess:
 
 @asynccontextmanager
 async def running_server(
-    tmp_path: Path, environment: Mapping[str, str] | None = None, module: str = "server"
+    tmp_path: Path, environment: Mapping[str, str] | None = None, module: str = "server", under: Sequence[str] = ()
 ) -> AsyncIterator[ServerProcess]:
     """A server that is ready; killed at the end if it still runs."""
-    server = ServerProcess(tmp_path / "data", environment, module)
+    server = ServerProcess(tmp_path / "data", environment, module, under)
     await server.start()
     try:
         yield server
