@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rooms.events import (
+    DocumentCreated,
+    DocumentRenamed,
     Event,
     ParticipantAdmitted,
     ParticipantChanged,
@@ -39,6 +41,13 @@ def _events(before: RoomState, after: RoomState) -> Sequence[Event]:
     events: list[Event] = []
     if before.settings != after.settings:
         events.append(RoomConfigured(after.settings))
+    listed = {document.document: document for document in before.documents}
+    for document in after.documents:
+        old_document = listed.get(document.document)
+        if old_document is None:
+            events.append(DocumentCreated(document))
+        elif old_document != document:
+            events.append(DocumentRenamed(document))
     for person in sorted(after.participants.values(), key=lambda each: each.status not in _GONE):
         old = before.participants.get(person.id)
         if old != person and (event := _event(old, person)) is not None:

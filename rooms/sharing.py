@@ -105,8 +105,14 @@ class Companion(Protocol):
 
     def take_extra(self, room_id: str, extra: bytes) -> None: ...
 
-    def moved(self, room_id: str) -> None:
-        """The room has another home from now on; this instance may be the old one, the new one, or neither."""
+    def moved(self, room_id: str, home: str) -> None:
+        """The room has this home from now on; this instance may be it, the one before, or neither."""
+
+    def gone(self, instance_id: str) -> None:
+        """The instance, and all its connections."""
+
+    def forgotten(self, room_id: str) -> None:
+        """The room left memory."""
 
 
 class Sharing:
@@ -196,8 +202,15 @@ class Sharing:
             room.chats += 1
         self._tell_listeners(change)
 
-    def is_local(self, room: LoadedRoom, participant_id: str) -> bool:
-        return room.connections.is_of(participant_id, self.instance_id)
+    def tell_instance(self, instance_id: str, room_id: str, name: str, body: bytes) -> None:
+        """The companion's word to another instance's."""
+        self._link.tell(instance_id, Aside(room_id, name, body))
+
+    def tell_readers(self, room_id: str, name: str, body: bytes) -> None:
+        """Likewise, at the home, to each instance with people in the room."""
+        room = self._rooms.get(room_id)
+        if room is not None:
+            self._link.tell_all_of(room.readers, Aside(room_id, name, body))
 
     def home_of(self, room_id: str) -> str | None:
         """The instance that decides, as far as is known; None for a room that is not in memory."""
@@ -289,6 +302,8 @@ class Sharing:
     def forgotten(self, room: LoadedRoom) -> None:
         """It left memory."""
         room_id = room.state.id
+        if self.companion is not None:
+            self.companion.forgotten(room_id)
         if room.tenure is None:
             if room.home:
                 self._link.tell(room.home, NoReader(self.instance_id, room_id))
@@ -487,13 +502,13 @@ class Sharing:
                 self._tell_listeners(RoomChange(room.state.id, room.state, room.state, chat=line))
         if self.companion is not None:
             if has_moved:
-                self.companion.moved(room.state.id)
+                self.companion.moved(room.state.id, home)
             self.companion.take_extra(room.state.id, snapshot.extra)
 
     def _become(self, room: LoadedRoom, state: RoomState) -> None:
         """The room is so; those here hear what must have happened."""
         before, room.state = room.state, state
-        if before.participants != state.participants or before.settings != state.settings:
+        if replace(before, seq=state.seq, last_active_at=state.last_active_at) != state:
             self._tell_listeners(RoomChange(state.id, before, state, tuple(steps_between(before, state))))
 
     def _step_down(self, room: LoadedRoom) -> None:
@@ -579,7 +594,7 @@ class Sharing:
                 self._tell_listeners(RoomChange(room.state.id, room.state, room.state, chat=line))
         self.takeovers += 1
         if self.companion is not None:
-            self.companion.moved(lease.room_id)
+            self.companion.moved(lease.room_id, self.instance_id)
         self._link.tell_everyone(Moved(lease.room_id, self.instance_id, lease.fence))
         with suppress(NotHome):
             await self._show_who_is_here(room)
@@ -734,8 +749,7 @@ class Sharing:
         for roomful in beat.rooms:
             self._hear_of_home(roomful.room_id, beat.sender, roomful.mark)
         if beat.is_gone:
-            for room in self._rooms:
-                self._without(room, beat.sender, is_lost=False)
+            self._without(beat.sender, is_lost=False)
 
     def _hear_of_home(self, room_id: str, home: str, mark: Mark) -> None:
         room = self._rooms.get(room_id)
@@ -754,10 +768,9 @@ class Sharing:
             await asyncio.sleep(BEAT_S)
             self._beats += 1
             self._beat()
-            silent = self._peers.take_silent(self._now())
+            for instance_id in self._peers.take_silent(self._now()):
+                self._without(instance_id, is_lost=True)
             for room in tuple(self._rooms):
-                for instance_id in silent:
-                    self._without(room, instance_id, is_lost=True)
                 self._tend(room)
 
     def _beat(self) -> None:
@@ -783,17 +796,17 @@ class Sharing:
                 await self._show_who_is_here(current)
                 await self._see_who_is_away(current)
 
-    def _without(self, room: LoadedRoom, instance_id: str, *, is_lost: bool) -> None:
+    def _without(self, instance_id: str, *, is_lost: bool) -> None:
         """The instance fell silent, or has gone."""
-        if room.tenure is None:
-            return
-        room.readers.discard(instance_id)
-        if is_lost:
-            gone = room.connections.lose(instance_id, self._now())
-        else:
-            gone = room.connections.leave(instance_id)
-        if gone and room.settles_at is None:
-            self._link.spawn(self._settle(room))
+        if self.companion is not None:
+            self.companion.gone(instance_id)
+        for room in self._rooms:
+            if room.tenure is not None:
+                room.readers.discard(instance_id)
+                connections = room.connections
+                gone = connections.lose(instance_id, self._now()) if is_lost else connections.leave(instance_id)
+                if gone and room.settles_at is None:
+                    self._link.spawn(self._settle(room))
 
     async def _renew_on(self) -> None:
         worked = True

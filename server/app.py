@@ -18,10 +18,15 @@ from rooms.errors import RoomError
 from rooms.events import RoomConfigured
 from rooms.manager import RoomChange, RoomManager
 from rooms.models import ParticipantStatus, RoomKind
-from rooms.ports import Bus, Store, StoreUnavailable
+from rooms.ports import Bus, RoomLeases, Store, StoreUnavailable
 from rooms.roles import Permission
+from rooms.sharing import Sharing
 from server.auth import KeyShare, TokenIssuer, TokenKeys, load_token_keys, make_key, offered_key, shared_keys
 from server.bus.memory import MemoryBus
+from server.bus.redis import RedisBus
+from server.bus.redis_address import parse_redis_url
+from server.bus.redis_leases import RedisLeases
+from server.bus.room_messages import RoomMessageCodec
 from server.callers import Callers
 from server.config import Settings, usable_cores
 from server.connections import Connections
@@ -35,6 +40,7 @@ from server.openapi import describe_api
 from server.pace import Pace
 from server.realtime.adapter import STRANGER_S, RealtimeServer
 from server.realtime.commands import Commands
+from server.shared_media import SharedMedia, SharedOutbox
 from server.static_files import add_page
 from server.storage.observed import ObservedDocumentStore
 from server.storage.sqlite import SqliteStore
@@ -45,6 +51,7 @@ from signaling.engines.p2p import P2pEngine
 from signaling.engines.sfu import SfuEngine
 from signaling.media_session import MediaService
 from signaling.messages import EngineName
+from signaling.ports import MediaDoor, MediaOutbox
 
 logger = structlog.get_logger(__name__)
 
@@ -56,6 +63,8 @@ DRAIN_RECONNECT_MS = 1_500
 """When clients should come back after a restart, before their own spread."""
 DRAIN_TELL_S = 0.3
 """How long the word that we stop may travel before sockets close: one long-polling answer."""
+HAND_OVER_S = 2.0
+"""How long handing rooms over to other instances may take; what is not handed over by then is taken over."""
 UNREAD_MS = 30_000
 """A peer that takes nothing of what was sent to it for so long is cut off by the system (TCP_USER_TIMEOUT):
 a socket that reads nothing, and answers every probe, would keep what waits for it for ever."""
@@ -105,42 +114,60 @@ class House:
     web: web.Application
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     draining: bool = False
+    leases: RoomLeases | None = None
+    sharing: Sharing | None = None
+    """None, both: this instance is alone."""
     counted_updates: int = 0
     """Of the hub's count, how many the metrics have."""
 
 
-def build_house(settings: Settings, store: Store | None = None, bus: Bus | None = None) -> House:
-    """All parts, wired; nothing is started. Blocks on the disk for the key of the tokens. `bus`: what joins it
-    with other instances; without, it is alone."""
+def build_house(
+    settings: Settings, store: Store | None = None, bus: Bus | None = None, leases: RoomLeases | None = None
+) -> House:
+    """All parts, wired; nothing is started. Blocks on the disk for the key of the tokens. `bus`, `leases`: what joins
+    it with other instances; without, it is alone."""
     apply_fixes()
     metrics = Metrics()
     store = store or make_store(settings)
+    if bus is None and settings.redis_url is not None:
+        address = parse_redis_url(settings.redis_url)
+        bus, leases = RedisBus(address), RedisLeases(address)
     bus = bus or MemoryBus()
-    rooms = RoomManager(store, time.time, lambda: secrets.token_urlsafe(12))
+    connections, callers, pace = Connections(), Callers(settings, FailureBrake()), Pace()
+    sharing = None if leases is None else _sharing(store, bus, leases, connections)
+    rooms = RoomManager(
+        store, time.time, lambda: secrets.token_urlsafe(12), sharing=sharing, closed=connections.wait_gone
+    )
     documents = DocumentHub(ObservedDocumentStore(store, metrics), bus=bus)
     # Instances on one database share its keys, which are read when it is open; until then nobody is answered.
     is_shared = isinstance(store, KeyShare)
     tokens = TokenIssuer(TokenKeys(make_key()) if is_shared else load_token_keys(settings.data))
-    connections, callers, pace = Connections(), Callers(settings, FailureBrake()), Pace()
     realtime = RealtimeServer(rooms, tokens, connections, callers, pace, metrics)
     yjs = YjsEndpoint(rooms, documents, tokens, connections, callers, pace, metrics)
     engines: dict[EngineName, MediaEngine] = {}
+    outbox: MediaOutbox = realtime.announcer
+    if sharing is not None:
+        outbox = SharedOutbox(realtime.announcer, sharing)
     media = MediaService(
         engines,
         RoomMediaRights(rooms, server_engine_of(settings)),
-        realtime.announcer,
+        outbox,
         turn_urls=settings.turn_urls,
         turn_secret=settings.turn_secret,
     )
+    door: MediaDoor = media
+    if sharing is not None and isinstance(outbox, SharedOutbox):
+        door = sharing.companion = SharedMedia(media, realtime.announcer, outbox, sharing)
     engines["p2p"] = P2pEngine(media.receive_engine_event)
     engines[server_engine_of(settings)] = _server_engine(settings, media.receive_engine_event)
-    realtime.wire(Commands(rooms, documents, media, realtime.announcer, connections), media)
+    realtime.wire(Commands(rooms, documents, door, realtime.announcer), door)
     app = web.Application(middlewares=make_middleware(settings, metrics), client_max_size=MAX_BODY_BYTES)
     house = House(
         settings, store, bus, rooms, documents, realtime, yjs, media, engines, connections, tokens, metrics, app
     )
+    house.leases, house.sharing = leases, sharing
     rooms.add_listener(_RightsFollow(house))
-    HttpApi(settings, rooms, tokens, media, connections, callers).add_routes(app)
+    HttpApi(settings, rooms, tokens, door, callers).add_routes(app)
     GatewayApi(settings, callers, engines).add_routes(app)
     app.router.add_get("/yjs/{room}/{document:[A-Za-z0-9_.-]{1,64}}", yjs.handle)
     _add_operations(house)
@@ -177,6 +204,23 @@ def make_store(settings: Settings) -> Store:
         settings.database_connections,
         is_alone=settings.redis_url is None,
     )
+
+
+def _sharing(store: Store, bus: Bus, leases: RoomLeases, connections: Connections) -> Sharing:
+    return Sharing(
+        store,
+        bus,
+        leases,
+        RoomMessageCodec(),
+        clock=time.time,
+        monotonic=_time_since_boot,
+        closed=connections.wait_gone,
+    )
+
+
+def _time_since_boot() -> float:
+    """Seconds; they go on while the process, or the machine, is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class _RightsFollow:
@@ -269,6 +313,8 @@ def set_gauges(house: House) -> None:
         malformed=documents.bus_messages_malformed,
         lost=documents.bus_messages_lost,
     )
+    if house.sharing is not None:
+        house.metrics.raise_room_totals(takeovers=house.sharing.takeovers, gaps=house.sharing.gaps)
     bus = house.bus.health()
     house.metrics.set_bus(joined=bus.is_joined, lag_s=bus.lag_s, reconnects=bus.reconnects, gaps=bus.gaps)
     for engine, count in house.media.session_counts().items():
@@ -295,6 +341,7 @@ async def start_house(house: House) -> None:
         offered = await asyncio.to_thread(offered_key, house.settings.data)
         house.tokens.use(shared_keys(await house.store.share_token_key(offered)))
     await house.bus.open()
+    await house.rooms.start()
     await house.documents.start()
     for name, engine in tuple(house.engines.items()):
         try:
@@ -324,6 +371,8 @@ async def stop_house(house: House) -> None:
     await _within(house.settings.shutdown_s / 4, _stop_media(house), "media")
     await _within(max(0.1, ends_at - asyncio.get_running_loop().time()), house.rooms.stop(), "rooms")
     await house.bus.close()
+    if house.leases is not None:
+        await house.leases.close()
     await house.store.close()
 
 
@@ -341,8 +390,9 @@ async def _within(limit_s: float, work: Awaitable[None], part: str) -> None:
 
 
 async def drain(house: House) -> None:
-    """Tell everyone, and give the word time to arrive."""
-    house.draining = house.yjs.draining = True
+    """Hand the rooms over, tell everyone, and give the word time to arrive."""
+    house.draining = house.yjs.draining = house.realtime.draining = True
+    await _within(HAND_OVER_S, house.rooms.leave(), "hand-over")
     house.realtime.drain(DRAIN_RECONNECT_MS)
     if len(house.connections):
         await asyncio.sleep(DRAIN_TELL_S)

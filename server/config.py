@@ -250,8 +250,10 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "REDIS_URL", "redis_url", values.redis_url, "secret", "secret",
-        "Pour plusieurs instances. **Pas encore dans cette version : refusé au démarrage.**",
-        "For several instances. **Not in this version yet: refused at start.**",
+        "Redis (7 ou plus), qui joint plusieurs instances : `redis://…`, `rediss://…`, `redis+sentinel://…` ou"
+        " `redis+cluster://…`. Exige `DATABASE_URL` ; voyez [operations.md](operations.md#plusieurs-instances).",
+        "Redis (7 or later), which joins several instances: `redis://…`, `rediss://…`, `redis+sentinel://…` or"
+        " `redis+cluster://…`. Needs `DATABASE_URL`; see [operations.md](operations.md#plusieurs-instances).",
         secret=True,
     ),
     Setting(
@@ -267,12 +269,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Connexions de ce processus à PostgreSQL, au plus.", "Connections of this process to PostgreSQL, at most.",
     ),
 )  # fmt: skip
-
-_NOT_YET = {
-    "REDIS_URL": "plusieurs instances ne sont pas encore possibles ; retirez cette variable"
-    " / several instances are not there yet; remove this variable",
-}
-
 
 # --- reading all -----------------------------------------------------------------------------------
 
@@ -294,8 +290,6 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         except ValueError as error:
             problems.append(Problem(setting.name, str(error)))
             continue
-        if given is not None and setting.name in _NOT_YET:
-            problems.append(Problem(setting.name, _NOT_YET[setting.name]))
     problems.extend(_contradictions(read))
     if problems:
         raise ConfigurationError(tuple(problems))
@@ -335,6 +329,12 @@ def _contradictions(read: Mapping[str, Any]) -> list[Problem]:
     relays = [url for url in read.get("turn_urls", ()) if url.startswith("turn")]
     if relays and not read.get("turn_secret"):
         return [Problem("TURN_SECRET", "demandé par TURN_URLS / asked for by TURN_URLS")]
+    if read.get("redis_url") and not read.get("database_url"):
+        sentence = (
+            "demandé par REDIS_URL : plusieurs instances ne partagent pas un fichier"
+            " / asked for by REDIS_URL: several instances share no file"
+        )
+        return [Problem("DATABASE_URL", sentence)]
     gateways = read.get("janus_urls", ())
     if gateways and not read.get("janus_token_secret"):
         return [Problem("JANUS_TOKEN_SECRET", "demandé par JANUS_URLS / asked for by JANUS_URLS")]

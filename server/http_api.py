@@ -18,11 +18,10 @@ from server import presenter
 from server.auth import RequestOrigin, TokenClaims, TokenIssuer, TokenRefused, bearer_of, may_create_rooms
 from server.callers import Callers
 from server.config import Settings
-from server.connections import Connections
 from server.error_answers import Refusal
 from server.limits import CREATE_INVITATION, CREATE_ROOM, HTTP_MEDIA, JOIN, RESUME, Limit, Limiter
 from server.wire import http
-from signaling.media_session import MediaService
+from signaling.ports import MediaDoor
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -44,15 +43,13 @@ class HttpApi:
         settings: Settings,
         rooms: RoomManager,
         tokens: TokenIssuer,
-        media: MediaService,
-        connections: Connections,
+        media: MediaDoor,
         callers: Callers,
     ) -> None:
         self._settings = settings
         self._rooms = rooms
         self._tokens = tokens
         self._media = media
-        self._connections = connections
         self._callers = callers
         self._limiters = {
             limit.name: Limiter(limit) for limit in (CREATE_ROOM, CREATE_INVITATION, JOIN, RESUME, HTTP_MEDIA)
@@ -122,12 +119,11 @@ class HttpApi:
         claims = await self._claims(request)
         invitation_id = request.match_info["invitation"]
         await self._rooms.revoke_invitation(claims.room_id, claims.participant_id, invitation_id)
-        await self._until_gone(await self._rooms.get_state(claims.room_id), invitation_id)
-        return web.Response(status=204)
-
-    async def _until_gone(self, state: RoomState, invitation_id: str) -> None:
-        gone = [person.id for person in state.participants.values() if person.invitation_id == invitation_id]
-        await asyncio.gather(*(self._connections.wait_gone(state.id, each, CLOSED_WITHIN_S) for each in gone))
+        state = await self._rooms.get_state(claims.room_id)
+        out = [person.id for person in state.participants.values() if person.invitation_id == invitation_id]
+        if await self._rooms.wait_gone(claims.room_id, out, CLOSED_WITHIN_S):
+            return web.Response(status=204)
+        return _json(http.InvitationRevoked(confirmed=False))
 
     async def join(self, request: web.Request) -> web.Response:
         body = await _body(request, http.Join)

@@ -58,6 +58,13 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self._room_takeovers = Counter(
+            "passerelle_room_takeovers", "Rooms whose home this instance became after another one", registry=registry
+        )
+        self._room_gaps = Counter(
+            "passerelle_room_gaps_repaired", "Times a room's home was asked how it stands", registry=registry
+        )
+        self._takeovers_total = self._room_gaps_total = 0
         self._gaps_repaired = Counter(
             "passerelle_document_gaps_repaired",
             "Times that something missed of another instance was found and brought.",
@@ -184,6 +191,12 @@ class Metrics:
             self._bus_messages.labels(outcome).inc(total - self._bus_totals[outcome])
         self._gaps_repaired.inc(repaired - self._repaired_total)
         self._bus_totals, self._repaired_total = totals, repaired
+
+    def raise_room_totals(self, *, takeovers: int, gaps: int) -> None:
+        """Counts since the start."""
+        self._room_takeovers.inc(takeovers - self._takeovers_total)
+        self._room_gaps.inc(gaps - self._room_gaps_total)
+        self._takeovers_total, self._room_gaps_total = takeovers, gaps
 
     def set_bus(self, *, joined: bool, lag_s: float, reconnects: int, gaps: int) -> None:
         """`reconnects` and `gaps` since the start."""

@@ -13,7 +13,7 @@ Security = list[dict[str, list[str]]]
 
 _BODIES = (
     http.CreateRoom, http.RoomCreated, http.CreateInvitation, http.Invitation, http.InvitationList,
-    http.Join, http.Joined, http.MediaGatewayList, RoomView, ErrorAnswer,
+    http.InvitationRevoked, http.Join, http.Joined, http.MediaGatewayList, RoomView, ErrorAnswer,
 )  # fmt: skip
 _TOKEN: Security = [{"joinToken": []}]
 _API_KEY_OR_THIS_MACHINE: Security = [{"apiKey": []}, {}]

@@ -288,6 +288,14 @@ class MediaService:
             self._events.send(session, "media_closed", closed)
         await asyncio.gather(*(self._close(session) for session in theirs))
 
+    async def end_room(self, room_id: str) -> None:
+        """The room's media live elsewhere from now on: whoever has a session here begins again, there."""
+        sessions = self._sessions.of_room(room_id)
+        for session in sessions:
+            closed = MediaClosed(session_id=session.id, pc=None, reason="failed", retry=True)
+            self._events.send(session, "media_closed", closed)
+        await asyncio.gather(*(self._close(session) for session in sessions))
+
     async def refresh_grants(self, room_id: str) -> None:
         """Rights in the room changed: what is no longer allowed stops."""
         await asyncio.gather(*(self._refresh(session) for session in self._sessions.of_room(room_id)))

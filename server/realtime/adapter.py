@@ -25,7 +25,7 @@ from server.realtime.connection import SocketConnection, hang_up
 from server.realtime.packets import PacketQueue, StrictPacket, encode
 from server.wire.registry import BINARY_EVENT
 from server.wire.room import Connect, Draining, TokenRenewed
-from signaling.media_session import MediaService
+from signaling.ports import MediaDoor
 
 logger = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class RealtimeServer:
         self._sockets = SocketRegister()
         self.announcer = Announcer(rooms, self._sockets, connections)
         self._commands: Commands
-        self._media: MediaService
+        self._media: MediaDoor
         self._strangers: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
@@ -94,7 +94,7 @@ class RealtimeServer:
         self.server.eio.create_queue = PacketQueue
         self.server.register_namespace(_Everything(self))
 
-    def wire(self, commands: Commands, media: MediaService) -> None:
+    def wire(self, commands: Commands, media: MediaDoor) -> None:
         """The rest of the house, once it is there."""
         self._commands = commands
         self._media = media

@@ -24,8 +24,8 @@ from server.wire.room import (
     TrackPublished,
     TrackUnpublished,
 )
-from signaling.media_session import MediaService
 from signaling.messages import Track
+from signaling.ports import MediaDoor
 
 _WHY_OUT = {
     ParticipantStatus.REMOVED: "removed",
@@ -74,9 +74,9 @@ class Announcer:
         self._rooms = rooms
         self._sockets = sockets
         self._connections = connections
-        self._media: MediaService
+        self._media: MediaDoor
 
-    def wire(self, media: MediaService) -> None:
+    def wire(self, media: MediaDoor) -> None:
         self._media = media
         self._rooms.add_listener(self.room_changed)
 

@@ -20,7 +20,6 @@ from rooms.ports import DocumentKey
 from rooms.roles import Permission
 from rooms.room import decide
 from server import presenter
-from server.connections import Connections
 from server.error_answers import Refusal
 from server.realtime.announcer import Announcer
 from server.realtime.connection import MAX_DOCUMENTS, DocumentReader, SocketConnection, SocketFanOut
@@ -30,7 +29,7 @@ from server.wire import room as wire
 from server.wire.common import Accepted
 from server.wire.registry import COMMANDS
 from signaling import messages
-from signaling.media_session import MediaService
+from signaling.ports import MediaDoor
 
 CLOSED_WITHIN_S = 1.0
 """Who was removed has no connection any more after this, whatever their network does."""
@@ -81,15 +80,13 @@ class Commands:
         self,
         rooms: RoomManager,
         documents: DocumentHub,
-        media: MediaService,
+        media: MediaDoor,
         announcer: Announcer,
-        connections: Connections,
     ) -> None:
         self._rooms = rooms
         self._documents = documents
         self._media = media
         self._announcer = announcer
-        self._connections = connections
         self._fan_out = SocketFanOut()
         self._handlers: dict[str, Handler] = {
             "get_room": self._get_room,
@@ -149,9 +146,10 @@ class Commands:
     async def _deny(self, connection: SocketConnection, request: wire.Deny) -> None:
         await self._execute(connection, domain.Deny(request.participant_id))
 
-    async def _remove(self, connection: SocketConnection, request: wire.Remove) -> None:
+    async def _remove(self, connection: SocketConnection, request: wire.Remove) -> wire.Removal:
         await self._execute(connection, domain.Remove(request.participant_id))
-        await self._connections.wait_gone(connection.room_id, request.participant_id, CLOSED_WITHIN_S)
+        out = [request.participant_id]
+        return wire.Removal(confirmed=await self._rooms.wait_gone(connection.room_id, out, CLOSED_WITHIN_S))
 
     async def _set_hand(self, connection: SocketConnection, request: wire.SetHand) -> None:
         await self._execute(connection, domain.SetHand(request.raised, request.participant_id))

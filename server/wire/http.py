@@ -67,6 +67,13 @@ class Invitation(msgspec.Struct, kw_only=True):
     revoked: bool
 
 
+class InvitationRevoked(msgspec.Struct, kw_only=True):
+    """The answer to revoking an invitation where not all is known to be done; else there is none (204)."""
+
+    confirmed: bool
+    """False: whoever came with it is out, but somewhere a connection of theirs may still be open."""
+
+
 class InvitationList(msgspec.Struct, kw_only=True):
     invitations: list[Invitation]
 

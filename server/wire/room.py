@@ -235,6 +235,14 @@ class Remove(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     participant_id: Identifier
 
 
+class Removal(msgspec.Struct, kw_only=True):
+    """The acknowledgement of `remove`."""
+
+    ok: bool = True
+    confirmed: bool = True
+    """False: they are out of the room, but somewhere a connection of theirs may still be open."""
+
+
 class SetHand(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`set_hand`: one's own without `participant_id`; a host may lower (not raise) another's."""
 

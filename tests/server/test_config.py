@@ -130,19 +130,13 @@ def test_all_problems_are_named_at_once() -> None:
     assert {problem.variable for problem in refused.value.problems} == {"PASSERELLE_PORT", "PASSERELLE_DURABILITY"}
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("REDIS_URL", "redis://localhost"),
-    ],
-)
-def test_what_is_not_there_yet_is_refused_not_ignored(name: str, value: str) -> None:
+def test_several_instances_need_a_database_that_they_share() -> None:
     with pytest.raises(ConfigurationError) as refused:
-        load_settings({name: value})
+        load_settings({"REDIS_URL": "redis://localhost"})
     (problem,) = refused.value.problems
-    assert problem.variable == name
-    assert "pas encore" in problem.sentence
-    assert "not there yet" in problem.sentence
+    assert problem.variable == "DATABASE_URL"
+    shared = {"REDIS_URL": "redis://localhost", "DATABASE_URL": "postgresql://localhost/passerelle"}
+    assert load_settings(shared).redis_url == "redis://localhost"
 
 
 def test_a_wrong_redis_address_is_refused_for_what_is_wrong_with_it() -> None:

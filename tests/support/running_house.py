@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from rooms.ports import Bus, Store
+from rooms.ports import Bus, RoomLeases, Store
 from server.app import House, build_house, drain, listen, start_house, stop_house
 from server.config import Settings
 from server.storage.memory import MemoryStore
@@ -83,13 +83,14 @@ async def running_house(
     *,
     store: Store | None = None,
     bus: Bus | None = None,
+    leases: RoomLeases | None = None,
     media: bool = False,
     port: int = 0,
     **settings: Any,
 ) -> AsyncIterator[RunningHouse]:
-    """`store` None: one in memory. `bus` None: it is alone. Without `media` no worker is started. `port` 0: any."""
+    """`store` None: one in memory. `bus`, `leases` None: it is alone. Without `media` no worker is started. `port` 0: any."""
     chosen = Settings(**{"media_addresses": ("127.0.0.1",), **settings, "data": data, "port": 0})
-    house = build_house(chosen, store if store is not None else MemoryStore(), bus)
+    house = build_house(chosen, store if store is not None else MemoryStore(), bus, leases)
     if not media:
         house.engines.pop("sfu", None)
     listener = listen("127.0.0.1", port)

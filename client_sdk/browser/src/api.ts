@@ -1,5 +1,5 @@
 import { PasserelleError, fromErrorAnswer, isErrorAnswer } from './errors.js'
-import type { CreateInvitation, CreateRoom, Invitation, InvitationList, Join, Joined, RoomCreated } from './wire.js'
+import type { CreateInvitation, CreateRoom, Invitation, InvitationList, InvitationRevoked, Join, Joined, RoomCreated } from './wire.js'
 
 /** Longest wait for an answer: a server that holds back a guesser takes 15 s at most. */
 const ANSWER_TIMEOUT_MS = 20_000
@@ -37,9 +37,11 @@ export class PasserelleApi {
     return (await this.#request<InvitationList>('GET', invitationsOf(room), undefined, token)).invitations
   }
 
-  /** Whoever came by it is out at once. */
-  async revokeInvitation(room: string, token: string, id: string): Promise<void> {
-    await this.#request('DELETE', `${invitationsOf(room)}/${encodeURIComponent(id)}`, undefined, token)
+  /** Whoever came by it is out at once; false: a connection of theirs may still be open somewhere, on a server that
+   * does not answer now. */
+  async revokeInvitation(room: string, token: string, id: string): Promise<boolean> {
+    const path = `${invitationsOf(room)}/${encodeURIComponent(id)}`
+    return (await this.#request<InvitationRevoked | undefined>('DELETE', path, undefined, token))?.confirmed ?? true
   }
 
   async #request<Answer>(method: string, path: string, body?: object, bearer?: string): Promise<Answer> {

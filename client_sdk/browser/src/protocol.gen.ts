@@ -472,6 +472,15 @@ export interface InvitationList {
   invitations: Invitation[];
 }
 /**
+ * The answer to revoking an invitation where not all is known to be done; else there is none (204).
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "InvitationRevoked".
+ */
+export interface InvitationRevoked {
+  confirmed: boolean;
+}
+/**
  * `POST /api/join`: exactly one of `invitation` and `code`.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema
@@ -680,6 +689,16 @@ export interface PingRoom {}
 export interface RebuildPeerConnection {
   session_id: string;
   pc: "publish" | "subscribe";
+}
+/**
+ * The acknowledgement of `remove`.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "Removal".
+ */
+export interface Removal {
+  ok?: boolean;
+  confirmed?: boolean;
 }
 /**
  * `remove`: acknowledged once every connection of the participant is closed.

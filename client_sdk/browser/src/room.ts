@@ -17,6 +17,7 @@ import type {
   Draining,
   LobbyState,
   Permission,
+  Removal,
   Removed,
   RichText,
   RoomDocument,
@@ -125,9 +126,10 @@ export class Room extends Emitter<RoomEvents> {
     await this.#command('deny', { participant_id: id })
   }
 
-  /** Resolves when every connection of the participant is closed. */
-  async remove(id: string): Promise<void> {
-    await this.#command('remove', { participant_id: id })
+  /** They are out. Resolves when every connection of theirs is closed; with false when one may still be open
+   * somewhere, on a server that does not answer now. */
+  async remove(id: string): Promise<boolean> {
+    return (await this.#command<Partial<Removal>>('remove', { participant_id: id })).confirmed !== false
   }
 
   /** One's own hand; with an id a host lowers another's. */

@@ -196,6 +196,7 @@ export const en: Dictionary = {
   sayWrote: 'Message from {name}.',
   sayManyWrote: '{count} new messages.',
   removeQuestion: 'Remove {name} from the room? Their link will not work any more.',
+  notConfirmed: 'Done, but one server does not answer: this person may still see the room. That ends as soon as it does.',
   revokeQuestion: 'Turn this invitation off? Whoever came with it leaves the room.',
   inRoom: 'In the room',
   invitationMade: 'The invitation is ready.',

@@ -7,7 +7,15 @@ import aiohttp
 import msgspec
 
 from passerelle_client.errors import Disconnected, Refused
-from passerelle_client.protocol import ErrorAnswer, Invitation, InvitationList, Joined, RoomCreated, RoomView
+from passerelle_client.protocol import (
+    ErrorAnswer,
+    Invitation,
+    InvitationList,
+    InvitationRevoked,
+    Joined,
+    RoomCreated,
+    RoomView,
+)
 
 T = TypeVar("T")
 REQUEST_TIMEOUT_S = 15.0
@@ -68,16 +76,19 @@ class PasserelleApi:
         answer = await self._request("GET", f"/api/rooms/{room_id}/invitations", InvitationList, bearer=token)
         return answer.invitations
 
-    async def revoke_invitation(self, room_id: str, token: str, invitation_id: str) -> None:
-        """Raises: Refused, Disconnected."""
-        await self._request("DELETE", f"/api/rooms/{room_id}/invitations/{invitation_id}", None, bearer=token)
+    async def revoke_invitation(self, room_id: str, token: str, invitation_id: str) -> bool:
+        """Whoever came with it is out. False: a connection of theirs may still be open somewhere, on a server that
+        does not answer now. Raises: Refused, Disconnected."""
+        path = f"/api/rooms/{room_id}/invitations/{invitation_id}"
+        answer = await self._request("DELETE", path, InvitationRevoked, bearer=token)
+        return answer is None or answer.confirmed
 
     async def get_room(self, room_id: str, token: str) -> RoomView:
         """Raises: Refused, Disconnected."""
         return await self._request("GET", f"/api/rooms/{room_id}", RoomView, bearer=token)
 
     async def _request(
-        self, method: str, path: str, answer: type[T] | None, *, body: Any = None, bearer: str | None = None
+        self, method: str, path: str, answer: type[T], *, body: Any = None, bearer: str | None = None
     ) -> T:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S))
@@ -87,7 +98,9 @@ class PasserelleApi:
                 content = await response.read()
                 if response.status >= 400:
                     raise _refusal(response.status, content)
-                return msgspec.json.decode(content, type=answer) if answer is not None else None  # type: ignore[return-value]
+                if not content:  # 204
+                    return None  # type: ignore[return-value]
+                return msgspec.json.decode(content, type=answer)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Disconnected(type(error).__name__) from error
 

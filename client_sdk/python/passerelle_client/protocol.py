@@ -58,6 +58,12 @@ class InvitationList(msgspec.Struct, kw_only=True):
     invitations: list[Invitation]
 
 
+class InvitationRevoked(msgspec.Struct, kw_only=True):
+    """The answer to revoking an invitation where not all is known to be done; else there is none (204)."""
+
+    confirmed: bool
+
+
 class Join(msgspec.Struct, kw_only=True):
     """`POST /api/join`: exactly one of `invitation` and `code`."""
 
@@ -473,6 +479,13 @@ class Accepted(msgspec.Struct, kw_only=True):
     ok: bool = True
 
 
+class Removal(msgspec.Struct, kw_only=True):
+    """The acknowledgement of `remove`."""
+
+    ok: bool = True
+    confirmed: bool = True
+
+
 class DocumentOpened(msgspec.Struct, kw_only=True):
     document: str
     can_write: bool
@@ -658,4 +671,4 @@ class TrackMutedByHost(msgspec.Struct, kw_only=True):
     session_id: str
     track_id: str
 
-__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaStarted", "MuteOther", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "StartMedia", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501
+__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaStarted", "MuteOther", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "StartMedia", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501

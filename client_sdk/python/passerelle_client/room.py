@@ -195,9 +195,11 @@ class Room(Emitter):
         """Turn away one who waits."""
         await self.command("deny", participant_id=participant_id)
 
-    async def remove(self, participant_id: str) -> None:
-        """Returns once every connection of theirs is closed."""
-        await self.command("remove", participant_id=participant_id)
+    async def remove(self, participant_id: str) -> bool:
+        """They are out. Returns once every connection of theirs is closed; False: one may still be open somewhere,
+        on a server that does not answer now."""
+        answer = await self.command("remove", participant_id=participant_id)
+        return answer.get("confirmed") is not False
 
     async def set_hand(self, raised: bool, participant_id: str | None = None) -> None:
         """One's own hand; a host may lower another's."""

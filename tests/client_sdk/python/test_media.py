@@ -15,6 +15,7 @@ from passerelle_client.media import Media, RemoteTrack
 from passerelle_client.media_tracks import FRAMES_KEPT, IncomingTrack, OutgoingTrack, Reception
 from tests.support.deadlines import SECOND
 from tests.support.media_session import loopback_for_aioice
+from tests.support.two_houses import two_houses
 
 DEADLINE = 15 * SECOND
 KINDS_OF_ROOM = pytest.mark.parametrize("kind", ["interclass", "consultation"])
@@ -443,3 +444,29 @@ async def test_what_nobody_takes_is_dropped_and_the_newest_kept() -> None:
     with pytest.raises(MediaStreamError):
         await waiting
     await reception.close()
+
+
+async def test_pictures_cross_instances_and_follow_the_room_to_its_next_home(tmp_path: Any, make_school: Any) -> None:
+    """Two servers, one room: each seen by the other, and again within five seconds when the home leaves."""
+    async with two_houses(tmp_path, media=True) as both:
+        school = await make_school(both.first.url)
+        host = await school.host()
+        guest = await Room.connect(both.second.url, await school.token("guest"))
+        school.rooms.append(guest)
+        for room in (host, guest):
+            await room.media.start()
+        await host.media.publish(ColourTrack(RED), "camera")
+        await guest.media.publish(ColourTrack(BLUE), "camera")
+        hosts, guests = await remote(guest.media, "camera", host), await remote(host.media, "camera", guest)
+        await asyncio.gather(shows(hosts.media_stream_track, RED), shows(guests.media_stream_track, BLUE))
+        assert len((await school.api.get_room(host.view.room.id, school.created.token)).tracks) == 2
+
+        ended = [asyncio.create_task(event_of(room.media, "remote_track_ended")) for room in (host, guest)]
+        left_at = asyncio.get_running_loop().time()
+        await both.first.house.rooms.leave()
+        await asyncio.gather(*ended)
+        hosts, guests = await remote(guest.media, "camera", host), await remote(host.media, "camera", guest)
+        await asyncio.gather(shows(hosts.media_stream_track, RED), shows(guests.media_stream_track, BLUE))
+        assert asyncio.get_running_loop().time() - left_at < 5 * SECOND
+        assert both.second.house.media.session_counts()["sfu"] == 2
+        assert both.first.house.media.session_counts()["sfu"] == 0

@@ -46,7 +46,9 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
   }
   const revoke = async (id: string) => {
     if (!(await session.ask(t('revokeQuestion'), t('revoke')))) return
-    await session.attempt(() => api.revokeInvitation(room, token(), id))
+    await session.attempt(async () => {
+      if (!(await api.revokeInvitation(room, token(), id))) session.notify(t('notConfirmed'))
+    })
     await refresh()
   }
   return (

@@ -116,7 +116,7 @@ function Person({ session, view, one }: { session: Session; view: RoomView; one:
           aria-label={`${t('removeThis')} ${one.name}`}
           title={`${t('removeThis')} ${one.name}`}
           onClick={() => {
-            void session.ask(fill('removeQuestion', { name: one.name }), t('removeThis')).then((yes) => yes && session.attempt(() => session.room.remove(one.id)))
+            void session.ask(fill('removeQuestion', { name: one.name }), t('removeThis')).then((yes) => (yes ? removeOne(session, one.id) : undefined))
           }}
         >
           <UserX aria-hidden="true" />
@@ -124,6 +124,12 @@ function Person({ session, view, one }: { session: Session; view: RoomView; one:
       )}
     </li>
   )
+}
+
+async function removeOne(session: Session, id: string) {
+  await session.attempt(async () => {
+    if (!(await session.room.remove(id))) session.notify(t('notConfirmed'))
+  })
 }
 
 function SettingsForm({ session, view }: { session: Session; view: RoomView }) {
