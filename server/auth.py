@@ -124,6 +124,25 @@ def shared_keys(keys: Sequence[tuple[bytes, float]]) -> TokenKeys:
     return TokenKeys(current, tuple(key for key, _age_s in keys if key != current))
 
 
+def keys_in(data: Path) -> list[bytes]:
+    """Those of the data folder, the one that signs last; none is made. Blocks on the disk. Raises: KeyUnusable."""
+    return [key for key in (_read_key(data / name) for name in (_OLD_KEY_FILE, _KEY_FILE)) if key]
+
+
+def put_keys(data: Path, keys: Sequence[bytes]) -> None:
+    """As `keys_in` gave them: the last one signs, the one before verifies. Blocks on the disk.
+    Raises: KeyUnusable when the folder has others; OSError."""
+    if there := [key for key in keys_in(data) if key not in keys]:
+        raise KeyUnusable(
+            f"{data} a déjà une autre clé des jetons ({len(there)}) ; retirez token.key\n"
+            f"{data} has another key of the tokens already; remove token.key"
+        )
+    for name, key in zip((_KEY_FILE, _OLD_KEY_FILE), reversed(keys), strict=False):
+        path = data / name
+        if not path.exists():
+            _write_key(data, path, key)
+
+
 def _read_key(path: Path) -> bytes | None:
     try:
         text = path.read_text("ascii").strip()
@@ -138,10 +157,13 @@ def _read_key(path: Path) -> bytes | None:
 
 
 def _make_key(data: Path) -> bytes:
+    return _write_key(data, data / _KEY_FILE, make_key())
+
+
+def _write_key(data: Path, path: Path, key: bytes) -> bytes:
     """All or nothing, and one only: the whole file is written under another name, then linked,
     which fails when a second process was quicker; then its key is taken."""
-    key = make_key()
-    path, draft = data / _KEY_FILE, data / f".{_KEY_FILE}.{secrets.token_hex(8)}"
+    draft = data / f".{path.name}.{secrets.token_hex(8)}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:

@@ -1,4 +1,5 @@
-"""The command line: `passerelle run` (or nothing), `check-config`, `migrate`, `new-token-key`, `version`.
+"""The command line: `passerelle run` (or nothing), `check-config`, `migrate`, `export`,
+`import`, `new-token-key`, `version`.
 
 Sentences are French first, then English: an administrator of a school service centre reads them,
 or a teacher on her own computer. Heavy modules are imported where they are used: `version` and
@@ -11,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from server.config import (
     ConfigurationError,
@@ -19,7 +21,7 @@ from server.config import (
     load_settings,
     unknown_variables,
 )
-from server.exit_codes import EXIT_CONFIGURATION, EXIT_OK
+from server.exit_codes import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("run", help="servir (par défaut) / serve (by default)")
     commands.add_parser("check-config", help="vérifier les réglages / check the settings")
     commands.add_parser("migrate", help="mettre à jour la base PostgreSQL / bring the PostgreSQL database up to date")
+    for name, meaning in (
+        ("export", "tout écrire dans un fichier / write everything to a file"),
+        ("import", "tout reprendre d'un export, là où il n'y a rien / take an export over, where there is nothing"),
+    ):
+        commands.add_parser(name, help=meaning).add_argument("file", type=Path, metavar="FILE")
     key = commands.add_parser(
         "new-token-key", help="changer la clé des jetons (PostgreSQL) / change the key of the tokens (PostgreSQL)"
     )
@@ -125,15 +132,23 @@ def notices(settings: Settings) -> list[str]:
 def _on_the_data(command: str, given: argparse.Namespace, settings: Settings) -> int:
     from rooms.ports import StoreUnavailable
     from server import data_commands
+    from server.auth import KeyUnusable
     from server.process import exit_code_of, explain_failure
 
+    commands = {
+        "migrate": lambda: data_commands.migrate(settings, print),
+        "export": lambda: data_commands.export_data(settings, given.file, print),
+        "import": lambda: data_commands.import_data(settings, given.file, print),
+        "new-token-key": lambda: data_commands.new_token_key(settings, print, forget_others=given.forget_others),
+    }
     try:
-        if command == "migrate":
-            return asyncio.run(data_commands.migrate(settings, print))
-        return asyncio.run(data_commands.new_token_key(settings, print, forget_others=given.forget_others))
-    except StoreUnavailable as error:
+        return asyncio.run(commands[command]())
+    except (StoreUnavailable, KeyUnusable) as error:
         _say(explain_failure(error, settings))
         return exit_code_of(error)
+    except OSError as error:
+        _say(f"{error.filename or settings.data_place}: {error.strerror}")
+        return EXIT_FAILED
 
 
 def _run(settings: Settings) -> int:

@@ -1,12 +1,20 @@
-"""Commands on the data while no server of ours has them, or beside it: `migrate`, `new-token-key`.
+"""Commands on the data: `migrate`, `new-token-key`, and `export` and `import`, which move everything to another store.
 
 Each says in a sentence what it did and gives the exit code. Errors of the store go to the caller.
 """
 
-from collections.abc import Callable
+import contextlib
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import partial
+from pathlib import Path
 
+from server.auth import keys_in, make_key, put_keys
 from server.config import Settings
-from server.exit_codes import EXIT_CONFIGURATION, EXIT_OK
+from server.exit_codes import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK
+from server.storage import sqlite_archive
+from server.storage.archive import ArchiveDamaged, ArchiveWriter, Record, TokenKeyRecord, read_archive
 
 Say = Callable[[str], None]
 
@@ -37,7 +45,6 @@ async def new_token_key(settings: Settings, say: Say, *, forget_others: bool) ->
             "Without DATABASE_URL the key is a file; see docs/operations.md."
         )
         return EXIT_CONFIGURATION
-    from server.auth import make_key
     from server.storage.postgres import PostgresStore
 
     store = PostgresStore(settings.database_url)
@@ -51,3 +58,82 @@ async def new_token_key(settings: Settings, say: Say, *, forget_others: bool) ->
         "New key of the tokens: the instances take it by themselves within two minutes."
     )
     return EXIT_OK
+
+
+async def export_data(settings: Settings, file: Path, say: Say) -> int:
+    """Everything into a new file, which its owner alone may read. Raises: StoreUnavailable, KeyUnusable, OSError."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        say(f"{file} existe déjà / is there already")
+        return EXIT_CONFIGURATION
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            archive = ArchiveWriter(out, time.time())
+            async with contextlib.aclosing(_all_of(settings)) as records:
+                async for record in records:
+                    archive.add(record)
+            archive.finish()
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        os.unlink(file)  # half of it would only deceive
+        raise
+    say(
+        f"{settings.data_place} → {file} : {archive.records} enregistrements / records\n"
+        "Ce fichier contient les prénoms, les textes et la clé des jetons : gardez-le comme les données.\n"
+        "This file holds names, texts and the key of the tokens: keep it as you keep the data."
+    )
+    return EXIT_OK
+
+
+async def _all_of(settings: Settings) -> AsyncGenerator[Record, None]:
+    if settings.database_url is None:
+        for key in keys_in(settings.data):
+            yield TokenKeyRecord(key=key)
+        for record in sqlite_archive.read(settings.data):
+            yield record
+        return
+    from server.storage.postgres import PostgresStore
+
+    store = PostgresStore(settings.database_url)
+    await store.open()
+    try:
+        async with contextlib.aclosing(store.read_all()) as records:
+            async for record in records:
+                yield record
+    finally:
+        await store.close()
+
+
+async def import_data(settings: Settings, file: Path, say: Say) -> int:
+    """Everything of an export into an empty store, or nothing.
+    Raises: StoreUnavailable (`NotEmpty`), KeyUnusable, OSError."""
+    try:
+        with file.open("rb") as source:
+            if settings.database_url is None:
+                keep_keys = partial(put_keys, settings.data)
+                sqlite_archive.write(settings.data, read_archive(source), keep_keys)
+            else:
+                await _into_postgres(settings, read_archive(source))
+    except ArchiveDamaged as error:
+        say(
+            f"{file} n'est pas un export entier de Passerelle, rien n'en est pris : {error}\n"
+            f"{file} is no whole export of Passerelle, nothing of it is taken: {error}"
+        )
+        return EXIT_FAILED
+    say(f"{file} → {settings.data_place}")
+    return EXIT_OK
+
+
+async def _into_postgres(settings: Settings, records: Iterator[Record]) -> None:
+    from server.storage.postgres import PostgresStore
+
+    assert settings.database_url is not None
+    # Alone: no server may write into what is not whole yet.
+    store = PostgresStore(settings.database_url, is_alone=True)
+    await store.open()
+    try:
+        await store.write_all(records)
+    finally:
+        await store.close()

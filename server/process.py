@@ -23,7 +23,7 @@ from rooms.ports import StoreUnavailable
 from server.config import Settings
 from server.exit_codes import EXIT_FAILED, EXIT_SCHEMA
 from server.logs import close_logs, configure_logs, log_loop_exception
-from server.storage.errors import DatabaseInUse, ForeignDatabase, WrongSchema
+from server.storage.errors import DatabaseInUse, ForeignDatabase, NotEmpty, WrongSchema
 
 STACK_BYTES = 512 << 20
 """Measured: values nested 500,000 deep and XML 600,000 deep pass; a message cannot hold more."""
@@ -193,7 +193,13 @@ def explain_database_failure(error: StoreUnavailable, place: str) -> str:
             f"{place} sert déjà à un autre processus Passerelle, et rien ne les relie (REDIS_URL) : arrêtez-le.\n"
             f"{place} is in use by another Passerelle process, and nothing joins them (REDIS_URL): stop it."
         )
+    if isinstance(error, NotEmpty):
+        return _not_empty(place)
     return f"{place} ne peut être lu ou écrit : {error}\n{place} cannot be read or written: {error}"
+
+
+def _not_empty(place: str) -> str:
+    return f"{place} n'est pas vide : un import n'y ajoute rien.\n{place} is not empty: an import adds nothing to it."
 
 
 def explain_failure(error: BaseException, settings: Settings) -> str:
@@ -210,6 +216,8 @@ def explain_failure(error: BaseException, settings: Settings) -> str:
             f"Le dossier {settings.data} sert déjà à un autre processus Passerelle.\n"
             f"The folder {settings.data} is in use by another Passerelle process."
         )
+    if isinstance(error, NotEmpty):
+        return _not_empty(settings.data_place)
     if isinstance(error, StoreUnavailable):
         return (
             f"Les données de {settings.data} ne peuvent être lues ou écrites : {error}\n"

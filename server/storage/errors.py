@@ -28,3 +28,7 @@ class ForeignDatabase(StoreUnavailable):
 
 class DatabaseInUse(StoreUnavailable):
     """Another instance has this database, and one of the two is alone: it has no bus."""
+
+
+class NotEmpty(StoreUnavailable):
+    """What is to be imported into holds something already."""

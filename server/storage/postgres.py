@@ -11,7 +11,7 @@ may have been done: appended twice is as appended once, to whoever reads updates
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -20,7 +20,15 @@ import asyncpg
 from rooms.models import ChatLine, Invitation, RoomState
 from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument
 from server.config import Durability
-from server.storage import postgres_documents, postgres_retention, postgres_rooms, postgres_schema, postgres_token_keys
+from server.storage import (
+    postgres_archive,
+    postgres_documents,
+    postgres_retention,
+    postgres_rooms,
+    postgres_schema,
+    postgres_token_keys,
+)
+from server.storage.archive import Record
 from server.storage.errors import DatabaseInUse
 from server.storage.postgres_connections import Connections, Result, Work
 
@@ -38,6 +46,8 @@ FORGET_S = 30.0
 """One step of forgetting."""
 DEFAULT_CONNECTIONS = 8
 """Of one instance: one appends, the others load and save. PostgreSQL allows 100 in all by default."""
+ARCHIVE_S = 86_400.0
+"""Everything, out or in."""
 MIGRATE_S = 3_600.0
 """A step may write every row anew."""
 LEAST_CONNECTIONS = 3
@@ -119,6 +129,18 @@ class PostgresStore:
     async def add_token_key(self, key: bytes, *, forget_others: bool = False) -> None:
         """Raises: StoreUnavailable."""
         await self._call(partial(postgres_token_keys.add, key=key, forget_others=forget_others))
+
+    # --- everything, for an archive ------------------------------------------------------------
+
+    async def read_all(self) -> AsyncGenerator[Record, None]:
+        """Raises: StoreUnavailable."""
+        async with self._calls.lease(ARCHIVE_S) as connection:
+            async for record in postgres_archive.read(connection):
+                yield record
+
+    async def write_all(self, records: Iterable[Record]) -> None:
+        """All of them into empty tables, or none. Raises: NotEmpty, StoreUnavailable, whatever `records` raises."""
+        await self._calls.run(partial(postgres_archive.write, records=records), ARCHIVE_S)
 
     # --- documents -----------------------------------------------------------------------------
 

@@ -95,9 +95,10 @@ def _invitation(row: Any) -> Invitation | None:
     )
 
 
-def values_of(invitation: Invitation) -> tuple[object, ...]:
-    """In the order of the columns of `_SAVE_INVITATION`."""
-    return (
+async def insert_invitation(connection: "asyncpg.Connection", invitation: Invitation) -> None:
+    """Insert or overwrite, whatever other invitation has its code."""
+    await connection.execute(
+        _SAVE_INVITATION,
         invitation.id,
         invitation.room_id,
         invitation.code,
@@ -131,7 +132,7 @@ async def save_invitation(
             )
             if taken is not None:
                 raise ValueError("another live invitation has this code")
-        await connection.execute(_SAVE_INVITATION, *values_of(invitation))
+        await insert_invitation(connection, invitation)
 
 
 async def load_invitation(connection: "asyncpg.Connection", invitation_id: str) -> Invitation | None:
@@ -166,8 +167,8 @@ async def list_invitations(connection: "asyncpg.Connection", room_id: str) -> tu
 
 # --- chat --------------------------------------------------------------------------------------
 
-_encode_line = msgspec.json.Encoder().encode
-_decode_line = msgspec.json.Decoder(ChatLine).decode
+encode_line = msgspec.json.Encoder().encode
+decode_line = msgspec.json.Decoder(ChatLine).decode
 
 
 _APPEND_LINE = """
@@ -181,7 +182,7 @@ SELECT max(fence) FROM room
 
 
 async def append_chat(connection: "asyncpg.Connection", room_id: str, line: ChatLine, fence: int | None) -> None:
-    newest = await connection.fetchval(_APPEND_LINE, room_id, line.id, line.sent_at, _encode_line(line), fence)
+    newest = await connection.fetchval(_APPEND_LINE, room_id, line.id, line.sent_at, encode_line(line), fence)
     if fence is not None and newest is not None and fence < newest:
         raise StaleFence(newest)
 
@@ -190,4 +191,4 @@ async def load_chat(connection: "asyncpg.Connection", room_id: str, limit: int) 
     rows = await connection.fetch(
         "SELECT body FROM chat WHERE room_id = $1 ORDER BY number DESC LIMIT $2", room_id, max(0, limit)
     )
-    return tuple(_decode_line(row[0]) for row in reversed(rows))
+    return tuple(decode_line(row[0]) for row in reversed(rows))

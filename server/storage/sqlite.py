@@ -94,7 +94,7 @@ class SqliteStore:
         await self._writer.call(_write_nothing)
 
     def _connect_writer(self) -> sqlite3.Connection:
-        connection = _connect(self.path)
+        connection = connect(self.path)
         try:
             # auto_vacuum is only heeded before the first table is made.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -110,14 +110,14 @@ class SqliteStore:
         return connection
 
     def _connect_reader(self) -> sqlite3.Connection:
-        connection = _connect(self.path)
+        connection = connect(self.path)
         connection.execute("PRAGMA query_only = ON")
         # A first read joins the log now: while the disk is full that could not be done.
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         return connection
 
     def _connect_direct(self) -> sqlite3.Connection:
-        connection = _connect(self.path, timeout_s=0.0, check_same_thread=False)
+        connection = connect(self.path, timeout_s=0.0, check_same_thread=False)
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
         # Checkpoints fsync: they are the writing thread's.
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -225,7 +225,7 @@ class SqliteStore:
         return forgotten
 
 
-def _connect(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S, check_same_thread: bool = True) -> sqlite3.Connection:
+def connect(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S, check_same_thread: bool = True) -> sqlite3.Connection:
     """Autocommit mode: every transaction is begun and ended by its caller. Never makes the file."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
