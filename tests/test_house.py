@@ -83,6 +83,15 @@ def test_pycrdt_is_wrapped_in_one_file() -> None:
     assert users == {"rooms/documents/document.py"}
 
 
+def test_no_merge_was_left_half_done() -> None:
+    marked = [
+        str(path.relative_to(ROOT))
+        for path in _tracked("*.py", "*.md", "*.ts", "*.tsx", "*.sh", "*.txt", "*.in", "*.toml", "Makefile")
+        if re.search(r"^(<<<<<<<|>>>>>>>) ", path.read_text("utf-8", "replace"), re.MULTILINE)
+    ]
+    assert not marked
+
+
 def test_lock_files_name_no_registry() -> None:
     locks = ("requirements/*", "client_sdk/package-lock.json", "pyproject.toml", "client_sdk/.npmrc")
     for path in _tracked(*locks, "benchmarks/documents/peers/*"):
