@@ -157,7 +157,8 @@ def build_house(
     )
     door: MediaDoor = media
     if sharing is not None and isinstance(outbox, SharedOutbox):
-        door = sharing.companion = SharedMedia(media, realtime.announcer, outbox, sharing)
+        door = shared = SharedMedia(media, realtime.announcer, outbox, sharing)
+        sharing.accompany(shared)
     engines["p2p"] = P2pEngine(media.receive_engine_event)
     engines[server_engine_of(settings)] = _server_engine(settings, media.receive_engine_event)
     realtime.wire(Commands(rooms, documents, door, realtime.announcer), door)

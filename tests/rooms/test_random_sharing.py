@@ -12,7 +12,7 @@ import pytest
 from rooms.commands import Command, Configure, Remove, Rename, SetHand
 from rooms.errors import RoomError
 from rooms.models import Participant, ParticipantStatus, Role
-from rooms.sharing import ORDER_DEADLINE_S, SETTLE_S
+from rooms.succession import ORDER_DEADLINE_S, SETTLE_S
 from tests.support.shared_rooms import Instance, SharedRoom, settled, shared_room
 from tests.support.virtual_time import in_virtual_time
 

@@ -10,7 +10,8 @@ from rooms.models import ParticipantStatus, Role, RoomKind
 from rooms.ports import LEASE_S
 from rooms.presence import UNSURE_S
 from rooms.roles import Permission
-from rooms.sharing import BEAT_S, ORDER_DEADLINE_S, SETTLE_S
+from rooms.sharing import BEAT_S
+from rooms.succession import ORDER_DEADLINE_S, SETTLE_S
 from tests.support.shared_rooms import refusal, settled, shared_room, shared_rooms
 from tests.support.virtual_time import in_virtual_time
 

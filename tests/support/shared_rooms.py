@@ -150,7 +150,7 @@ class SharedRooms:
         """It does nothing any more."""
         instance.is_dead = True
         instance.cut_off()
-        for task in (*instance.sharing._tasks, *instance.sharing._link._tasks):
+        for task in (*instance.sharing._tasks, *instance.sharing._us.link._tasks):
             task.cancel()
 
     def home(self, room_id: str) -> Instance:

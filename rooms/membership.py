@@ -1,0 +1,105 @@
+"""What this instance is among others: how it reaches them, what it has in memory, what accompanies it.
+
+The parts of `rooms.sharing` share it: `succession` (who decides), `replica` (what follows), `roll_call` (who is
+connected), `confirmation` (what is closed).
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Protocol
+
+from rooms.difference import steps_between
+from rooms.home import Home, RoomChange
+from rooms.instance_messages import Aside
+from rooms.keeping import NotHome
+from rooms.link import InstanceLink, Peers
+from rooms.loaded_rooms import LoadedRoom, LoadedRooms
+from rooms.models import ChatLine, RoomState
+from rooms.orders import Call
+from rooms.ports import RoomLeases, RoomStore
+
+
+class Companion(Protocol):
+    """What accompanies rooms without the domain knowing it: media. Nothing here blocks or raises, but `call`."""
+
+    async def call(self, room_id: str, actor_id: str | None, instance_id: str, call: Call) -> bytes:
+        """At the home, for an instance. Raises: RoomError."""
+
+    def aside(self, message: Aside) -> None:
+        """What the home's companion said to this one's."""
+
+    def extra(self, room_id: str) -> bytes:
+        """At the home: what a replica needs to begin with."""
+
+    def take_extra(self, room_id: str, extra: bytes) -> None: ...
+
+    def moved(self, room_id: str, home: str) -> None:
+        """The room has this home from now on; this instance may be it, the one before, or neither."""
+
+    def gone(self, instance_id: str) -> None:
+        """The instance, and all its connections."""
+
+    def forgotten(self, room_id: str) -> None:
+        """The room left memory."""
+
+
+class Membership:
+    """Made by `rooms.sharing.Sharing`, which completes it before anything is asked."""
+
+    link: InstanceLink
+    rooms: LoadedRooms
+    home: Home
+    tell_listeners: Callable[[RoomChange], None]
+
+    def __init__(
+        self,
+        instance_id: str,
+        store: RoomStore,
+        leases: RoomLeases,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+        closed: Callable[[str, str, float], Awaitable[bool]],
+    ) -> None:
+        """`now` is monotonic, and goes on while the process is stopped; `clock` says what time it is."""
+        self.instance_id = instance_id
+        self.store = store
+        self.leases = leases
+        self.clock = clock
+        self.now = now
+        self.closed = closed
+        self.peers = Peers()
+        self.companion: Companion | None = None
+        self.is_leaving = False
+        """It takes no room any more."""
+        self.takeovers = 0
+        """Rooms that this instance became the home of though it knew another one."""
+        self.gaps = 0
+        """Times that a replica had missed something and asked."""
+        self._number = 0
+
+    def next_number(self) -> int:
+        """Of what this instance says of its connections: rises."""
+        self._number += 1
+        return self._number
+
+    def require_home(self, room: LoadedRoom) -> None:
+        """Raises: NotHome, when somebody else may be deciding for the room by now."""
+        if room.tenure is None or not room.tenure.may_decide(self.now()):
+            raise NotHome
+
+    def step_down(self, room: LoadedRoom) -> None:
+        room.tenure, room.settles_at, room.home = None, None, ""
+        room.readers.clear()
+        room.connections.keep_only(self.instance_id)
+
+    def add_line(self, room: LoadedRoom, line: ChatLine) -> None:
+        """A line that may be here already."""
+        if not room.chat.has(line.id):
+            room.chat.add(line)
+            self.tell_listeners(RoomChange(room.state.id, room.state, room.state, chat=line))
+
+    def become(self, room: LoadedRoom, state: RoomState) -> None:
+        """The room is so; those here hear what must have happened."""
+        before, room.state = room.state, state
+        if replace(before, seq=state.seq, last_active_at=state.last_active_at) != state:
+            self.tell_listeners(RoomChange(state.id, before, state, tuple(steps_between(before, state))))
