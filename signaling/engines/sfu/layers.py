@@ -15,6 +15,10 @@ FIRST_RATES_BPS = (150_000.0, 500_000.0, 1_500_000.0)
 """What layers are taken to cost, smallest first, until they have been measured for a second; the last
 one is also that of a single stream."""
 
+KEEP_SHARE = 0.75
+"""A picture is kept in its smallest layer while there is room for this much of it: an estimate errs by so
+much, and a face that vanishes is worse than one that stutters now and then."""
+
 Size = tuple[int, int]
 """Width and height, in pixels."""
 
@@ -68,7 +72,7 @@ def allocate(wishes: Sequence[Wish], room_bps: float) -> Allocation:
     for level in range(max((len(wish.rates_bps) for wish in wishes), default=0)):
         for index in order:
             step = _step(wishes[index], levels[index], level)
-            if step is not None and step <= left:
+            if step is not None and step * (KEEP_SHARE if level == 0 else 1.0) <= left:
                 levels[index] = level
                 left -= step
     further = [

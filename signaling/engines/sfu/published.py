@@ -136,7 +136,9 @@ class PublishedLayer:
             size = h264_size(payload) if starts else None
         if starts:
             self.keyframes.arrived()
-            self.size = size or self.size
+            if size is not None and size != self.size:
+                self.size = size
+                self.track.order_layers()
         return starts, numbers
 
     # --- what is known of it ------------------------------------------------------------------------
@@ -237,6 +239,8 @@ class PublishedTrack:
         """The publisher's payload type → codec key."""
         self.layers: list[PublishedLayer] = [PublishedLayer(self, None)]
         """Smallest picture first."""
+        self._rids: list[str | None] = [None]
+        """As they were offered."""
         self.lines: list[OutgoingLine] = []
         """Every line it is attached to."""
         self.heard = heard
@@ -256,9 +260,9 @@ class PublishedTrack:
         smallest picture first; none: one stream."""
         codec_keys = {codec.payload_type: codec.key for codec in codecs}
         names: list[str | None] = list(rids) or [None]
-        if codec_keys != self.codec_keys or names != [layer.rid for layer in self.layers]:
+        if codec_keys != self.codec_keys or names != self._rids:
             # A number that means another codec now must not change a packet that is sent again.
-            self.codec_keys = codec_keys
+            self.codec_keys, self._rids = codec_keys, names
             self._begin_anew(names)
         elif fresh:
             for layer in self.layers:
@@ -273,6 +277,12 @@ class PublishedTrack:
         self._live = []
         for line in aimed:
             line.aim(self.layers[0])
+
+    def order_layers(self) -> None:
+        """As their pictures are, once all are known: some publishers (OBS by WHIP) name the largest first."""
+        sizes = {layer: layer.size for layer in self.layers}
+        if None not in sizes.values():
+            self.layers.sort(key=lambda layer: (sizes[layer] or (0, 0))[0] * (sizes[layer] or (0, 0))[1])
 
     def layer(self, rid: str | None) -> PublishedLayer | None:
         return next((layer for layer in self.layers if layer.rid == rid), None)

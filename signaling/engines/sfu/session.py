@@ -32,6 +32,8 @@ from signaling.messages import (
 )
 from signaling.negotiation import OfferNegotiation
 
+LAYOUT_INTERVAL_S = 0.1
+"""Pages change ten times a second at most; the page of ours waits for longer than that by itself."""
 KEEP_TRACKS_S = 10.0
 """How long tracks wait for a publisher whose peer connection is gone and comes again."""
 LOST_AFTER_S = 0.8
@@ -93,6 +95,8 @@ class Session:
         self._emit = emit
         self._wanted: Mapping[str, int | None] | None = None
         self._layout: Mapping[str, Size] | None = None
+        self._laid_out_at = float("-inf")
+        self._layout_waits = False
         self._negotiation = OfferNegotiation()
         self._last_offer: Offer | None = None
         self._creating_subscribe = False
@@ -232,9 +236,14 @@ class Session:
         self.refresh_subscription()
 
     def set_layout(self, layout: Mapping[str, Size]) -> None:
-        """Track id → width and height of its tile."""
+        """Track id → width and height of its tile. Layouts that follow each other closely are taken
+        together: each is a look at every line and may ask for key frames."""
         self._layout = layout
-        self._show()
+        now = self._network.clock()
+        self._layout_waits = now - self._laid_out_at < LAYOUT_INTERVAL_S
+        if not self._layout_waits:
+            self._laid_out_at = now
+            self._show()
 
     def _show(self) -> None:
         if self.subscribe is not None:
@@ -372,7 +381,9 @@ class Session:
         return self.publish is not None and self.publish.handle_tick(now)
 
     def watch_pictures(self, now: float) -> None:
-        """Every tenth of a second: which layers come, and key frames that do not."""
+        """Every tenth of a second: which layers come, key frames that do not, a layout that waits."""
+        if self._layout_waits and self._layout is not None:
+            self.set_layout(self._layout)
         if self.publish is not None:
             self.publish.ask_again(now)
         for track in self.tracks.values():

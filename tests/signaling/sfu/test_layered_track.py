@@ -241,3 +241,17 @@ def test_layers_are_asked_for_key_frames_one_after_the_other() -> None:
             if layer.keyframes.wanted and layer.keyframe_is_due(step * KEYFRAME_INTERVAL_S / 2):
                 asked.append((layer.rid, step))
     assert asked == [("q", 0), ("h", 2), ("f", 4)]
+
+
+def test_layers_are_ordered_by_their_pictures_whatever_the_offer_said() -> None:
+    stage = Stage()
+    stage.track.layers[0].size, stage.track.layers[1].size = (1_280, 720), (640, 360)
+    stage.track.order_layers()
+    assert [layer.rid for layer in stage.track.layers] == ["q", "h", "f"], "not all are known"
+    stage.track.layers[2].size = (320, 180)
+    stage.track.order_layers()
+    assert [layer.rid for layer in stage.track.layers] == ["f", "h", "q"]
+    stage.track.bind([VP8], fresh=False, rids=["q", "h", "f"])
+    assert stage.line in stage.track.lines
+    stage.frame("q")
+    assert len(stage.sent) == 1, "the same layers in the same offer go on"

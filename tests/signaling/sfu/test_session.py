@@ -28,8 +28,8 @@ from signaling.engines.sfu.sdp import (
     parse_description,
     write_description,
 )
-from signaling.engines.sfu.session import KEEP_TRACKS_S, Session
-from signaling.engines.sfu.subscribe import MAX_LINES, SubscribeConnection
+from signaling.engines.sfu.session import KEEP_TRACKS_S, LAYOUT_INTERVAL_S, Session
+from signaling.engines.sfu.subscribe import MAX_LINES, SubscribeConnection, SubscriberView
 from signaling.engines.sfu.transport import MediaNetwork
 from signaling.engines.sfu.udp import UdpMux
 from signaling.messages import PublishedMedia
@@ -290,3 +290,23 @@ async def test_of_many_microphones_the_loudest_are_forwarded(house: House) -> No
     house.room.heard(held, 60, house.now)
     assert not held.is_held_back, "a mute makes room"
     assert not untold.is_held_back
+
+
+async def test_layouts_that_follow_each_other_closely_are_taken_together(house: House) -> None:
+    session = house.open("a")
+    looks: list[object] = []
+
+    class Counted:
+        def set_view(self, view: SubscriberView) -> None:
+            looks.append(view.layout)
+
+        def close(self) -> None: ...
+
+    session.subscribe = Counted()  # type: ignore[assignment]
+    for width in range(1, 200):
+        session.set_layout({"t": (width, width)})
+    assert looks == [{"t": (1, 1)}]
+    house.now += LAYOUT_INTERVAL_S
+    session.watch_pictures(house.now)
+    session.watch_pictures(house.now)
+    assert looks == [{"t": (1, 1)}, {"t": (199, 199)}]
