@@ -4,7 +4,7 @@ Exactly the nodes and marks of Tiptap's StarterKit, in the places where its sche
 what it does not know. How much there may be is in `rooms.documents.limits`.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -93,7 +93,7 @@ class HeadingNode(_Node, kw_only=True, tag="heading"):
 
 
 class CodeBlockAttributes(_Node, kw_only=True):
-    language: None = None
+    language: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+#._-]{1,40}$(?!\n)")] | None = None
 
 
 class CodeBlockNode(_Node, kw_only=True, tag="codeBlock"):
@@ -122,7 +122,8 @@ class BulletListNode(_Node, kw_only=True, tag="bulletList"):
 
 class OrderedListAttributes(_Node, kw_only=True):
     start: Annotated[int, Meta(ge=0, le=9_999)] = 1
-    type: None = None
+    type: Literal["1", "a", "A", "i", "I"] | None = None
+    """How its numbers are written (HTML's `ol`)."""
 
 
 class OrderedListNode(_Node, kw_only=True, tag="orderedList"):

@@ -165,7 +165,7 @@ export interface OrderedListNode {
  */
 export interface OrderedListAttributes {
   start?: number;
-  type?: null;
+  type?: ("1" | "A" | "I" | "a" | "i") | null;
 }
 /**
  * Text without marks.
@@ -183,7 +183,7 @@ export interface CodeBlockNode {
  * via the `definition` "CodeBlockAttributes".
  */
 export interface CodeBlockAttributes {
-  language?: null;
+  language?: string | null;
 }
 /**
  * This interface was referenced by `PasserelleWire`'s JSON-Schema

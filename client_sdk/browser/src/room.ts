@@ -151,11 +151,11 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   /** A new text for everyone in the room, which begins with `template`: rich text as ProseMirror and Tiptap write it
-   * (`editor.getJSON()`), or plain text, each line a paragraph. It is stored when this resolves: `document(…)` of the
-   * answer's `document` opens it. */
-  async createDocument(title: string, template: RichText | string | null = null): Promise<RoomDocument> {
+   * (`editor.getJSON()`), or plain text, each line a paragraph. It is stored when this resolves: `room.document(…)` of
+   * the answer's `document` opens it. With the name of a document that is there without a title, it gets one. */
+  async createDocument(title: string, template: RichText | string | null = null, document = randomId()): Promise<RoomDocument> {
     // The name lets the server know a text that is asked for again after a cut.
-    return this.#command<RoomDocument>('create_document', { title, template, document: randomId() }, { again: true })
+    return this.#command<RoomDocument>('create_document', { title, template, document }, { again: true })
   }
 
   /** A text's title, for everyone. */

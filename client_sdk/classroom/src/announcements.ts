@@ -1,6 +1,6 @@
 /** What a screen reader hears of a moment in the room: everything at once, in one sentence or two. Pure. */
 
-import type { RoomView } from '@passerelle/client'
+import type { RoomDocument, RoomView } from '@passerelle/client'
 
 /** Names, in the order in which things happened. */
 export interface Moment {
@@ -8,6 +8,8 @@ export interface Moment {
   left: string[]
   hands: string[]
   wrote: string[]
+  /** Titles of new texts. */
+  texts: string[]
 }
 
 /** The words of the page's language; each takes a name, or how many. */
@@ -20,10 +22,12 @@ export interface MomentWords {
   manyHands: (count: number) => string
   wrote: (name: string) => string
   manyWrote: (count: number) => string
+  text: (title: string) => string
+  manyTexts: (count: number) => string
 }
 
 export function emptyMoment(): Moment {
-  return { arrived: [], left: [], hands: [], wrote: [] }
+  return { arrived: [], left: [], hands: [], wrote: [], texts: [] }
 }
 
 /** Add to the moment what changed between two views: who came, who went, who raised a hand. */
@@ -37,6 +41,14 @@ export function gather(moment: Moment, before: RoomView, after: RoomView): void 
     if (one.hand_raised_at !== null && earlier?.hand_raised_at !== one.hand_raised_at) moment.hands.push(one.name)
   }
   for (const gone of known.values()) moment.left.push(gone.name)
+  moment.texts.push(...newTexts(before, after).map(({ title }) => title))
+}
+
+/** Texts that somebody has made between two views. */
+export function newTexts(before: RoomView, after: RoomView): RoomDocument[] {
+  if (before.documents === after.documents) return []
+  const known = new Set(before.documents.map(({ document }) => document))
+  return after.documents.filter(({ document }) => !known.has(document))
 }
 
 /** Thirty pupils who arrive together are one sentence. Empty when nothing happened. */
@@ -48,5 +60,6 @@ export function sentenceOf(moment: Moment, words: MomentWords): string {
     ...one(moment.left, words.left, words.manyLeft),
     ...one(moment.hands, words.hand, words.manyHands),
     ...one(moment.wrote, words.wrote, words.manyWrote),
+    ...one(moment.texts, words.text, words.manyTexts),
   ].join(' ')
 }

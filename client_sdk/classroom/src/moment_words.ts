@@ -11,4 +11,6 @@ export const momentWords: MomentWords = {
   manyHands: (count) => fill('sayManyHands', { count }),
   wrote: (name) => fill('sayWrote', { name }),
   manyWrote: (count) => fill('sayManyWrote', { count }),
+  text: (title) => fill('sayText', { title }),
+  manyTexts: (count) => fill('sayManyTexts', { count }),
 }

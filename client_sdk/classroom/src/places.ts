@@ -16,6 +16,8 @@ export interface Place {
   wasInside: boolean
   /** The right to write as the server gave it last; for a reload while it cannot be asked. */
   canWrite: boolean
+  /** The text that was on screen last; none: the room's first. */
+  text?: string
   at: number
 }
 

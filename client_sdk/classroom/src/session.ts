@@ -1,11 +1,12 @@
 /** One stay in a room, as signals for the components: the SDK on one side, the page on the other. */
 
-import { PasserelleError, Room, type Media, type MediaState, type RemoteTrack, type RoomView } from '@passerelle/client'
+import { PasserelleError, Room, type Media, type MediaState, type RemoteTrack, type RichText, type RoomDocument, type RoomView, type SharedDocument } from '@passerelle/client'
 import { computed, signal } from '@preact/signals'
-import { emptyMoment, gather, sentenceOf } from './announcements.js'
+import { emptyMoment, gather, newTexts, sentenceOf } from './announcements.js'
 import { openDevices, problemText, type DeviceChoice } from './devices.js'
 import { errorText, t } from './i18n.js'
 import { momentWords } from './moment_words.js'
+import { OpenTexts, firstText, textsOf } from './open_texts.js'
 import { PictureLayout } from './live/picture_layout.js'
 import { Thrift } from './live/thrift.js'
 import { forgetPlace, keepPlace, type Place } from './places.js'
@@ -36,6 +37,10 @@ export class Session {
   readonly remote = signal<ReadonlyMap<string, RemoteTrack>>(new Map())
   /** Rises with each change of the local tracks, whose list is the SDK's. */
   readonly localVersion = signal(0)
+  /** The name of the text on screen. */
+  readonly text = signal(firstText)
+  /** A text that somebody has just made, until it is opened or waved away. */
+  readonly newText = signal<RoomDocument | null>(null)
   readonly notice = signal<string | null>(null)
   /** For screen readers, one sentence at a time. */
   readonly announcement = signal('')
@@ -49,7 +54,11 @@ export class Session {
   microphone: MediaStreamTrack | null = null
   /** Whether the chat is on screen, and its lines read as they come. */
   chatShown = false
+  /** What stands in the text on screen; null while there is none. */
+  readShownText: (() => RichText) | null = null
   readonly self = computed(() => this.view.value?.participants.find((one) => one.id === this.view.value?.self_id) ?? null)
+  readonly texts = computed(() => textsOf(this.view.value, this.text.value, t('mainText')))
+  readonly #openTexts: OpenTexts<SharedDocument>
   readonly #off: (() => void)[] = []
   #place: Place
   #choice: DeviceChoice | null = null
@@ -60,7 +69,10 @@ export class Session {
   constructor(place: Place) {
     this.#place = place
     this.room = new Room({ token: place.token })
+    this.text.value = place.text ?? firstText
     const { room } = this
+    // A private meeting leaves nothing on the device, not even until the server says what kind of room it is.
+    this.#openTexts = new OpenTexts((name) => room.document(name, place.kind === 'consultation' ? { persist: false } : {}))
     this.pictures = new PictureLayout((tracks) => this.media.setLayout(tracks))
     this.thrift = new Thrift(this.media, this.pictures)
     this.#off.push(
@@ -143,6 +155,32 @@ export class Session {
         resolve(said)
       }
       this.question.value = { text, yes, answer }
+    })
+  }
+
+  /** The shared document of that name, the same object for as long as it is open. */
+  sharedText(name: string): SharedDocument {
+    return this.#openTexts.use(name)
+  }
+
+  showText(name: string): void {
+    if (this.newText.value?.document === name) this.newText.value = null
+    if (name === this.text.value) return
+    this.text.value = name
+    this.#keep({ text: name })
+  }
+
+  /** A new text for everyone, and it is shown. Whether that was done. */
+  makeText(title: string, template: RichText | null): Promise<boolean> {
+    return this.attempt(async () => this.showText((await this.room.createDocument(title, template)).document))
+  }
+
+  /** Another title. The room's first text has none until it is given one. */
+  renameText(name: string, title: string): Promise<boolean> {
+    const isListed = this.view.value?.documents.some(({ document }) => document === name) ?? false
+    return this.attempt(async () => {
+      if (isListed) await this.room.renameDocument(name, title)
+      else await this.room.createDocument(title, null, name)
     })
   }
 
@@ -255,6 +293,8 @@ export class Session {
     if (before) {
       gather(this.#moment, before, view)
       this.#announceSoon()
+      const made = newTexts(before, view).at(-1)
+      if (made && made.document !== this.text.value) this.newText.value = made
     }
     this.#keepWhoWeAre(view)
     if (this.stage.value === 'entering' || this.stage.value === 'waiting') {

@@ -11,6 +11,8 @@ const words: MomentWords = {
   manyHands: (count) => `${count} mains.`,
   wrote: (name) => `${name} écrit.`,
   manyWrote: (count) => `${count} messages.`,
+  text: (title) => `Texte : ${title}.`,
+  manyTexts: (count) => `${count} textes.`,
 }
 
 const person = (name: string, hand: number | null = null): Participant => ({
@@ -62,4 +64,12 @@ it('a hand that stays up, or goes down, is no news; a second time it is', () => 
 
 it('what oneself does is not announced to oneself', () => {
   expect(heard(view(), view(person('moi')), view(person('moi', 3)))).toBe('')
+})
+
+it('a new text is announced by its title, many as a number, and another title of one is no news', () => {
+  const text = (title: string, document = title) => ({ document, title, created_at: 0 })
+  const withTexts = (...documents: ReturnType<typeof text>[]): RoomView => ({ ...view(), documents })
+  expect(heard(view(), withTexts(text('Questions')))).toBe('Texte : Questions.')
+  expect(heard(view(), withTexts(text('a')), withTexts(text('a'), text('b')))).toBe('2 textes.')
+  expect(heard(withTexts(text('a')), withTexts(text('b', 'a')))).toBe('')
 })

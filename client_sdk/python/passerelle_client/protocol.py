@@ -223,7 +223,7 @@ class HeadingNode(msgspec.Struct, kw_only=True, tag="heading"):
 
 class OrderedListAttributes(msgspec.Struct, kw_only=True):
     start: int = 1
-    type: None = None
+    type: Literal["1", "a", "A", "i", "I"] | None = None
 
 
 class OrderedListNode(msgspec.Struct, kw_only=True, tag="orderedList"):
@@ -232,7 +232,7 @@ class OrderedListNode(msgspec.Struct, kw_only=True, tag="orderedList"):
 
 
 class CodeBlockAttributes(msgspec.Struct, kw_only=True):
-    language: None = None
+    language: str | None = None
 
 
 class CodeBlockNode(msgspec.Struct, kw_only=True, tag="codeBlock"):

@@ -1,4 +1,4 @@
-import type { SharedDocument } from '@passerelle/client'
+import type { RichText, SharedDocument } from '@passerelle/client'
 import { Editor as TiptapEditor } from '@tiptap/core'
 import Collaboration from '@tiptap/extension-collaboration'
 import CollaborationCaret from '@tiptap/extension-collaboration-caret'
@@ -11,15 +11,9 @@ import type { Session } from '../session.js'
 import { colourOf } from './colours.js'
 import { linkOf } from './link.js'
 
-const documentName = 'texte'
-
 /** The shared text: any Yjs editor could open the same document. */
-export function Editor({ session }: { session: Session }) {
-  const shared = useMemo(
-    // A private meeting leaves nothing on the device, not even until the server says what kind of room it is.
-    () => session.room.document(documentName, session.place.kind === 'consultation' ? { persist: false } : {}),
-    [session],
-  )
+export function Editor({ session, name }: { session: Session; name: string }) {
+  const shared = useMemo(() => session.sharedText(name), [session, name])
   const element = useRef<HTMLDivElement>(null)
   const [editor, setEditor] = useState<TiptapEditor | null>(null)
   const [writable, setWritable] = useState(() => mayWrite(shared, session))
@@ -28,7 +22,13 @@ export function Editor({ session }: { session: Session }) {
     const made = new TiptapEditor({
       element: element.current!,
       extensions: [
-        StarterKit.configure({ undoRedo: false, link: { openOnClick: 'whenNotEditable' } }),
+        StarterKit.configure({
+          undoRedo: false,
+          link: { openOnClick: 'whenNotEditable' },
+          // It writes an empty paragraph behind a list at the end, in every editor that opens the text: many at once in a
+          // class that opens it together, and a refused write by who may only read.
+          trailingNode: false,
+        }),
         Collaboration.configure({ document: shared.doc, field: 'content' }),
         CollaborationCaret.configure({
           provider: shared,
@@ -42,7 +42,12 @@ export function Editor({ session }: { session: Session }) {
     })
     setEditor(made)
     made.on('transaction', () => redraw((count) => count + 1))
-    return () => made.destroy()
+    const read = () => made.getJSON() as RichText
+    session.readShownText = read
+    return () => {
+      if (session.readShownText === read) session.readShownText = null
+      made.destroy()
+    }
   }, [shared, session])
   useEffect(() => {
     if (!editor) return

@@ -1,6 +1,5 @@
 import type { ComponentChildren } from 'preact'
 import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Settings2, Sprout, UserPlus, Users, Video, VideoOff, Volume2 } from 'lucide-preact'
-import { lazy, Suspense } from 'preact/compat'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { fill, t } from '../i18n.js'
 import { LanguageSwitch } from '../pages/Shell.js'
@@ -12,9 +11,8 @@ import { Door, Hands } from './Notices.js'
 import { PeoplePanel } from './PeoplePanel.js'
 import { QuestionDialog } from './QuestionDialog.js'
 import { Divider, keptTextShare } from './Divider.js'
+import { Texts } from './Texts.js'
 import { Tiles } from './Tiles.js'
-
-const Editor = lazy(() => import('./Editor.js').then((module) => module.Editor))
 
 type Panel = 'people' | 'chat' | 'invite' | null
 
@@ -71,9 +69,7 @@ export function Live({ session }: { session: Session }) {
         {!offStage && withText && <Divider share={textShare} onShare={setTextShare} />}
         {withText && (
           <section class="text-side" aria-label={t('text')}>
-            <Suspense fallback={<p class="quiet-text text-loading">{t('loadingText')}</p>}>
-              <Editor session={session} />
-            </Suspense>
+            <Texts session={session} />
           </section>
         )}
         {panel && (
