@@ -55,8 +55,8 @@ class _Reader:
                 return Element("bulletList", {}, self._blocks(node.content, field, depth))
             case wire.OrderedListNode():
                 attributes = node.attrs or wire.OrderedListAttributes()
-                given = {"start": attributes.start, "type": attributes.type}
-                return Element("orderedList", _without_none(given), self._blocks(node.content, field, depth))
+                written = _given(start=attributes.start, type=attributes.type)
+                return Element("orderedList", written, self._blocks(node.content, field, depth))
             case wire.ListItemNode():
                 if not isinstance(node.content[0], wire.ParagraphNode):
                     _refuse("A list item begins with a paragraph.", f"{field}.content[0]")
@@ -64,8 +64,8 @@ class _Reader:
             case wire.BlockquoteNode():
                 return Element("blockquote", {}, self._blocks(node.content, field, depth))
             case wire.CodeBlockNode():
-                given = {"language": node.attrs.language if node.attrs is not None else None}
-                return Element("codeBlock", _without_none(given), self._code(node.content, field))
+                written = _given(language=node.attrs.language if node.attrs is not None else None)
+                return Element("codeBlock", written, self._code(node.content, field))
             case wire.HorizontalRuleNode():
                 return Element("horizontalRule")
 
@@ -106,8 +106,8 @@ class _Reader:
             _refuse(f"A template is nested at most {MAX_TEMPLATE_DEPTH} deep.", field)
 
 
-def _without_none(given: Mapping[str, int | str | None]) -> Mapping[str, int | str]:
-    return {name: value for name, value in given.items() if value is not None}
+def _given(**attributes: int | str | None) -> Mapping[str, int | str]:
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _marks(marks: Sequence[wire.Mark], field: str) -> Mapping[str, Mapping[str, str]]:

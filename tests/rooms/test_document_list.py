@@ -4,8 +4,10 @@ import msgspec
 import pytest
 
 from rooms.commands import Configure, CreateDocument, RenameDocument
+from rooms.difference import steps_between
 from rooms.document_list import MAX_DOCUMENTS, listed
 from rooms.errors import DocumentExists, InvalidName, NotFound, PermissionDenied, RoomFull
+from rooms.events import DocumentCreated, DocumentRenamed
 from rooms.models import Role, RoomDocument
 from rooms.visibility import Listed, Retitled, see
 from server.storage.encoding import decode_state, encode_state
@@ -105,3 +107,15 @@ def test_a_stored_room_of_before_has_no_texts_and_one_of_now_keeps_their_order()
     fields = msgspec.json.decode(body)
     del fields["documents"]
     assert decode_state(msgspec.json.encode(fields)).documents == ()
+
+
+def test_who_missed_how_it_came_to_it_is_told_of_new_texts_and_new_titles() -> None:
+    stage = RoomStage()
+    stage.play(CreateDocument("visite", "Visite"), "host")
+    before = stage.state
+    stage.play(RenameDocument("visite", "Notre visite"), "host")
+    stage.play(CreateDocument("recit", "Récit"), "host")
+    steps = steps_between(before, stage.state)
+    visite, recit = stage.state.documents
+    assert [event for _before, _after, event in steps] == [DocumentRenamed(visite), DocumentCreated(recit)]
+    assert steps[-1][1] == stage.state

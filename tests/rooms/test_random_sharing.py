@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rooms.commands import Command, Configure, Remove, Rename, SetHand
+from rooms.commands import Command, Configure, CreateDocument, Remove, Rename, SetHand
 from rooms.errors import RoomError
 from rooms.models import Participant, ParticipantStatus, Role
 from rooms.succession import ORDER_DEADLINE_S, SETTLE_S
@@ -28,6 +28,7 @@ class Storm:
         self.people: dict[str, Participant] = {}
         self.removed: set[str] = set()
         self.lines: set[str] = set()
+        self.texts: set[str] = set()
         self.connections: dict[tuple[str, str], Instance] = {}
         self.asked: list[asyncio.Task[None]] = []
         self.acknowledged = self.refused = self.count = 0
@@ -48,7 +49,17 @@ class Storm:
     def step(self) -> None:
         instance = self.chance.choice(self.alive())
         acts: list[Callable[[Instance], Coroutine[Any, Any, None]]]
-        acts = [self.join, self.command, self.command, self.chat, self.remove, self.connect, self.connect, self.drop]
+        acts = [
+            self.join,
+            self.command,
+            self.command,
+            self.chat,
+            self.make_text,
+            self.remove,
+            self.connect,
+            self.connect,
+            self.drop,
+        ]
         self.ask(self.chance.choice(acts)(instance))
 
     async def join(self, instance: Instance) -> None:
@@ -59,6 +70,12 @@ class Storm:
     async def command(self, instance: Instance) -> None:
         command: Command = self.chance.choice([SetHand(True), SetHand(False), Rename("Autre"), Configure(None, True)])
         await self.room.do(instance, command)
+
+    async def make_text(self, instance: Instance) -> None:
+        self.count += 1
+        name = f"d{self.count}"
+        await self.room.do(instance, CreateDocument(name, f"Texte {name}"))
+        self.texts.add(name)
 
     async def chat(self, instance: Instance) -> None:
         line = await instance.manager.send_chat(self.room.id, self.room.host.id, "Bonjour")
@@ -164,6 +181,7 @@ async def test_nothing_acknowledged_is_lost_and_all_agree_in_the_end(seed: int) 
             assert state.participants[person_id].status is ParticipantStatus.REMOVED
         stored = {line.id for line in await room.rooms.stored.load_chat(room.id, 1_000)}
         assert storm.lines <= stored
+        assert storm.texts <= {one.document for one in state.documents}
         kept = await room.rooms.stored.load_room(room.id)
         assert kept is not None
         assert {p.id: p.status for p in kept.participants.values()} == {
