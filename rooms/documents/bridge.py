@@ -239,7 +239,9 @@ class DocumentBridge:
     async def _mend(self, live: LiveDocument, exchange: DocumentExchange) -> None:
         """The bus may have lost messages."""
         if live.exchange is exchange:
+            exchange.note_gap()
             self.greet(live)
+            self.settle(live)
 
     async def _hear(self, live: LiveDocument, exchange: DocumentExchange, data: bytes) -> None:
         # Until the copy is loaded nothing is taken or remembered: `greet` then asks for all of it.

@@ -101,6 +101,8 @@ class DocumentExchange:
             peer.claim = Claim(clocks or {}, message.digest, self.arrived)
             if message.wants_reply:
                 self.greeting.add(message.sender)
+                if self._asking is not None and self._asking[0] == message.sender:
+                    self._asking = None  # it may have missed the question, too
         elif message.kind is Kind.ASK:
             self.asked[message.sender] = message.state_vector
         return Heard(is_late)
@@ -122,6 +124,10 @@ class DocumentExchange:
             peer.is_wanted = True
         peer.number = max(known, number)
         return number < known
+
+    def note_gap(self) -> None:
+        """Messages to us may have been lost, an answer among them: whoever is still wanted is asked again."""
+        self._asking = None
 
     def forget(self, instance: bytes) -> Peer | None:
         """It has said goodbye, or nothing for too long."""

@@ -23,8 +23,8 @@ CONNECT_TIMEOUT_S: Final = 2.0
 ASK_SENTINEL_TIMEOUT_S: Final = 1.0
 """For one sentinel; then the next is asked."""
 FIRST_PAUSE_S: Final = 0.05
-LONGEST_PAUSE_S: Final = 1.5
-"""Between two attempts: Redis is found within two seconds of its return, by each instance at another moment."""
+LONGEST_PAUSE_S: Final = 0.5
+"""Between two attempts: Redis is found within a second of its return, by each instance at another moment."""
 STEADY_S: Final = 5.0
 """A connection that held so long was a good one: the next attempt follows at once. One that is cut off again and
 again is not made twenty times a second."""

@@ -57,6 +57,27 @@ def test_a_jump_in_its_changes_makes_it_asked_until_it_answers(exchange: Documen
     assert not exchange.is_asking
 
 
+def test_one_that_may_have_missed_the_question_is_asked_again_at_once(exchange: DocumentExchange) -> None:
+    hear(exchange, state(1), change(3))
+    assert exchange.next_to_ask(0) == ADA
+    hear(exchange, state(3))
+    assert exchange.next_to_ask(0.1) is None  # a heartbeat; the answer is on its way
+    hear(exchange, state(3, sender=BEN, wants_reply=True))
+    assert exchange.next_to_ask(0.1) is None  # that was somebody else
+    hear(exchange, state(3, wants_reply=True))
+    assert exchange.next_to_ask(0.1) == ADA
+
+
+def test_who_may_have_missed_the_answer_asks_again_at_once(exchange: DocumentExchange) -> None:
+    hear(exchange, state(1), change(3))
+    assert exchange.next_to_ask(0) == ADA
+    exchange.note_gap()
+    assert exchange.next_to_ask(0.1) == ADA
+    hear(exchange, answer(3))
+    exchange.note_gap()
+    assert exchange.next_to_ask(0.2) is None
+
+
 def test_a_state_that_counts_more_changes_than_were_heard_makes_it_asked(exchange: DocumentExchange) -> None:
     hear(exchange, state(1), state(2))
     assert exchange.next_to_ask(0) == ADA
