@@ -29,6 +29,7 @@ from rooms.documents.flush_pace import FlushPace
 from rooms.documents.library import DocumentLibrary
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
+from rooms.documents.long_answers import LongAnswers
 from rooms.documents.open_document import INLINE_SCAN_BYTES, OpenDocument
 from rooms.documents.reader import DocumentAccess, Reader
 from rooms.documents.saving import DocumentSaver
@@ -84,6 +85,7 @@ class DocumentHub:
         self.limits = limits or HubLimits()
         self._clock = clock
         self._store = store
+        self.long_answers = LongAnswers(self.limits.long_answers_bytes)
         self._saver = DocumentSaver(store, self.limits, self._saved_again)
         self._bridge = DocumentBridge(bus, self)
         self._library = DocumentLibrary(store, self.limits, clock, self._bridge)
@@ -221,6 +223,10 @@ class DocumentHub:
 
     def now(self) -> float:
         return self._clock()
+
+    @property
+    def incoming_bytes(self) -> int:
+        return self._incoming_bytes
 
     def reserve(self, size_bytes: int) -> bool:
         """Room for an update until it is flushed; False when too much waits for the store already."""
@@ -402,6 +408,7 @@ class DocumentHub:
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(self.limits.housekeeping_s)
+            self.long_answers.look_again()
             for opened in list(self._lagging):
                 self._look_after(opened)
             self._bridge.tick()

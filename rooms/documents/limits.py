@@ -53,7 +53,7 @@ MAX_INSTANCES: Final = 64
 class HubLimits:
     message_bytes: int = MAX_MESSAGE_BYTES
     document_bytes: int = 20 * 1_000_000
-    """Largest whole state: a book with its history. Past it only deletions are taken."""
+    """Largest whole state: a book with its history. What would pass it is refused, but for deletions."""
     documents: int = 10_000
     """Documents in memory at once."""
     readers_per_document: int = 2_000
@@ -74,6 +74,9 @@ class HubLimits:
     and keep their text themselves."""
     reader_buffer_bytes: int = 2 * MIB
     """What may be under way to one reader; past it, it is skipped and resynchronised when it has drained."""
+    long_answers_bytes: int = 256 * MIB
+    """Long texts under way to readers, all together: past it whoever asks for another waits until some are taken.
+    Twelve documents of the largest size at once, or a class on one of 8 MB."""
     reader_drain_s: float = 30.0
     """A reader that has not drained by then is closed."""
     longest_rest_s: float = 0.015

@@ -15,6 +15,7 @@ from rooms.documents.acknowledgement import Acknowledgements
 from rooms.documents.errors import DocumentBroken, MalformedMessage, ProtocolViolation
 from rooms.documents.limits import KIB, HubLimits
 from rooms.documents.live import Incoming, LiveDocument
+from rooms.documents.long_answers import LongAnswers
 from rooms.documents.reader import DocumentAccess, FanOut, Reader
 from rooms.documents.scan import Scan, scan_update
 from rooms.documents.sync import ClientMessage, Denial, Kind
@@ -30,6 +31,11 @@ class Home(Protocol):
     """What a reader asks of the hub."""
 
     limits: HubLimits
+    long_answers: LongAnswers
+
+    @property
+    def incoming_bytes(self) -> int:
+        """What waits for the flush, of all documents."""
 
     def now(self) -> float: ...
     def reserve(self, size_bytes: int) -> bool:
@@ -148,13 +154,13 @@ class OpenDocument:
         """Send all that a reader with this state lacks. Raises: DocumentBroken."""
         if self.is_closed or self.live.copy is None:
             return
-        if self.is_backed_up():
+        if self.is_backed_up() or not self._home.long_answers.admit(self.live.size_bytes):
             self.begin_lag(state_vector)
             return
         self._lag_state = None
         self.is_synced = True
         self.live.follow(self)
-        self.reader.send(sync.sync_step_2(self.live.copy.difference(state_vector)))
+        self._send_text(sync.sync_step_2(self.live.copy.difference(state_vector)))
 
     def refuse(self, number: int, reason: Denial) -> None:
         """Tell that the update was not taken, and hold the acknowledgement back."""
@@ -216,12 +222,12 @@ class OpenDocument:
         return False
 
     def _resynchronise(self, state_vector: bytes) -> bool:
-        if self.live.flushing or self.live.copy is None:
+        if self.live.flushing or self.live.copy is None or not self._home.long_answers.admit(self.live.size_bytes):
             return False
         missing = self.live.copy.difference(state_vector)
         self._lag_state = None
         # A reader that still waits for the answer to its own sync step 1 gets it as such.
-        self.reader.send(sync.sync_update(missing) if self.is_synced else sync.sync_step_2(missing))
+        self._send_text(sync.sync_update(missing) if self.is_synced else sync.sync_step_2(missing))
         self.is_synced = True
         self.live.follow(self)
         self._send_awareness()
@@ -254,7 +260,10 @@ class OpenDocument:
         is_next = self._typed is not None and not self._typed.is_sealed
         if not is_next and live.copy.clocks.get(run.client, 0) != run.end:
             return False
-        if live.owners.get(run.client) != self.reader.participant_id or live.size_bytes > limits.document_bytes:
+        if (
+            live.owners.get(run.client) != self.reader.participant_id
+            or live.size_bytes + size_bytes > limits.document_bytes
+        ):
             return False
         if not (self._access.can_read() and self._access.can_write()):
             return False
@@ -353,7 +362,7 @@ class OpenDocument:
             self.acknowledgements.refuse(number)
             raise
         relayed: set[int] = set()
-        denial = self._judge(message.kind, scan, is_answer, relayed)
+        denial = self._judge(message.kind, scan, len(message.body), is_answer=is_answer, relayed=relayed)
         if denial is not None:
             self.refuse(number, denial)
             return
@@ -375,14 +384,20 @@ class OpenDocument:
         if self.acknowledgements.has_refused and not is_answer:
             self.ask()  # it may write again: what was refused meanwhile can come now
 
-    def _judge(self, kind: Kind, scan: Scan, is_answer: bool, relayed: set[int]) -> Denial | None:
+    def _would_be_too_large(self, size_bytes: int) -> bool:
+        size_bytes += self.live.size_bytes
+        limit = self._home.limits.document_bytes
+        # What waits for this document is summed anew each time: only where that can matter.
+        return size_bytes + self._home.incoming_bytes > limit and size_bytes + self.live.incoming_bytes > limit
+
+    def _judge(self, kind: Kind, scan: Scan, size_bytes: int, *, is_answer: bool, relayed: set[int]) -> Denial | None:
         """Why this update is not taken, or None; then `relayed` has the client ids in it that are not the sender's."""
         copy = self.live.copy
         if not self._access.can_write():
             # Every client answers our sync step 1; one that has nothing new asks for nothing.
             known = scan.is_empty or (copy is not None and copy.has_all_of(scan))
             return None if kind is Kind.STEP_2 and known else "read-only"
-        if scan.writes and self.live.size_bytes > self._home.limits.document_bytes:
+        if scan.writes and self._would_be_too_large(size_bytes) and (copy is None or scan.writes_beyond(copy.clocks)):
             return "too-large"
         return self._bind(scan, is_answer, relayed)
 
@@ -411,6 +426,10 @@ class OpenDocument:
         return None
 
     # --- answers ----------------------------------------------------------------------------------
+
+    def _send_text(self, message: bytes) -> None:
+        self.reader.send(message)
+        self._home.long_answers.note(self.reader, len(message))
 
     def _send_awareness(self) -> None:
         states = self.live.awareness.whole_state()
