@@ -23,6 +23,8 @@ Work = Callable[["asyncpg.Connection"], Awaitable[Result]]
 
 CONNECT_S = 2.0
 """A server that is there lets us in within milliseconds; TLS and a slow resolver take some hundred."""
+GOODBYE_S = 0.5
+"""To a server that stands still nobody says goodbye for long: the process has some seconds to end."""
 MAX_WAITING_CALLS = 2_048
 """Calls that wait for a connection; beyond, the store is unavailable rather than ever further behind."""
 LOCK_MS = 2_000
@@ -87,13 +89,8 @@ class Connections:
         self._is_open = False
         for _ in range(self._size):
             await self._turns.acquire()
-        while self._idle:
-            connection = self._idle.pop()
-            try:
-                await connection.close(timeout=CONNECT_S)
-            except Exception:
-                # Its work is done; whatever keeps it from saying goodbye, it is gone now.
-                connection.terminate()
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(_say_goodbye(connection) for connection in idle))
         for _ in range(self._size):
             self._turns.release()
 
@@ -209,6 +206,14 @@ _SESSION = {
     # One plan for each statement, for good: their tables are looked into by their keys alone.
     "plan_cache_mode": "force_generic_plan",
 }
+
+
+async def _say_goodbye(connection: "asyncpg.Connection") -> None:
+    try:
+        await connection.close(timeout=GOODBYE_S)
+    except Exception:
+        # Its work is done; whatever keeps it from an orderly end, it is gone now.
+        connection.terminate()
 
 
 async def _check_version(connection: "asyncpg.Connection") -> None:

@@ -14,15 +14,24 @@ import asyncpg
 
 from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocument
 
-_LOAD = """
-SELECT d.last_seq, d.snapshot_seq, s.body,
-    (SELECT array_agg(u.body ORDER BY u.seq) FROM updates u
-        WHERE u.document_id = d.document_id AND u.seq > d.snapshot_seq),
-    (SELECT array_agg(b.client_id ORDER BY b.client_id) FROM bindings b WHERE b.document_id = d.document_id),
-    (SELECT array_agg(b.participant_id ORDER BY b.client_id) FROM bindings b WHERE b.document_id = d.document_id)
-FROM documents d LEFT JOIN snapshots s USING (document_id)
-WHERE d.room_id = $1 AND d.document = $2
+SLICE_BYTES = 1 << 20
+"""A long snapshot comes in rows of so much: the library takes a row at one go, and one of 20 MB held the loop 27 ms."""
+
+_HEAD, _SLICE, _UPDATE, _BINDING = range(4)
+_LOAD = f"""
+WITH d AS (SELECT document_id, last_seq, snapshot_seq FROM documents WHERE room_id = $1 AND document = $2)
+SELECT {_HEAD} AS kind, last_seq AS number, NULL::bytea AS body, snapshot_seq AS seq, NULL::text AS participant FROM d
+UNION ALL
+SELECT {_SLICE}, slice, substring(s.body FROM slice * {SLICE_BYTES} + 1 FOR {SLICE_BYTES}), NULL, NULL
+    FROM d JOIN snapshots s USING (document_id)
+    CROSS JOIN LATERAL generate_series(0, greatest(octet_length(s.body) - 1, 0) / {SLICE_BYTES}) AS slice
+UNION ALL
+SELECT {_UPDATE}, u.seq, u.body, NULL, NULL
+    FROM d JOIN updates u ON u.document_id = d.document_id AND u.seq > d.snapshot_seq
+UNION ALL
+SELECT {_BINDING}, b.client_id, NULL, NULL, b.participant_id FROM d JOIN bindings b USING (document_id)
 """
+# Put in order here: the database would write the slices to its disk to sort them.
 
 _APPEND_ONE = """
 WITH counted AS (
@@ -96,17 +105,21 @@ SELECT count(*) FROM folded
 
 async def load(connection: "asyncpg.Connection", key: DocumentKey) -> StoredDocument:
     """One statement sees one moment: the snapshot and the log after it fit together."""
-    row = await connection.fetchrow(_LOAD, key.room_id, key.document)
-    if row is None:
+    rows = sorted(await connection.fetch(_LOAD, key.room_id, key.document), key=_kind_and_number)
+    if not rows:
         return StoredDocument(snapshot=None, snapshot_seq=0, updates=(), last_seq=0)
-    last_seq, snapshot_seq, snapshot, updates, clients, participants = row
+    slices = [row[2] for row in rows if row[0] == _SLICE]
     return StoredDocument(
-        snapshot=snapshot,
-        snapshot_seq=snapshot_seq,
-        updates=tuple(updates or ()),
-        last_seq=last_seq,
-        bindings=dict(zip(clients or (), participants or (), strict=True)),
+        snapshot=b"".join(slices) if slices else None,
+        snapshot_seq=rows[0][3],
+        updates=tuple(row[2] for row in rows if row[0] == _UPDATE),
+        last_seq=rows[0][1],
+        bindings={row[1]: row[4] for row in rows if row[0] == _BINDING},
     )
+
+
+def _kind_and_number(row: "asyncpg.Record") -> tuple[int, int]:
+    return row[0], row[1]
 
 
 async def append(connection: "asyncpg.Connection", appends: Sequence[DocumentAppend], now: float) -> tuple[int, ...]:

@@ -44,6 +44,7 @@ CREATE TABLE snapshots (
     document_id bigint PRIMARY KEY,
     body bytea NOT NULL
 );
+ALTER TABLE snapshots ALTER COLUMN body SET STORAGE EXTERNAL;
 CREATE TABLE updates (
     document_id bigint NOT NULL,
     seq bigint NOT NULL,
@@ -80,7 +81,8 @@ CREATE TABLE token_keys (
 );
 """
 # A document's row changes with each append: half of each page is left free, so that the new row stays in it and no
-# index has to know (a HOT update). A line of chat is kept as one body: `text` cannot hold every character.
+# index has to know (a HOT update). A line of chat is kept as one body: `text` cannot hold every character. Snapshots
+# are not compressed (EXTERNAL): they are read in slices, which would mean to inflate the whole for each.
 
 MIGRATIONS: tuple[str, ...] = (_FIRST,)
 """The step at index n leads from version n to n + 1."""

@@ -348,6 +348,16 @@ async def test_a_server_that_stands_still_costs_one_deadline_then_nothing(fragil
         assert b"refused" not in found
 
 
+async def test_it_can_be_closed_while_the_server_stands_still(fragile: PostgresServer, url: str) -> None:
+    store = PostgresStore(url)
+    await store.open()
+    await asyncio.gather(*(store.load_document(TEXT) for _ in range(20)))
+    with fragile.standing_still():
+        began = time.monotonic()
+        await store.close()
+        assert time.monotonic() - began < 3 * SECOND
+
+
 async def test_what_was_given_up_is_not_done_after_what_came_later(
     fragile: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

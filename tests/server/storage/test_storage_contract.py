@@ -1,6 +1,7 @@
 """What every store must do; one suite for all of them."""
 
 import asyncio
+import random
 from dataclasses import replace
 
 import pytest
@@ -121,6 +122,16 @@ async def test_a_snapshot_replaces_what_it_stands_for(store: Store) -> None:
     assert (found.snapshot, found.snapshot_seq, list(found.updates), found.last_seq) == (b"ab", 2, [b"c"], 3)
     assert dict(found.bindings) == {1: "p1"}
     assert list(await store.append_updates([make_append(b"d")])) == [4]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 5_000_000])
+async def test_a_long_snapshot_comes_back_whole(store: Store, size: int) -> None:
+    snapshot = random.Random(size).randbytes(size)
+    await store.append_updates([make_append(update) for update in (b"a", b"b")])
+    await store.store_snapshot(TEXT, snapshot, 1)
+    found = await store.load_document(TEXT)
+    assert found.snapshot == snapshot
+    assert (list(found.updates), found.snapshot_seq, found.last_seq) == ([b"b"], 1, 2)
 
 
 async def test_a_snapshot_of_everything_leaves_the_numbers_rising(store: Store) -> None:
