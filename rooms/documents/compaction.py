@@ -12,16 +12,56 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from typing import Final
 
-from rooms.documents.document import compact_deep
+from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken
+from rooms.documents.snapshot import read_snapshot
 from rooms.ports import DocumentAppend, DocumentKey, DocumentStore
 
 logger = logging.getLogger(__name__)
 
+DEEP_STACK_BYTES: Final = 512 * 1024 * 1024
+"""Stack for building a document in a thread of its own; memory is only used as it is touched."""
+
+
+def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """A whole state that stands for all of this, and the updates that still wait and are not in it.
+
+    A snapshot must have no holes: the engine shows what follows a hole, Yjs 13 drops it. So what waits
+    is stored again after the snapshot instead of being merged into it. Raises: DocumentBroken."""
+    *_growing, document = YjsDocument.load(snapshot, updates, 2**62, read_snapshot(snapshot))
+    try:
+        return document.whole_state(), list(document.waiting)
+    finally:
+        document.close()
+
+
+def compact_deep(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """As `compact`, in a thread whose stack bears deep documents: for a process of its own."""
+    results: list[tuple[bytes, list[bytes]]] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(compact(snapshot, updates))
+        except BaseException as error:
+            failures.append(error)
+
+    before = threading.stack_size(DEEP_STACK_BYTES)
+    try:
+        thread = threading.Thread(target=run, name="compact")
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    if failures:
+        raise DocumentBroken(type(failures[0]).__name__)
+    return results[0]
+
 
 async def build_state(snapshot: bytes | None, updates: Sequence[bytes], thread_bytes: int) -> tuple[bytes, list[bytes]]:
-    """As `document.compact`, in a thread; above `thread_bytes` in a process of its own, since the engine
+    """As `compact`, in a thread; above `thread_bytes` in a process of its own, since the engine
     does not let other threads run. Raises: DocumentBroken."""
     try:
         if len(snapshot or b"") + sum(map(len, updates)) <= thread_bytes:

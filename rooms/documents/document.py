@@ -15,7 +15,6 @@ Not thread-safe, and slow: 4 ms to load 245 kB, and the engine never lets go of 
 documents need a deep stack: the event loop's thread is started with 512 MiB (`server.cli`).
 """
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,14 +31,16 @@ from rooms.documents.snapshot import SnapshotFacts, is_read_at_once, read_snapsh
 from rooms.documents.split import split_update
 from rooms.documents.surrogates import SurrogatePairs
 from rooms.documents.sync import Denial, encode_state_vector, read_state_vector
+from rooms.documents.typing_run import TypedText, typed_update
 
 MERGE_AT_ONCE: Final = 200
 """`merge_updates` is quadratic in their number: 100 take 0.1 ms, 10,000 take 200 ms."""
 LOAD_AT_ONCE: Final = 100
 LOAD_AT_ONCE_BYTES: Final = 32 * 1024
 """Updates of a log applied in one step of `load`: some milliseconds."""
-DEEP_STACK_BYTES: Final = 512 * 1024 * 1024
-"""Stack for building a document in a thread of its own; memory is only used as it is touched."""
+TYPED_AT_ONCE_BYTES: Final = 4 * 1024
+"""What people typed on is given to the engine when it is so much, or when the engine is asked for something: five
+seconds of a class, in the time of one flush."""
 
 Update = tuple[bytes, Scan]
 """An update and its scan."""
@@ -82,6 +83,10 @@ class YjsDocument:
         self._whole_state: bytes | None = None
         self._state_vector: bytes | None = None
         self._deleted: dict[int, list[ClockRange]] | None = None
+        self._typed: dict[int, tuple[bytes, list[bytes]]] = {}
+        """By client id: what was typed on, the head of the update that adds it and its pieces, and is in `clocks`, yet
+        not in the engine."""
+        self._typed_bytes = 0
         self._pairs = SurrogatePairs()
         self._nested_types = 0
         self.clocks: dict[int, int] = {}
@@ -150,9 +155,48 @@ class YjsDocument:
     def waiting_bytes(self) -> int:
         return sum(map(len, self._waiting))
 
+    def integrate_typed(self, typed: Sequence[TypedText]) -> Integrated | None:
+        """As `integrate`, for people who type on, and nothing else: what each adds hangs on its own last character, as
+        all that it typed before, so that the engine can only take it, and is given it when it is asked next.
+        None: it is to be integrated like anything else. Raises: DocumentBroken."""
+        blocks: dict[int, bytes] = {}
+        for one in typed:
+            if one.client in blocks or self.clocks.get(one.client) != one.start:
+                return None
+            blocks[one.client] = one.update[1:-1]
+        if self._waiting:
+            return None
+        result = Integrated(clocks_before=self.clocks, change=_joined_blocks(blocks))
+        self.clocks = self.clocks.copy()  # whoever asked what they were before keeps that
+        for one in typed:
+            self.clocks[one.client] = one.end
+            self._typed.setdefault(one.client, (one.head, []))[1].append(one.text)
+            self._typed_bytes += len(one.text)
+        self._note_change()
+        if self._typed_bytes >= TYPED_AT_ONCE_BYTES:
+            self._catch_up()
+        return result
+
+    def _catch_up(self) -> None:
+        """Give the engine what was typed since it was asked last. Raises: DocumentBroken."""
+        if not self._typed:
+            return
+        blocks = {client: typed_update(head, b"".join(texts))[1:-1] for client, (head, texts) in self._typed.items()}
+        self._typed.clear()
+        self._typed_bytes = 0
+        joined = _joined_blocks(blocks)
+        with _translated_errors():
+            self._doc.apply_update(joined)
+            # What comes out as it went in was placed whole; else (its paragraph is gone, say) it is looked at.
+            is_placed = self._changes == [joined] or read_state_vector(self._doc.get_state()) == self.clocks
+        self._changes.clear()
+        if not is_placed:
+            raise DocumentBroken("what was typed was not placed whole")
+
     def integrate(self, updates: Sequence[Update]) -> Integrated:
         """Take updates in the order in which they arrived, and say what became of them.
         Raises: DocumentBroken: one of them is bad; load again and take them one by one."""
+        self._catch_up()
         result = Integrated(clocks_before=self.clocks)
         expected = self.clocks.copy()
         with _translated_errors():
@@ -172,6 +216,7 @@ class YjsDocument:
 
     def state_vector(self) -> bytes:
         if self._state_vector is None:
+            self._catch_up()
             with _translated_errors():
                 self._state_vector = self._doc.get_state()
         return self._state_vector
@@ -179,6 +224,7 @@ class YjsDocument:
     def whole_state(self) -> bytes:
         """Everything placed, as one update. Kept until the next change: a class opens at once."""
         if self._whole_state is None:
+            self._catch_up()
             with _translated_errors():
                 self._whole_state = self._doc.get_update()
         return self._whole_state
@@ -188,11 +234,13 @@ class YjsDocument:
         Raises: MalformedMessage."""
         if not read_state_vector(state_vector):
             return self.whole_state()
+        self._catch_up()
         with _translated_errors():
             return self._doc.get_update(state_vector)
 
     def deletions(self) -> bytes:
         """An update that holds every deletion, and nothing else."""
+        self._catch_up()
         with _translated_errors():
             return self._doc.get_update(self._doc.get_state())
 
@@ -316,8 +364,7 @@ class YjsDocument:
         self.clocks = self.clocks.copy()  # whoever asked what they were before keeps that
         change = self._changes[0] if len(self._changes) == 1 else merge_updates(self._changes)
         self._changes.clear()
-        self._whole_state = self._state_vector = self._deleted = self.deletions_digest = None
-        self.changes += 1
+        self._note_change()
         if change == given:  # as it was handed over, so what that said of clocks holds
             self.clocks = expected
             return change
@@ -325,6 +372,10 @@ class YjsDocument:
             if end > self.clocks.get(client, 0):
                 self.clocks[client] = end
         return change
+
+    def _note_change(self) -> None:
+        self._whole_state = self._state_vector = self._deleted = self.deletions_digest = None
+        self.changes += 1
 
     def _check_reach(self, expected: dict[int, int]) -> None:
         """The engine has placed all that was covered. If not, an update refers to itself in circles, or
@@ -368,16 +419,20 @@ class _Together:
 
     def apply(self) -> None:
         if self._blocks:
-            # In the order in which the engine writes them: what comes out is then what went in, and no copy of it
-            # need be looked at again.
-            blocks = [self._blocks[client] for client in sorted(self._blocks, reverse=True)]
-            joined = b"".join((var_uint(len(blocks)), *blocks, b"\x00"))
+            joined = _joined_blocks(self._blocks)
             self._blocks.clear()
             self._hand_over(joined)
 
     def _hand_over(self, update: bytes) -> None:
         self.last = update
         self._apply_update(update)
+
+
+def _joined_blocks(blocks: Mapping[int, bytes]) -> bytes:
+    """One update of each client's structs, in the order in which the engine writes them: what comes out of it is then
+    what went in, and no copy of it need be looked at again."""
+    in_order = [blocks[client] for client in sorted(blocks, reverse=True)]
+    return b"".join((var_uint(len(in_order)), *in_order, b"\x00"))
 
 
 def merge_updates(updates: Sequence[bytes]) -> bytes:
@@ -390,41 +445,6 @@ def merge_updates(updates: Sequence[bytes]) -> bytes:
                 for start in range(0, len(merged), MERGE_AT_ONCE)
             ]
     return merged[0] if merged else b"\x00\x00"
-
-
-def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
-    """A whole state that stands for all of this, and the updates that still wait and are not in it.
-
-    A snapshot must have no holes: the engine shows what follows a hole, Yjs 13 drops it. So what waits
-    is stored again after the snapshot instead of being merged into it. Raises: DocumentBroken."""
-    *_growing, document = YjsDocument.load(snapshot, updates, 2**62, read_snapshot(snapshot))
-    try:
-        return document.whole_state(), list(document.waiting)
-    finally:
-        document.close()
-
-
-def compact_deep(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
-    """As `compact`, in a thread whose stack bears deep documents: for a process of its own."""
-    results: list[tuple[bytes, list[bytes]]] = []
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(compact(snapshot, updates))
-        except BaseException as error:
-            failures.append(error)
-
-    before = threading.stack_size(DEEP_STACK_BYTES)
-    try:
-        thread = threading.Thread(target=run, name="compact")
-        thread.start()
-    finally:
-        threading.stack_size(before)
-    thread.join()
-    if failures:
-        raise DocumentBroken(type(failures[0]).__name__)
-    return results[0]
 
 
 def _is_within(deleted: ClockRange, ranges: Sequence[ClockRange]) -> bool:

@@ -128,6 +128,11 @@ async def _recover(flushed: FlushedDocument, reload: Reload) -> None:
 
 
 def _integrate(copy: YjsDocument, batch: Sequence[Incoming]) -> Integrated:
+    typed = [incoming.typed_text for incoming in batch if incoming.typed_text is not None]
+    if len(typed) == len(batch):
+        result = copy.integrate_typed(typed)
+        if result is not None:
+            return result
     return copy.integrate([(incoming.update, incoming.scan) for incoming in batch])
 
 

@@ -15,7 +15,7 @@ from rooms.documents.fan_out import Audience
 from rooms.documents.limits import MAX_DEPARTED_CLIENT_IDS, HubLimits
 from rooms.documents.scan import Scan
 from rooms.documents.template import TEMPLATE_AUTHOR, TEMPLATE_CLIENT_ID
-from rooms.documents.typing_run import TypingRun, typed_update
+from rooms.documents.typing_run import TypedText, TypingRun, typed_update
 from rooms.ports import ClientBinding, DocumentAppend, DocumentKey, RelayedRange
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Incoming:
         "relayed",
         "scan",
         "size_bytes",
+        "typed_text",
         "update",
     )
 
@@ -51,6 +52,8 @@ class Incoming:
         """Client ids in it that are not its sender's."""
         self.is_sealed = False
         """A flush has taken it: nothing can be added."""
+        self.typed_text: TypedText | None = None
+        """What a sealed one holds, if its reader typed on and did nothing else."""
         self.size_bytes = len(update)
         self._head = b""
         self._texts: list[bytes] = []
@@ -83,7 +86,9 @@ class Incoming:
         if self._texts:
             client, start, _end = self.scan.writes[0]
             self.scan.writes[0] = (client, start, self._end)
-            self.update = typed_update(self._head, b"".join(self._texts))
+            text = b"".join(self._texts)
+            self.update = typed_update(self._head, text)
+            self.typed_text = TypedText(client, start, self._end, self._head, text, self.update)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ arrives between two flushes is one struct, as Yjs itself would merge it (`Item.m
 differs by one byte takes the long way.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from rooms.documents.encoding import var_uint
@@ -84,6 +85,20 @@ class TypingRun:
         own = self._client_bytes
         origin = var_uint(self.end - 1)
         return b"".join((_ONE_STRUCT, own, var_uint(self.end), bytes((info,)), own, origin, self._right))
+
+
+@dataclass(slots=True)
+class TypedText:
+    """What one client has typed on, behind its own last character."""
+
+    client: int
+    start: int
+    end: int
+    head: bytes
+    """Of the update that adds it (`TypingRun.head`, before the first of it)."""
+    text: bytes
+    update: bytes
+    """`typed_update(head, text)`"""
 
 
 def typed_update(head: bytes, text: bytes) -> bytes:

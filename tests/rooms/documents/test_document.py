@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooms.documents.document import YjsDocument, compact, compact_deep, merge_updates
+from rooms.documents.compaction import compact, compact_deep
+from rooms.documents.document import YjsDocument, merge_updates
 from rooms.documents.encoding import var_string, var_uint
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.scan import Scan, scan_update

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from rooms.documents import sync
-from rooms.documents.document import YjsDocument, compact
+from rooms.documents.compaction import compact
+from rooms.documents.document import YjsDocument
 from rooms.documents.hub import DocumentHub
 from rooms.documents.scan import scan_update
 from rooms.documents.snapshot import SnapshotFacts

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooms.documents.document import YjsDocument
+from rooms.documents.document import TYPED_AT_ONCE_BYTES, Integrated, YjsDocument
 from rooms.documents.live import Incoming
 from rooms.documents.scan import scan_update
 from rooms.documents.sync import sync_update
@@ -35,7 +35,11 @@ class Author:
 
 def joined(updates: list[bytes]) -> list[bytes]:
     """What the engine would be given of these messages in one flush."""
-    run: TypingRun | None = None
+    return [one.update for one in sealed(updates, None)[0]]
+
+
+def sealed(updates: list[bytes], run: TypingRun | None) -> tuple[list[Incoming], TypingRun | None]:
+    """What a flush takes of these messages, which came behind this run; the run after them."""
     incoming: list[Incoming] = []
     for number, update in enumerate(updates, start=1):
         typed = run.continue_with(sync_update(update)) if run is not None else None
@@ -44,14 +48,14 @@ def joined(updates: list[bytes]) -> list[bytes]:
             incoming.append(Incoming(None, number, update, scan, is_answer=False))  # type: ignore[arg-type]
             run = TypingRun.after(update, scan)
             continue
-        if not incoming[-1].is_typed:
+        if not incoming or not incoming[-1].is_typed:
             incoming.append(Incoming.typed(None, run))  # type: ignore[arg-type]
         run.advance(typed[1])
         incoming[-1].add(number, typed[0], run.end)
     for one in incoming:
         one.seal()
         assert scan_update(one.update).writes == one.scan.writes, "the scan that was not made would say the same"
-    return [one.update for one in incoming]
+    return incoming, run
 
 
 def read(base: bytes, updates: list[bytes]) -> tuple[str, bytes]:
@@ -137,3 +141,152 @@ def test_a_cut_off_message_is_not_typing() -> None:
     assert run.continue_with(whole) == (b"b", 1)
     assert all(run.continue_with(whole[:end]) is None for end in range(len(whole)))
     assert run.continue_with(whole + b"\x00") is None
+
+
+# --- the engine is given it later -----------------------------------------------------------------------
+
+
+def flush(document: YjsDocument, incoming: list[Incoming]) -> Integrated:
+    """As `flush._integrate`."""
+    typed = [one.typed_text for one in incoming if one.typed_text is not None]
+    if len(typed) == len(incoming):
+        result = document.integrate_typed(typed)
+        assert result is not None
+        return result
+    return document.integrate([(one.update, one.scan) for one in incoming])
+
+
+def document_of(base: bytes) -> YjsDocument:
+    document = YjsDocument()
+    document.integrate([(base, scan_update(base))])
+    return document
+
+
+Edits = list[tuple[int, int, str]]
+edits = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 6), st.sampled_from(["a", "bc", "é", "x" * 9])), max_size=30
+)
+
+
+@given(edits, st.integers(1, 4))
+def test_what_is_typed_is_the_same_whether_the_engine_has_it_now_or_later(history: Edits, each: int) -> None:
+    authors = [Author("avant", client_id=1_000 + n) for n in range(2)]
+    runs: list[TypingRun | None] = [None, None]
+    document, at_once = document_of(authors[0].base), document_of(authors[0].base)
+    stored = [authors[0].base]
+    for start in range(0, len(history), each):
+        batch: list[Incoming] = []
+        for number, kind, text in history[start : start + each]:
+            author = authors[number]
+            first = len(author.updates)
+            if kind == 0 and str(author.text)[:1].isascii() and len(author.text) > 2:  # the engine counts bytes
+                del author.text[0:1]
+            else:
+                author.type(0 if kind == 1 else len(str(author.text).encode()), text)
+            more, runs[number] = sealed(author.updates[first:], runs[number])
+            batch += more
+        if len({one.scan.writes[0][0] for one in batch if one.scan.writes}) < len(batch):
+            for one in batch:
+                _both(document, at_once, [one], stored)
+        else:
+            _both(document, at_once, batch, stored)
+    assert document.clocks == at_once.clocks
+    assert document.whole_state() == at_once.whole_state()
+    reloaded: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    for update in stored:
+        reloaded.apply_update(update)
+    assert reloaded.get_update() == document.whole_state()
+
+
+def _both(document: YjsDocument, at_once: YjsDocument, batch: list[Incoming], stored: list[bytes]) -> None:
+    if not batch:
+        return
+    before = dict(document.clocks)
+    result = flush(document, batch)
+    assert result.clocks_before == before
+    expected = at_once.integrate([(one.update, one.scan) for one in batch])
+    assert result.change == expected.change
+    assert document.clocks == at_once.clocks
+    if result.change is not None:
+        stored.append(result.change)
+
+
+def typed_on(author: Author, text: str, run: TypingRun | None) -> tuple[list[Incoming], TypingRun | None]:
+    first = len(author.updates)
+    author.type(len(str(author.text).encode()), text)
+    return sealed(author.updates[first:], run)
+
+
+def test_whoever_asks_is_answered_with_what_was_typed_a_moment_ago() -> None:
+    author = Author("avant")
+    document = document_of(author.base)
+    begun, run = typed_on(author, "x", None)
+    flush(document, begun)
+    more, _run = typed_on(author, "yz", run)
+    known = document.state_vector()
+    flush(document, more)
+    assert document._typed
+    assert read(author.base, [document.difference(known)])[0] != ""
+    assert not document._typed
+    assert document.state_vector() == author.doc.get_state()
+    assert document.whole_state() == author.doc.get_update()
+
+
+def test_a_whole_page_is_given_to_the_engine_even_if_nobody_asks() -> None:
+    author = Author()
+    document = YjsDocument()
+    begun, run = typed_on(author, "x", None)
+    flush(document, begun)
+    for _ in range(TYPED_AT_ONCE_BYTES // 100):
+        more, run = typed_on(author, "y" * 100, run)
+        flush(document, more)
+        assert document._typed_bytes < TYPED_AT_ONCE_BYTES
+    more, run = typed_on(author, "y" * 100, run)
+    flush(document, more)
+    assert document.whole_state() == author.doc.get_update()
+
+
+def test_who_types_on_in_a_paragraph_that_is_gone_breaks_nothing() -> None:
+    """The engine says more than it was told then: that this is deleted too."""
+    doc = pycrdt.Doc(client_id=5)
+    page = doc.get("page", type=pycrdt.XmlFragment)
+    page.children.append(pycrdt.XmlElement("p", {}, [pycrdt.XmlText("un")]))
+    base = doc.get_update()
+    document = document_of(base)
+    updates: list[bytes] = []
+    subscription = doc.observe(lambda event: updates.append(event.update))
+    words = page.children[0].children[0]
+    words += "d"
+    words += "e"
+    words += "ux"
+    doc.unobserve(subscription)
+    begun, run = sealed(updates[:1], None)
+    flush(document, begun)
+    other = pycrdt.Doc(client_id=6)
+    for update in (base, updates[0]):
+        other.apply_update(update)
+    known = other.get_state()
+    del other.get("page", type=pycrdt.XmlFragment).children[0]
+    deletion = other.get_update(known)
+    document.integrate([(deletion, scan_update(deletion))])
+    more, _run = sealed(updates[1:], run)
+    flush(document, more)
+    assert document._typed
+    doc.apply_update(deletion)
+    assert document.whole_state() == doc.get_update()
+    assert document.clocks[5] == len("undeux") + 2
+
+
+def test_what_does_not_follow_what_is_here_takes_the_long_way() -> None:
+    author = Author("avant")
+    document = document_of(author.base)
+    begun, run = typed_on(author, "x", None)
+    more, _run = typed_on(author, "y", run)
+    (late,) = (one.typed_text for one in more)
+    assert late is not None
+    assert document.integrate_typed([late]) is None
+    flush(document, begun)
+    assert document.integrate_typed([late, late]) is None
+    assert document.integrate_typed([late]) is not None
+    assert document.integrate_typed([late]) is None
+    assert document.whole_state() == author.doc.get_update()
