@@ -31,8 +31,12 @@ TRY_MARGIN = 1.1
 """Layers cost a little more in one second than in another."""
 MIN_PACKETS = 40
 """One lost of fewer says nothing."""
-LOSS_PAUSE_S = 1.5
-"""Between two cuts for loss: the first one's effect is reported a second later."""
+STEEPEST_CUT = 0.5
+"""Of what was allowed, in one cut after the first: an estimate made while a queue drained is too low, and what
+is held back needlessly takes eight seconds to come again."""
+CUT_PAUSE_S = 2.0
+"""Between two cuts: until then what waits in the line's queue is still on its way, estimates go on falling for
+it, and what is measured as sent is from before."""
 
 
 class LineBandwidth:
@@ -43,6 +47,8 @@ class LineBandwidth:
         """All media together; infinite until the line says no."""
         self._is_starting = True
         self._estimate: float | None = None
+        self._fell = False
+        """It fell since the last cut, and that has not been judged."""
         self._try_after_s = FIRST_TRY_AFTER_S
         self._try_at = 0.0
         self._trying_since: float | None = None
@@ -52,26 +58,30 @@ class LineBandwidth:
     def estimate(self, bitrate_bps: float, sent_bps: float, now: float) -> bool:
         """The subscriber's REMB. Whether less may be sent than before."""
         before, self._estimate = self._estimate, bitrate_bps
-        if before is None or bitrate_bps >= before * FALL:
+        if before is not None and bitrate_bps < before * FALL:
+            self._fell = True
+        if not self._fell or now - self._cut_at < CUT_PAUSE_S:
             return False
+        self._fell = False
         # An estimate far above what is sent falls without any harm to what is sent.
         return bitrate_bps < max(sent_bps, MIN_BPS) * 1.2 and self._cut(bitrate_bps, now)
 
     def loss(self, fraction: float, sent_bps: float, now: float) -> bool:
         """Of all that was sent since the last report. Whether less may be sent than before."""
         self._loss = fraction
-        if fraction <= LOSS_LIMIT or now - self._cut_at < LOSS_PAUSE_S:
+        if fraction <= LOSS_LIMIT or now - self._cut_at < CUT_PAUSE_S:
             return False
         return self._cut(sent_bps * (1 - fraction / 2), now)
 
     def _cut(self, room_bps: float, now: float) -> bool:
-        self._is_starting = False
+        was_starting, self._is_starting = self._is_starting, False
         if self._trying_since is not None:
             self._try_after_s = min(self._try_after_s * 2, LAST_TRY_AFTER_S)
             self._trying_since = None
         self._cut_at = now
         self._try_at = now + self._try_after_s
-        lower = max(MIN_BPS, room_bps)
+        halved = 0.0 if was_starting or math.isinf(self.room_bps) else self.room_bps * STEEPEST_CUT
+        lower = max(MIN_BPS, room_bps, halved)
         if lower >= self.room_bps:
             return False
         self.room_bps = lower

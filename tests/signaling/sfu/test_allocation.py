@@ -120,9 +120,19 @@ async def test_one_bad_line_lowers_its_own_pictures_only(house: House) -> None:
     bad.receive_rtcp(remb(800_000))
     assert seen(bad) == {"a": "h", "b": "q", "v": "all"}
     assert seen(good) == {"a": "f", "b": "f", "v": "all"}
+    house.second()
+    house.second()
     bad.receive_rtcp(remb(300_000))
+    house.second()
+    house.second()
+    bad.receive_rtcp(remb(200_000))
     assert seen(bad) == {"a": "q", "b": None, "v": "all"}, "the smaller tile goes first"
-    bad.receive_rtcp(remb(60_000))
+    house.second()
+    house.second()
+    for falling in (60_000, 50_000, 40_000):
+        bad.receive_rtcp(remb(falling))
+        house.second()
+        house.second()
     assert seen(bad) == {"a": None, "b": None, "v": "all"}, "sound stays"
     for _ in range(int(FIRST_TRY_AFTER_S) + 120):
         house.second()

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signaling.engines.sfu.bandwidth import (
+    CUT_PAUSE_S,
     FIRST_TRY_AFTER_S,
     LAST_TRY_AFTER_S,
     MIN_BPS,
+    STEEPEST_CUT,
     TRY_LASTS_S,
     LineBandwidth,
     LossCounter,
@@ -102,6 +104,29 @@ def test_a_falling_estimate_bounds_and_a_low_one_does_not() -> None:
     assert line.room_bps == 500_000
 
 
+def test_a_queue_that_drains_after_a_cut_is_no_reason_for_another() -> None:
+    """Recorded from Chromium on a line that became thin: what is sent after the cut is less than what it says."""
+    line = _settled()
+    line.estimate(596_000, 417_000, 100.0)
+    assert line.estimate(372_000, 417_000, 100.5)
+    for number, falling in enumerate((186_000, 161_000, 147_000)):
+        assert not line.estimate(falling, 589_000, 100.9 + number / 5)
+    assert not line.estimate(147_000, 100_000, 100.5 + CUT_PAUSE_S)
+    assert line.room_bps == 372_000
+
+
+def test_a_line_that_is_still_too_full_after_a_cut_is_cut_again() -> None:
+    line = _settled()
+    line.estimate(596_000, 417_000, 100.0)
+    line.estimate(372_000, 417_000, 100.5)
+    assert not line.estimate(212_000, 350_000, 101.0)
+    assert line.estimate(212_000, 350_000, 100.5 + CUT_PAUSE_S), "it does not fall further, it is 85 % of what passes"
+    assert line.room_bps == 212_000
+    line.estimate(50_000, 150_000, 103.0)
+    assert line.estimate(50_000, 150_000, 110.0)
+    assert line.room_bps == 212_000 * STEEPEST_CUT
+
+
 def test_an_estimate_far_above_what_is_sent_may_fall() -> None:
     line = _settled()
     line.estimate(9e6, 1e6, 100.0)
@@ -115,9 +140,9 @@ def test_heavy_loss_bounds_and_the_radios_does_not() -> None:
     assert line.loss(0.30, 1e6, 101.0)
     assert line.room_bps == 850_000
     assert not line.loss(0.30, 0.85e6, 102.0), "what was cut is not reported yet"
-    assert line.loss(0.30, 0.85e6, 103.0)
+    assert line.loss(0.30, 0.85e6, 101.0 + CUT_PAUSE_S)
     for second in range(100):
-        line.loss(1.0, line.room_bps, 110.0 + 2 * second)
+        line.loss(1.0, line.room_bps, 110.0 + CUT_PAUSE_S * second)
     assert line.room_bps == MIN_BPS
 
 
