@@ -19,9 +19,10 @@ MIN_BPS = 30_000.0
 """Sound alone."""
 FALL = 0.97
 """A lower estimate than this share of the last one is a fall: below it browsers report at once."""
-LOSS_LIMIT = 0.10
-"""Loss that sending less may heal (draft-ietf-rmcat-gcc, section 6); less is the radio's."""
-CALM_LOSS = 0.02
+LOSS_LIMIT = 0.25
+"""Loss that sending less may heal: of a line that drops what it cannot carry instead of queueing it. Less is
+taken for the radio's, which smaller pictures would not mend, and is repaired by sending again."""
+CALM_LOSS = 0.12
 """With more than this nothing is tried."""
 FIRST_TRY_AFTER_S = 8.0
 LAST_TRY_AFTER_S = 64.0
@@ -31,6 +32,10 @@ TRY_MARGIN = 1.1
 """Layers cost a little more in one second than in another."""
 MIN_PACKETS = 40
 """One lost of fewer says nothing."""
+LEAST_BPS = 250_000.0
+"""Below this a line is cut only when it asks again: an estimate is at most half as much again as what is sent, so
+of two still pictures a hiccup of the radio makes a low one."""
+REPEATED_S = 10.0
 STEEPEST_CUT = 0.5
 """Of what was allowed, in one cut after the first: an estimate made while a queue drained is too low, and what
 is held back needlessly takes eight seconds to come again."""
@@ -79,9 +84,11 @@ class LineBandwidth:
             self._try_after_s = min(self._try_after_s * 2, LAST_TRY_AFTER_S)
             self._trying_since = None
         self._cut_at = now
+        self._loss = 0.0  # of before
         self._try_at = now + self._try_after_s
         halved = 0.0 if was_starting or math.isinf(self.room_bps) else self.room_bps * STEEPEST_CUT
-        lower = max(MIN_BPS, room_bps, halved)
+        is_repeated = self.room_bps <= LEAST_BPS and now - self._cut_at < REPEATED_S
+        lower = max(MIN_BPS if is_repeated else LEAST_BPS, room_bps, halved)
         if lower >= self.room_bps:
             return False
         self.room_bps = lower

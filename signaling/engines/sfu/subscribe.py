@@ -169,7 +169,9 @@ class SendingConnection:
         now = self._clock()
         for item in found:
             if isinstance(item, rtcp.ReportBlock):
-                if item.ssrc in self._by_ssrc:
+                line = self._by_ssrc.get(item.ssrc)
+                # Of sound also the publisher's own losses are missing here; those of pictures were repaired.
+                if line is not None and line.kind == "video" and line.ssrc == item.ssrc:
                     self._losses.add(item)
             elif isinstance(item, rtcp.MaxBitrate):
                 if self._bandwidth.estimate(item.bitrate_bps, self._sent_bps, now):

@@ -149,10 +149,11 @@ async def test_loss_lowers_pictures(house: House) -> None:
         connection.receive_rtcp(rtcp.receiver_report(1, [rtcp.ReportBlock(line.ssrc, 0, lost, highest, 0, 0, 0)]))
 
     report(1_000, 0)
-    report(1_100, 5)
-    house.second()
-    assert seen(connection) == {"a": "f"}
-    report(1_200, 45)
+    for lost in range(1, 30):
+        report(1_000 + 100 * lost, 15 * lost)
+        house.second()
+        assert seen(connection) == {"a": "f"}, "a bad radio is no thin line"
+    report(4_000, 480)
     house.second()
     assert seen(connection) == {"a": "h"}
 

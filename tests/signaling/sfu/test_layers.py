@@ -9,6 +9,7 @@ from signaling.engines.sfu.bandwidth import (
     CUT_PAUSE_S,
     FIRST_TRY_AFTER_S,
     LAST_TRY_AFTER_S,
+    LEAST_BPS,
     MIN_BPS,
     STEEPEST_CUT,
     TRY_LASTS_S,
@@ -121,10 +122,19 @@ def test_a_line_that_is_still_too_full_after_a_cut_is_cut_again() -> None:
     line.estimate(372_000, 417_000, 100.5)
     assert not line.estimate(212_000, 350_000, 101.0)
     assert line.estimate(212_000, 350_000, 100.5 + CUT_PAUSE_S), "it does not fall further, it is 85 % of what passes"
-    assert line.room_bps == 212_000
+    assert line.room_bps == LEAST_BPS
     line.estimate(50_000, 150_000, 103.0)
-    assert line.estimate(50_000, 150_000, 110.0)
-    assert line.room_bps == 212_000 * STEEPEST_CUT
+    assert line.estimate(50_000, 150_000, 110.0), "it asks again"
+    assert line.room_bps == LEAST_BPS * STEEPEST_CUT
+
+
+def test_a_low_estimate_of_little_traffic_takes_no_picture_away() -> None:
+    line = _settled()
+    line.estimate(80_000, 60_000, 100.0)
+    assert line.estimate(50_000, 60_000, 101.0)
+    assert line.room_bps == LEAST_BPS
+    for second in range(60):
+        assert not line.estimate(50_000, 60_000, 102.0 + second)
 
 
 def test_an_estimate_far_above_what_is_sent_may_fall() -> None:
@@ -136,7 +146,7 @@ def test_an_estimate_far_above_what_is_sent_may_fall() -> None:
 
 def test_heavy_loss_bounds_and_the_radios_does_not() -> None:
     line = _settled()
-    assert not line.loss(0.05, 1e6, 100.0)
+    assert not line.loss(0.15, 1e6, 100.0)
     assert line.loss(0.30, 1e6, 101.0)
     assert line.room_bps == 850_000
     assert not line.loss(0.30, 0.85e6, 102.0), "what was cut is not reported yet"
