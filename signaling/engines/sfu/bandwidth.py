@@ -28,6 +28,8 @@ FIRST_TRY_AFTER_S = 8.0
 LAST_TRY_AFTER_S = 64.0
 TRY_LASTS_S = 6.0
 """A line that carries one step more for so long carries it."""
+TRY_JUDGED_AFTER_S = 2.0
+"""An estimate grows by 8 % a second (draft-ietf-rmcat-gcc, section 5.5)."""
 TRY_MARGIN = 1.1
 """Layers cost a little more in one second than in another."""
 MIN_PACKETS = 40
@@ -52,17 +54,20 @@ class LineBandwidth:
         """All media together; infinite until the line says no."""
         self._is_starting = True
         self._estimate: float | None = None
+        self._estimated_at = -math.inf
         self._fell = False
         """It fell since the last cut, and that has not been judged."""
         self._try_after_s = FIRST_TRY_AFTER_S
         self._try_at = 0.0
         self._trying_since: float | None = None
+        self._room_before_try = START_BPS
+        self._estimate_before_try: float | None = None
         self._cut_at = -math.inf
         self._loss = 0.0
 
     def estimate(self, bitrate_bps: float, sent_bps: float, now: float) -> bool:
         """The subscriber's REMB. Whether less may be sent than before."""
-        before, self._estimate = self._estimate, bitrate_bps
+        before, self._estimate, self._estimated_at = self._estimate, bitrate_bps, now
         if before is not None and bitrate_bps < before * FALL:
             self._fell = True
         if not self._fell or now - self._cut_at < CUT_PAUSE_S:
@@ -96,19 +101,31 @@ class LineBandwidth:
 
     def tick(self, used_bps: float, next_step_bps: float | None, now: float) -> bool:
         """Every second: `used_bps` are allocated, `next_step_bps` more are wished for (None: nothing).
-        Whether more may be sent than before."""
+        Whether something else may be sent than before."""
         if self._is_starting:
             self.room_bps = math.inf if self.room_bps > ENOUGH_BPS else self.room_bps * START_GROWTH
             return next_step_bps is not None
+        if self._trying_since is not None and self._try_fails(used_bps, now):
+            return self._cut(self._room_before_try, now)
         if self._trying_since is not None and now - self._trying_since >= TRY_LASTS_S:
             self._trying_since = None
             self._try_after_s = FIRST_TRY_AFTER_S
             self._try_at = now
         if next_step_bps is None or self._trying_since is not None or now < self._try_at or self._loss > CALM_LOSS:
             return False
+        self._room_before_try, self._estimate_before_try = self.room_bps, self._estimate
         self.room_bps = max(self.room_bps, (used_bps + next_step_bps) * TRY_MARGIN)
         self._trying_since = now
         return True
+
+    def _try_fails(self, used_bps: float, now: float) -> bool:
+        """An estimate that was low already cannot fall; where more passes than before it rises at once."""
+        since, estimate, before = self._trying_since, self._estimate, self._estimate_before_try
+        if since is None or estimate is None or before is None:
+            return False
+        if now - since < TRY_JUDGED_AFTER_S or self._estimated_at < since + TRY_JUDGED_AFTER_S / 2:
+            return False
+        return estimate < used_bps and estimate <= before / FALL
 
 
 class LossCounter:

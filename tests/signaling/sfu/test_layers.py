@@ -12,6 +12,7 @@ from signaling.engines.sfu.bandwidth import (
     LEAST_BPS,
     MIN_BPS,
     STEEPEST_CUT,
+    TRY_JUDGED_AFTER_S,
     TRY_LASTS_S,
     LineBandwidth,
     LossCounter,
@@ -181,6 +182,41 @@ def test_steps_that_succeed_follow_each_other() -> None:
     for second in range(int(FIRST_TRY_AFTER_S + 3 * TRY_LASTS_S) + 1):
         steps += line.tick(line.room_bps, 350_000, now + second)
     assert steps == 4
+
+
+def test_a_step_up_that_does_not_pass_is_taken_back_before_it_is_lost() -> None:
+    """Recorded from Chromium on 250 kbit/s: the estimate, low already, stays where it was."""
+    line, now = _settled(), 100.0
+    line.estimate(400_000, 400_000, now)
+    line.estimate(300_000, 400_000, now)
+    line.estimate(113_000, 80_000, now + CUT_PAUSE_S)
+    room = line.room_bps
+    for _ in range(30):
+        now += 1.0
+        line.estimate(113_000, 80_000, now)
+        if line.tick(220_000, 140_000, now):
+            break
+    assert line.room_bps > room
+    tried_at = now
+    while not line.tick(360_000, None, now):
+        now += 1.0
+        line.estimate(113_000, 338_000, now)
+        assert now - tried_at < TRY_LASTS_S
+    assert now - tried_at <= TRY_JUDGED_AFTER_S + 1
+    assert line.room_bps == room
+
+
+def test_a_step_up_that_passes_is_kept() -> None:
+    line, now = _settled(), 100.0
+    line.estimate(400_000, 400_000, now)
+    line.estimate(300_000, 400_000, now)
+    now += FIRST_TRY_AFTER_S
+    assert line.tick(220_000, 140_000, now)
+    room = line.room_bps
+    for second in range(int(TRY_LASTS_S)):
+        line.estimate(300_000 * 1.08**second, 338_000, now + second)
+        assert not line.tick(360_000, None, now + second)
+    assert line.room_bps == room
 
 
 def test_losses_of_all_lines_count_together() -> None:
