@@ -8,12 +8,13 @@ NPM_MANIFESTS := $(wildcard client_sdk/package.json client_sdk/package-lock.json
 NODE := scripts/with-node.sh
 PEERS := benchmarks/documents/peers
 
-.PHONY: run test test-long bench peers check test-python test-typescript services lock generate format clean help
+.PHONY: run test test-long bench bench-media peers check test-python test-typescript services lock generate format clean help
 
 help:
 	@echo 'make run   install what is missing and serve on http://localhost:8080'
 	@echo 'make test  install what is missing and run every check and test'
 	@echo 'make bench measure the document flow beside its peers (benchmarks/README.md)'
+	@echo 'make bench-media  measure the media forwarder beside Janus'
 
 run: $(BIN)/.runtime $(PAGE)
 	@exec $(BIN)/python -m server
@@ -51,6 +52,10 @@ generate: $(BIN)/.dev client_sdk/node_modules/.ok
 # The document flow beside its peers' (benchmarks/README.md); BENCH_ARGS='--only typing --quick', for one.
 bench: $(BIN)/.dev peers
 	$(BIN)/python -m benchmarks.documents $(BENCH_ARGS)
+
+# The media forwarder beside Janus, the same way; BENCH_ARGS='--quick', for one.
+bench-media: $(BIN)/.dev services
+	$(BIN)/python -m benchmarks.media $(BENCH_ARGS)
 
 peers: $(PEERS)/hocuspocus/node_modules/.ok $(PEERS)/y_websocket_server/node_modules/.ok $(PEERS)/pycrdt_websocket/.venv/.ok
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,7 +37,10 @@ def own_address() -> str:
 class JanusServer:
     """One gateway; the same port over its restarts."""
 
-    def __init__(self, folder: Path, token_secret: str = "janus-tokens", admin_key: str = "janus-admin") -> None:
+    def __init__(
+        self, folder: Path, token_secret: str = "janus-tokens", admin_key: str = "janus-admin", **changed: str
+    ) -> None:
+        """`changed`: further settings of deploy/janus."""
         program = shutil.which("janus")
         assert program, "no Janus here: make services"
         self._program = program
@@ -47,9 +50,9 @@ class JanusServer:
         self.port = free_port()
         self.url = f"ws://127.0.0.1:{self.port}"
         self._process: asyncio.subprocess.Process | None = None
-        self._write_configuration()
+        self._write_configuration(changed)
 
-    def _write_configuration(self) -> None:
+    def _write_configuration(self, changed_too: Mapping[str, str]) -> None:
         first_port = _free_udp_range()
         changed = {
             "configs_folder": f'"{self.folder}"',
@@ -61,6 +64,7 @@ class JanusServer:
             "ws_ip": '"127.0.0.1"',
             "ws_port": str(self.port),
             "admin_key": f'"{self.admin_key}"',
+            **changed_too,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         used = set()
@@ -149,9 +153,9 @@ def _is_free(port: int) -> bool:
 
 
 @asynccontextmanager
-async def running_janus(folder: Path, **secrets: str) -> AsyncIterator[JanusServer]:
-    """A gateway that answers; `folder` takes its files."""
-    server = JanusServer(folder, **secrets)
+async def running_janus(folder: Path, **changed: str) -> AsyncIterator[JanusServer]:
+    """A gateway that answers; `folder` takes its files, `changed` are its secrets and settings."""
+    server = JanusServer(folder, **changed)
     await server.start()
     try:
         yield server

@@ -1,0 +1,73 @@
+"""The media benchmark: that its generator loses and invents nothing, and that its report says what was measured."""
+
+import asyncio
+
+import pytest
+
+from benchmarks.documents.measurement import Measured, ScenarioResult
+from benchmarks.media.generator import Generator, Sent, Shape
+from benchmarks.media.report import report
+from benchmarks.media.scenarios import loss, p99
+from signaling.engines.sfu import SfuEngine
+from tests.support.deadlines import SECOND
+from tests.support.janus_server import own_address
+
+US, MOST = "us", "most"
+
+
+async def test_every_packet_is_counted_once_and_its_delay_is_its_own() -> None:
+    """Through the real forwarder, at a rate that it hardly notices."""
+    generator = Generator(Shape(rooms=2, subscribers_each=3), own_address())
+    engine = SfuEngine(generator.hear, [own_address()])
+    await engine.start()
+    try:
+        async with asyncio.timeout(30 * SECOND):
+            await generator.build(engine)
+            sent = await generator.send(factor=1, seconds=0.5)
+            again = await generator.send(factor=2, seconds=0.2)
+            await generator.close(engine)
+    finally:
+        await engine.stop()
+    assert sent.expected == 2 * 3 * 4 * 15
+    assert sent.received == sent.expected
+    assert again.received == again.expected == 2 * 3 * 8 * 6
+    # Four of the six viewers decrypt; what they noted before is forgotten.
+    assert len(sent.delays_s) == 4 * 4 * 15
+    assert all(0.0 < delay < sent.seconds + 1.0 for delay in sent.delays_s)
+
+
+def test_loss_and_delay_are_judged_by_what_should_have_come() -> None:
+    assert loss(Sent(expected=200, received=150, seconds=1.0, delays_s=[])) == 0.25
+    assert loss(Sent(expected=200, received=210, seconds=1.0, delays_s=[])) == 0.0
+    assert p99([0.001] * 98 + [0.5] * 2) == pytest.approx(0.5)
+    assert p99([]) == float("inf")
+
+
+def result(load: str, ours: dict[str, float], theirs: dict[str, float]) -> ScenarioResult:
+    measured = {"passerelle": Measured(), "janus": Measured()}
+    measured["passerelle"].add(ours)
+    measured["janus"].add(theirs)
+    return ScenarioResult(load, 1_800_000_000.0, "a machine", 0.0, 1, measured, commit="abc")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdicts"),
+    [
+        ({US: 5.0, MOST: 100_000}, {US: 6.0, MOST: 90_000}, ["met", "met"]),
+        ({US: 7.0, MOST: 80_000}, {US: 6.0, MOST: 90_000}, ["**missed**", "**missed**"]),
+        ({US: 6.0, MOST: 90_000}, {US: 6.0, MOST: 90_000}, ["met", "met"]),
+        ({US: 6.0}, {US: 6.0, MOST: 90_000}, ["met", "not measured"]),
+    ],
+)
+def test_goals_are_judged_beside_janus(ours: dict[str, float], theirs: dict[str, float], verdicts: list[str]) -> None:
+    text = report({"1-60": result("1-60", ours, theirs)})
+    goals = text.split("## Goals")[1].split("##")[0]
+    assert [line.split("|")[-2].strip() for line in goals.splitlines() if line.startswith("| One")] == verdicts
+
+
+def test_what_failed_is_said() -> None:
+    broken = result("1-20", {US: 5.0}, {})
+    broken.servers["janus"].failures.append("TimeoutError: too long")
+    text = report({"1-20": broken})
+    assert "too long" in text
+    assert "not measured" in text
