@@ -63,6 +63,14 @@ def offer_for_gateway(sdp: str, sending: Collection[str]) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
+def with_origin(sdp: str, session_number: int, version: int) -> str:
+    """An offer of the gateway's under one session number for one peer connection (RFC 8866 section 5.2):
+    Janus makes a new one each time, by which clients know a fresh connection."""
+    lines = sdp.split("\r\n")
+    origin = f"o=- {session_number} {version} IN IP4 127.0.0.1"
+    return "\r\n".join(origin if line.startswith("o=") else line for line in lines)
+
+
 def without_addresses(sdp: str) -> str:
     """An answer for the gateway."""
     return "\r\n".join(line for lines in _sections(sdp) for line in lines if not line.startswith(_LEFT_OUT)) + "\r\n"

@@ -272,15 +272,13 @@ class JanusEngine:
 
     async def subscribe(self, session_id: str, wanted: Sequence[Subscription] | None) -> None:
         async def follow(session: Session) -> None:
-            session.set_wanted(None if wanted is None else frozenset(each.track_id for each in wanted))
+            session.set_wanted(None if wanted is None else {each.track_id: each.max_height for each in wanted})
 
         await self._in_turn(session_id, "subscribe", follow)
 
     async def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
-        """No layers here: pictures that are not shown are not sent."""
-
         async def follow(session: Session) -> None:
-            session.set_shown(frozenset(each.track_id for each in shown))
+            session.set_layout({each.track_id: (each.width, each.height) for each in shown})
 
         await self._in_turn(session_id, "subscribe", follow)
 
@@ -322,7 +320,7 @@ class JanusEngine:
         ready = sum(node.connection is not None for node in self._nodes)
         reconnections = sum(node.reconnections for node in self._nodes)
         detail = f"{ready} of {len(self._nodes)} Janus gateways ready, lost {reconnections} times"
-        return EngineHealth(ready > 0, len(self._rooms), len(self._sessions), detail)
+        return EngineHealth(ready > 0, len(self._rooms), len(self._sessions), detail, workers=ready)
 
     def gateways(self) -> Sequence[GatewayReport]:
         """Each gateway, in the order of their URLs."""

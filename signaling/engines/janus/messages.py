@@ -55,6 +55,13 @@ class FromJanus(msgspec.Struct):
         return self.plugindata.data if self.plugindata is not None else {}
 
 
+class Simulcast(msgspec.Struct, rename="kebab"):
+    """Of a subscribed stream whose publisher sends layers."""
+
+    substream_target: int
+    """The layer that is sent when it comes, 0 the smallest."""
+
+
 class SubscribedStream(msgspec.Struct):
     """An m-line of a subscription, as the VideoRoom lists them in `attached` and `updated`."""
 
@@ -64,6 +71,7 @@ class SubscribedStream(msgspec.Struct):
     feed_mid: str | None = None
     send: bool = True
     """Whether its packets go to the subscriber now."""
+    simulcast: Simulcast | None = None
 
 
 class Streams(msgspec.Struct):

@@ -62,7 +62,9 @@ class PublishConnection:
 
     async def _offer(self, body: dict[str, Any], sdp: str) -> str:
         assert self._handle is not None
-        answer = await self._connection.ask(self._handle, body, {"type": "offer", "sdp": sdp})
+        # Our wire has the smallest layer first; Janus else takes the first for the largest.
+        jsep = {"type": "offer", "sdp": sdp, "rid_order": "lmh"}
+        answer = await self._connection.ask(self._handle, body, jsep)
         if answer.jsep is None:
             raise JanusLost("an offer was not answered")
         return answer.jsep.sdp

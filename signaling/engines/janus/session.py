@@ -5,7 +5,7 @@ them for every offer. The gateway is told what each media line may do; the brows
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +23,8 @@ from signaling.engines.janus import description
 from signaling.engines.janus.errors import JanusRefused
 from signaling.engines.janus.publish import PublishConnection
 from signaling.engines.janus.room import Room
-from signaling.engines.janus.subscribe import Offer, Source, SubscribeConnection
+from signaling.engines.janus.subscribe import Offer, Source, SubscribeConnection, Wanted
+from signaling.engines.sfu.layers import Size, layer_for_tile
 from signaling.engines.sfu.sdp import ParsedDescription, SdpError
 from signaling.messages import PeerConnectionName, PublishedMedia, SessionDescription, Track, TrackSource
 from signaling.negotiation import OfferNegotiation
@@ -33,6 +34,9 @@ KEEP_TRACKS_S = 10.0
 LOST_AFTER_S = 0.8
 """A client that replaces a connection closes the old one, which we may hear before its message: what
 comes again within this time was not lost."""
+
+ANY_WIDTH = 8_192
+"""Of a tile that is bounded in height only."""
 
 _order = itertools.count()
 
@@ -54,6 +58,8 @@ class PublishedTrack:
     order: int
     connection: PublishConnection | None
     """None: its publisher's is gone, and may come again."""
+    layers: int = 1
+    """Of a simulcast picture."""
 
     @property
     def source(self) -> Source | None:
@@ -83,9 +89,10 @@ class Session:
         self._clock = clock
         self._publish: PublishConnection | None = None
         self._subscribe: SubscribeConnection | None = None
-        self._wanted: frozenset[str] | None = None
-        self._shown: frozenset[str] | None = None
-        """Pictures on the subscriber's page; None: all."""
+        self._wanted: Mapping[str, int | None] | None = None
+        """Track id → the most pixels of height that are wanted; None: everything."""
+        self._layout: Mapping[str, Size] | None = None
+        """Track id → size of its tile on the subscriber's page; None: everything is shown."""
         self._negotiation = OfferNegotiation()
         self._last_offer: Offer | None = None
         self._subscribe_failed = False
@@ -109,7 +116,8 @@ class Session:
                 raise SdpError("the media gateway cannot use this description") from error
             raise
         # What came while the gateway thought counts: rights that were taken, a host who muted.
-        await self._take_tracks([each for each in allowed if is_granted(each.source, self.grants)])
+        layers = {section.mid: len(section.layers) for section in offer.sections}
+        await self._take_tracks([each for each in allowed if is_granted(each.source, self.grants)], layers)
         return answer
 
     def _check_tracks(self, media: Sequence[PublishedMedia]) -> None:
@@ -138,7 +146,7 @@ class Session:
             await old.close()
         return answer
 
-    async def _take_tracks(self, media: Sequence[PublishedMedia]) -> None:
+    async def _take_tracks(self, media: Sequence[PublishedMedia], layers: Mapping[str, int]) -> None:
         self._tracks_kept_until = None
         assert self._publish is not None
         self._publish.mids |= {each.mid for each in media}
@@ -147,15 +155,14 @@ class Session:
         for each in media:
             known = self.tracks.get(each.track_id)
             if known is None:
-                self._add_track(each)
-                continue
-            known.mid, known.connection = each.mid, self._publish
+                known = self._add_track(each)
+            known.mid, known.connection, known.layers = each.mid, self._publish, layers.get(each.mid, 0) or 1
             if each.muted and not known.track.muted:
                 self._set_muted(known, True)
         await self._moderate()
         self.room.tracks_changed()
 
-    def _add_track(self, media: PublishedMedia) -> None:
+    def _add_track(self, media: PublishedMedia) -> PublishedTrack:
         track = Track(
             id=media.track_id,
             participant_id=self.participant_id,
@@ -164,8 +171,9 @@ class Session:
             kind=description.KIND_OF_SOURCE[media.source],
             muted=media.muted,
         )
-        self.tracks[track.id] = PublishedTrack(track, media.mid, next(_order), self._publish)
+        added = self.tracks[track.id] = PublishedTrack(track, media.mid, next(_order), self._publish)
         self._emit(TrackAppeared(self.room.id, track))
+        return added
 
     def _remove_track(self, track_id: str) -> None:
         removed = self.tracks.pop(track_id)
@@ -228,22 +236,34 @@ class Session:
 
     # --- subscribing ----------------------------------------------------------------------------
 
-    def set_wanted(self, track_ids: frozenset[str] | None) -> None:
-        self._wanted = track_ids
+    def set_wanted(self, wanted: Mapping[str, int | None] | None) -> None:
+        """Track id → the most pixels of height; None: everything."""
+        self._wanted = wanted
         self.refresh_subscription()
 
-    def set_shown(self, track_ids: frozenset[str]) -> None:
-        self._shown = track_ids
+    def set_layout(self, layout: Mapping[str, Size]) -> None:
+        """Track id → size of its tile; other pictures are not sent."""
+        self._layout = layout
         self.refresh_subscription()
 
-    def _sources(self) -> dict[Source, tuple[str, str]]:
+    def _sources(self) -> dict[Source, Wanted]:
         if not self.grants.subscribe:
             return {}
         return {
-            source: (each.track.id, each.track.participant_id)
+            source: Wanted(each.track.id, each.track.participant_id, self._layer(each))
             for each in self.room.tracks_for(self)
             if (self._wanted is None or each.track.id in self._wanted) and (source := each.source) is not None
         }
+
+    def _layer(self, track: PublishedTrack) -> int | None:
+        if track.track.kind == "audio" or self._layout is None:
+            tile: Size | None = None
+        elif (tile := self._layout.get(track.track.id)) is None:
+            return None
+        most = None if self._wanted is None else self._wanted[track.track.id]
+        if most is not None:
+            tile = (tile[0], min(tile[1], most)) if tile is not None else (ANY_WIDTH, max(1, most))
+        return layer_for_tile([None] * track.layers, tile)
 
     def refresh_subscription(self) -> None:
         """Tracks or wishes changed: the gateway follows, and offers when media lines change."""
@@ -261,15 +281,7 @@ class Session:
                 self._send_offer,
                 self._subscribe_lost,
             )
-        self._subscribe.set_wanted(sources, self._hidden())
-
-    def _hidden(self) -> frozenset[Source]:
-        """Pictures that the subscriber's page does not show."""
-        if self._shown is None:
-            return frozenset()
-        tracks = self.room.tracks_for(self)
-        hidden = [each for each in tracks if each.track.kind == "video" and each.track.id not in self._shown]
-        return frozenset(source for each in hidden if (source := each.source) is not None)
+        self._subscribe.set_wanted(sources)
 
     def _send_offer(self, offer: Offer) -> None:
         self._last_offer = offer

@@ -8,13 +8,15 @@ browsers then forget whose sound its picture was played with.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from signaling.engines.janus.connection import JanusConnection
+from signaling.engines.janus.description import with_origin
 from signaling.engines.janus.errors import JanusError, JanusLost, JanusRefused
 from signaling.engines.janus.messages import (
     NO_SUCH_FEED,
@@ -35,6 +37,16 @@ MAX_RETRIES = 25
 
 Source = tuple[int, str]
 """Feed and mid: where the gateway has a track from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to come of one source."""
+
+    track_id: str
+    participant_id: str
+    layer: int | None
+    """Of a simulcast picture, 0 the smallest; None: not sent now, though its media line stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +76,25 @@ class SubscribeConnection:
         self._lost = lost
         self._handle: int | None = None
         self._is_joined = False
-        self._wanted: dict[Source, tuple[str, str]] = {}
-        """source → track id and participant id"""
+        self._wanted: dict[Source, Wanted] = {}
         self._carried: dict[str, Source] = {}
         """mid of the subscription → source: what the gateway sends, or will after the answer"""
-        self._hidden: Collection[Source] = ()
         self._held_back: set[str] = set()
         """Mids of the subscription whose packets the gateway keeps."""
+        self._layers: dict[str, int] = {}
+        """mid of the subscription → the layer that is asked for; only of pictures that have some"""
         self._pending: FromJanus | None = None
         """An offer of the gateway's that came before its last one was settled here."""
         self._task: asyncio.Task[None] | None = None
         self._retries = 0
         self._is_closed = False
+        self._session_number = secrets.randbits(62)
         self._names: dict[Source, tuple[str, str]] = {}
 
-    def set_wanted(self, wanted: Mapping[Source, tuple[str, str]], hidden: Collection[Source]) -> None:
-        """The whole set: source → track id and participant id; of more than MAX_LINES the first come. Of
-        those that are `hidden` no packet is sent: nothing is negotiated for it."""
+    def set_wanted(self, wanted: Mapping[Source, Wanted]) -> None:
+        """The whole set; of more than MAX_LINES the first come."""
         self._wanted = dict(list(wanted.items())[:MAX_LINES])
-        self._hidden = hidden
-        self._names.update(self._wanted)
+        self._names.update({source: (each.track_id, each.participant_id) for source, each in self._wanted.items()})
         self._go_on()
 
     def _go_on(self) -> None:
@@ -97,12 +108,10 @@ class SubscribeConnection:
         extra = [mid for mid, source in self._carried.items() if source not in self._wanted]
         if extra and self._is_joined:
             return {"request": "unsubscribe", "streams": [{"sub_mid": mid} for mid in extra]}
-        unlike = [
-            mid for mid, source in self._carried.items() if (source in self._hidden) is not (mid in self._held_back)
-        ]
-        if unlike and self._is_joined:
-            streams = [{"mid": mid, "send": mid in self._held_back} for mid in unlike]
-            return {"request": "configure", "streams": streams}
+        kept = [(mid, self._wanted[source]) for mid, source in self._carried.items() if source in self._wanted]
+        changes = [change for mid, wanted in kept if (change := self._change(mid, wanted))]
+        if changes and self._is_joined:
+            return {"request": "configure", "streams": changes}
         missing = self._wanted.keys() - set(self._carried.values())
         if not missing or self._negotiation.is_offered:
             return None
@@ -118,6 +127,15 @@ class SubscribeConnection:
         }
         token = self._connection.room_token(self._room)
         return body if token is None else {**body, "token": token}
+
+    def _change(self, mid: str, wanted: Wanted) -> dict[str, Any] | None:
+        """What must be told of a line that carries the right source; nothing is negotiated for it."""
+        change: dict[str, Any] = {"mid": mid}
+        if (wanted.layer is None) is not (mid in self._held_back):
+            change["send"] = wanted.layer is not None
+        if mid in self._layers and wanted.layer is not None and wanted.layer != self._layers[mid]:
+            change["substream"] = wanted.layer
+        return change if len(change) > 1 else None
 
     async def _follow(self) -> None:
         try:
@@ -152,7 +170,10 @@ class SubscribeConnection:
             self._is_joined = True
         elif step["request"] == "configure":
             for stream in step["streams"]:
-                (self._held_back.discard if stream["send"] else self._held_back.add)(stream["mid"])
+                if "send" in stream:
+                    (self._held_back.discard if stream["send"] else self._held_back.add)(stream["mid"])
+                if "substream" in stream:
+                    self._layers[stream["mid"]] = stream["substream"]
 
     # --- what the gateway says --------------------------------------------------------------------
 
@@ -172,6 +193,7 @@ class SubscribeConnection:
         if streams is not None:
             self._carried = {each.mid: source for each in streams if (source := _source_of(each)) is not None}
             self._held_back = {each.mid for each in streams if not each.send}
+            self._layers = {each.mid: each.simulcast.substream_target for each in streams if each.simulcast is not None}
         if message.jsep is not None:
             self._pending = message
             self._make_offer()
@@ -184,7 +206,8 @@ class SubscribeConnection:
         self._negotiation.want_offer()
         number = self._negotiation.offer_to_send(self._clock())
         if number is not None:
-            self._offered(Offer(number, message.jsep.sdp, self._media()))
+            sdp = with_origin(message.jsep.sdp, self._session_number, number)
+            self._offered(Offer(number, sdp, self._media()))
 
     def _media(self) -> list[SubscribedMedia]:
         named = [(mid, self._names.get(source)) for mid, source in self._carried.items()]

@@ -6,7 +6,13 @@ import hmac
 
 import pytest
 
-from signaling.engines.janus.description import identity_of, offer_for_gateway, read_description, without_addresses
+from signaling.engines.janus.description import (
+    identity_of,
+    offer_for_gateway,
+    read_description,
+    with_origin,
+    without_addresses,
+)
 from signaling.engines.janus.placement import MAX_SESSIONS_PER_NODE, least_loaded
 from signaling.engines.janus.tokens import TOKEN_LIFETIME_S, TokenSigner
 from signaling.sdp_summary import media_lines
@@ -85,6 +91,13 @@ def test_no_address_of_a_client_reaches_the_gateway() -> None:
 def test_what_stays_is_what_the_client_wrote() -> None:
     kept = [line for line in OFFER.split("\r\n") if not line.startswith(("a=candidate", "a=end-of"))]
     assert without_addresses(OFFER).split("\r\n") == kept
+
+
+def test_one_peer_connection_has_one_session_number() -> None:
+    for version in (1, 2):
+        offered = with_origin(OFFER, 77, version).split("\r\n")
+        assert offered[1] == f"o=- 77 {version} IN IP4 127.0.0.1"
+        assert [offered[0], *offered[2:]] == [line for line in OFFER.split("\r\n") if not line.startswith("o=")]
 
 
 def test_another_certificate_is_another_peer_connection() -> None:
