@@ -9,6 +9,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.documents import measurement
@@ -23,10 +24,13 @@ REPORT = ROOT / "benchmarks/RESULTS-media.md"
 RUN_DEADLINE_S = 150.0
 
 
-async def measure_load(load: Load, servers: Sequence[str], kept: Path, runs: int, *, quick: bool) -> None:
+async def measure_load(load: Load, servers: Sequence[str], kept: Path, runs: int, *, quick: bool, fixed: bool) -> None:
     """All runs of one load, kept as they come. What goes wrong with an engine is noted, and the other goes on."""
     result = ScenarioResult.begin(load.key, runs)
     result.servers = {server: Measured() for server in servers}
+    if fixed:
+        load = replace(load, factors=())
+        result.notes.append("the most that one core carries was not measured: it takes a machine of one's own")
     for run in range(runs):
         turn = run % len(servers)
         for server in (*servers[turn:], *servers[:turn]):
@@ -56,7 +60,7 @@ async def main(arguments: argparse.Namespace) -> None:
     kept = Path(tempfile.mkdtemp(prefix="passerelle-bench-")) if arguments.quick else KEPT
     try:
         for load in chosen:
-            await measure_load(load, servers, kept, arguments.runs, quick=arguments.quick)
+            await measure_load(load, servers, kept, arguments.runs, quick=arguments.quick, fixed=arguments.fixed)
         text = report({load.key: result for load in LOADS if (result := measurement.load(kept, load.key))})
     finally:
         if arguments.quick:
@@ -75,6 +79,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--servers", help=f"of these, by commas: {', '.join(NAMES)}")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="short, printed and not kept: does everything work?")
+    parser.add_argument("--fixed", action="store_true", help="leave out the most that one core carries")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report of what is kept")
     given = parser.parse_args()
     for name in filter(None, [*(given.only or "").split(","), *(given.servers or "").split(",")]):

@@ -21,6 +21,7 @@ PACKETS_PER_BURST = 4
 """120 packets a second, 1.06 Mbit/s."""
 CHECK_EVERY_S = 2.0
 JOIN_DEADLINE_S = 60.0
+JOINS_AT_ONCE = 10
 DRAIN_S = 0.5
 MEASURING_PEERS = 4
 """Subscribers that decrypt: each costs the generator a microsecond a packet."""
@@ -80,8 +81,10 @@ class Generator:
         async with asyncio.timeout(JOIN_DEADLINE_S):
             for room in range(self._shape.rooms):
                 await self._publish(engine, f"room-{room}", f"p{room}")
-                for number in range(self._shape.subscribers_each):
-                    await self._subscribe(engine, f"room-{room}", f"s{room}-{number}")
+            viewers = self._shape.rooms * self._shape.subscribers_each
+            for first in range(0, viewers, JOINS_AT_ONCE):
+                at_once = range(first, min(viewers, first + JOINS_AT_ONCE))
+                await asyncio.gather(*(self._subscribe(engine, number) for number in at_once))
 
     async def _publish(self, engine: MediaEngine, room_id: str, session_id: str) -> None:
         peer = await self._open(engine, room_id, session_id, measures=False)
@@ -102,8 +105,9 @@ class Generator:
         )
         await self._connect(peer, (await self._queue(session_id, "publish").get()).description.sdp)
 
-    async def _subscribe(self, engine: MediaEngine, room_id: str, session_id: str) -> None:
-        peer = await self._open(engine, room_id, session_id, measures=len(self._subscribers) < MEASURING_PEERS)
+    async def _subscribe(self, engine: MediaEngine, number: int) -> None:
+        session_id, room_id = f"s{number}", f"room-{number % self._shape.rooms}"
+        peer = await self._open(engine, room_id, session_id, measures=number < MEASURING_PEERS)
         self._subscribers.append(peer)
         offer = await self._queue(session_id, "subscribe").get()
         sections = [

@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from signaling.engines.sfu.aiortc_seams import Certificate, PacketBuffer, SecureTransport
@@ -37,6 +38,9 @@ class LightPeer:
         self._in, self._out = PacketBuffer(), PacketBuffer()
         self._remote: tuple[str, int] | None = None
         self._check: Callable[[], bytes] = bytes
+        self._start: Callable[[], None] | None = None
+        """DTLS begins with the first check that is answered, as in browsers: what comes before it is lost, and
+        sent again a second later."""
         self._protect: Callable[[int], int] = lambda length: length
         self.ufrag, self.password = secrets.token_hex(4), secrets.token_hex(12)
         self.connected = asyncio.Event()
@@ -59,8 +63,10 @@ class LightPeer:
         self._check = lambda: binding_request(
             secrets.token_bytes(12), username, section.password.encode(), nominates=True, priority=PRIORITY
         )
+        self._start = partial(
+            self._secure.start, "server" if section.setup == "active" else "client", section.fingerprints
+        )
         self.check()
-        self._secure.start("server" if section.setup == "active" else "client", section.fingerprints)
 
     def check(self) -> None:
         """ICE's sign of life."""
@@ -94,7 +100,10 @@ class LightPeer:
                 self._secure.feed_dtls(bytes(buffer.view[:size]))
 
     def _receive_stun(self, data: bytes) -> None:
-        """Janus checks back, though its agent is a lite one; answers to our own checks say nothing new."""
+        """Janus checks back, though its agent is a lite one."""
+        start, self._start = self._start, None
+        if start is not None:
+            start()
         with contextlib.suppress(ValueError):
             request = parse_binding_request(data)
             if self._remote is not None:

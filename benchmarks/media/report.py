@@ -77,9 +77,12 @@ def _load(load: Load, result: ScenarioResult) -> str:
         f"load average before: {result.load_before:.2f}; commit {result.commit or 'unknown'}."
     )
     text = f"## {load.title}\n\n{ran}\n\n{_table(FIXED, result)}"
-    if load.factors:
+    if load.factors and any(
+        "most" in each.samples or "failed_rate" in each.samples for each in result.servers.values()
+    ):
         text += f"\nThe most that one core carries:\n\n{_table(MOST, result)}"
-    notes = [f"- {NAMES[key]}: {each}\n" for key, measured in result.servers.items() for each in measured.failures]
+    notes = [f"- {note}\n" for note in result.notes]
+    notes += [f"- {NAMES[key]}: {each}\n" for key, measured in result.servers.items() for each in measured.failures]
     return text + ("\n" + "".join(notes) if notes else "")
 
 
