@@ -15,7 +15,6 @@ Written by `make bench`; [README.md](README.md) says how. Each figure is the med
 behind it); a server is pinned to one core, the load to another. Passerelle is the product as it is shipped: rooms,
 a token for each participant, limits, metrics, every change in the store before anyone else sees it. Its peers ask
 for no token. Where a server fell behind, its latency is that of what arrived: read the columns of what did not.
-Media are in [RESULTS-media.md](RESULTS-media.md).
 """
 
 

@@ -9,6 +9,8 @@ from benchmarks.media.generator import BURSTS_PER_S, PACKETS_PER_BURST, PAYLOAD_
 from benchmarks.media.scenarios import LOADS, MAX_LOSS, MAX_P99_S, Load
 from benchmarks.media.servers import NAMES
 
+BUSY_LOAD = 0.5
+"""Load average above which what is late or lost says nothing of the engines."""
 Results = Mapping[str, ScenarioResult]
 
 _RATE = f"packets of {PAYLOAD_BYTES:,} bytes, {BURSTS_PER_S} bursts a second of {PACKETS_PER_BURST}"
@@ -82,6 +84,8 @@ def _load(load: Load, result: ScenarioResult) -> str:
     ):
         text += f"\nThe most that one core carries:\n\n{_table(MOST, result)}"
     notes = [f"- {note}\n" for note in result.notes]
+    if result.load_before > BUSY_LOAD:
+        notes.append("- other work was on the machine: read the CPU a packet, not what was late or lost\n")
     notes += [f"- {NAMES[key]}: {each}\n" for key, measured in result.servers.items() for each in measured.failures]
     return text + ("\n" + "".join(notes) if notes else "")
 
