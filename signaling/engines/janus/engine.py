@@ -142,8 +142,8 @@ class JanusEngine:
     def _node_lost(self, index: int) -> None:
         self._lose([room for room in self._rooms.values() if room.node.index == index])
 
-    def _lose(self, rooms: Sequence[Room]) -> None:
-        """What was in them is gone: everyone is told, and may begin again at once, elsewhere."""
+    def _lose(self, rooms: Sequence[Room]) -> Sequence[Session]:
+        """What was in them is gone: everyone is told, and may begin again at once, elsewhere. Who was in them."""
         lost: list[Session] = []
         for room in rooms:
             self._rooms.pop(room.id, None)
@@ -154,6 +154,7 @@ class JanusEngine:
             session.end()
         for session in lost:
             self._sink(PeerConnectionLost(session.room.id, session.id, None, "worker_lost"))
+        return lost
 
     def drain(self, index: int, *, draining: bool = True) -> None:
         """While it drains a gateway takes no new room; those it has go on to their end.
@@ -232,7 +233,8 @@ class JanusEngine:
             if error.code == NO_SUCH_ROOM:
                 log.warning("a room is gone from Janus %d", session.room.node.index)
                 if self._rooms.get(session.room.id) is session.room:
-                    self._lose([session.room])
+                    # The gateway has forgotten the room, not the handles that were in it.
+                    await asyncio.gather(*(each.close() for each in self._lose([session.room])))
             elif not session.is_closed:
                 log.warning("Janus %d refused %s with %d", session.room.node.index, pc, error.code)
                 self._sink(PeerConnectionLost(session.room.id, session.id, pc, "failed"))

@@ -386,6 +386,9 @@ async def test_a_room_that_is_gone_from_its_gateway_is_begun_again() -> None:
         await publish(engine)
         assert lost(events) == {"a"}
         assert (engine.health().rooms, engine.health().sessions) == (0, 0)
+        attached = [each for each in gateway.requests if each["janus"] == "attach"]
+        detached = [each for each in gateway.requests if each["janus"] == "detach"]
+        assert len(detached) == len(attached) - 1, "all but the one that makes rooms"
         await engine.open_session("r", "a", "p-a", EVERYTHING)
         assert engine.health().rooms == 1
 
