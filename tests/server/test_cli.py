@@ -11,6 +11,7 @@ import pytest
 
 from server import cli, exit_codes
 from server.config import SETTINGS
+from server.storage.postgres import PostgresStore
 from tests.support.deadlines import SECOND
 from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.server_process import ServerProcess, running_server
@@ -215,3 +216,23 @@ async def test_migrate_without_a_database_says_that_nothing_is_to_be_done(tmp_pa
     assert code == 0
     assert "nothing to do" in out
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_new_key_for_the_tokens_is_there_for_every_instance(postgres: PostgresServer, tmp_path: Path) -> None:
+    url = await postgres.fresh_tables()
+    store = PostgresStore(url)
+    await store.open()
+    ((first, _age),) = await store.share_token_key(b"f" * 32)
+    code, out, _ = await passerelle("new-token-key", DATABASE_URL=url)
+    assert (code, "deux minutes" in out) == (0, True)
+    (new, _), (old, _) = await store.share_token_key(b"x" * 32)
+    assert (old, len(new), new != old) == (first, 32, True)
+    assert new.hex() not in out
+    code, _, _ = await passerelle("new-token-key", "--forget-others", DATABASE_URL=url)
+    ((only, _),) = await store.share_token_key(b"x" * 32)
+    assert code == 0
+    assert only not in (new, old)
+    await store.close()
+    code, out, _ = await passerelle("new-token-key", PASSERELLE_DATA=str(tmp_path))
+    assert code == exit_codes.EXIT_CONFIGURATION
+    assert "operations.md" in out
