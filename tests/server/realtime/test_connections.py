@@ -188,7 +188,7 @@ async def test_participant_removed_while_connecting_stays_out(tmp_path: Path) ->
             gate.open()
             with pytest.raises(ConnectRefused, match="removed"):
                 await connecting
-            assert await removing == {"ok": True}
+            assert await removing == {"ok": True, "confirmed": True}
         assert not house.house.connections.of_participant(host.room_id, guest.id)
 
 
