@@ -100,6 +100,7 @@ class InstanceLink:
         self._subscriptions: list[Subscription] = []
         self._writer: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_losing = False
         self.malformed = 0
         """Messages that could not be read: another version's, or not ours."""
 
@@ -165,15 +166,26 @@ class InstanceLink:
             self._wake.clear()
             while self._outbox:
                 topic, data = self._outbox[0]
-                try:
-                    async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                        await self._bus.publish(topic, data)
-                except TimeoutError:
-                    pass  # lost, as any may be: whoever needs it asks
-                except Exception as error:
-                    logger.warning("a message to other instances was lost: %s", type(error).__name__)
-                self._outbox.popleft()
+                if await self._publish(topic, data):
+                    self._outbox.popleft()
+                else:
+                    # What waits behind it would come late, one second after the other; whoever needs it asks.
+                    self._outbox.clear()
             self._written.set()
+
+    async def _publish(self, topic: str, data: bytes) -> bool:
+        was_losing = self._is_losing
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await self._bus.publish(topic, data)
+            self._is_losing = False
+        except ValueError:
+            logger.error("a message of %d bytes is too long for the bus", len(data))
+        except Exception as error:
+            self._is_losing = True
+            if not was_losing:  # once, not for every message of an hour without a bus
+                logger.warning("messages to other instances are lost: %s", type(error).__name__)
+        return not self._is_losing
 
     # --- hearing ----------------------------------------------------------------------------
 
