@@ -8,7 +8,7 @@ NPM_MANIFESTS := $(wildcard client_sdk/package.json client_sdk/package-lock.json
 NODE := scripts/with-node.sh
 PEERS := benchmarks/documents/peers
 
-.PHONY: run test test-long bench bench-media peers check test-python test-typescript services lock generate format clean help
+.PHONY: run test test-long bench bench-instances bench-media peers check test-python test-typescript services lock generate format clean help
 
 help:
 	@echo 'make run   install what is missing and serve on http://localhost:8080'
@@ -56,6 +56,9 @@ bench: $(BIN)/.dev peers
 # The media forwarder beside Janus, the same way; BENCH_ARGS='--quick', for one.
 bench-media: $(BIN)/.dev services
 	$(BIN)/python -m benchmarks.media $(BENCH_ARGS)
+
+bench-instances: services $(BIN)/.dev $(PEERS)/hocuspocus/node_modules/.ok
+	$(BIN)/python -m benchmarks.instances $(BENCH_ARGS)
 
 peers: $(PEERS)/hocuspocus/node_modules/.ok $(PEERS)/y_websocket_server/node_modules/.ok $(PEERS)/pycrdt_websocket/.venv/.ok
 

@@ -21,7 +21,7 @@ for no token. Where a server fell behind, its latency is that of what arrived: r
 def report(scenarios: Sequence[Scenario], results: Results) -> str:
     """Everything that was measured, in the order of the scenarios."""
     parts = [INTRODUCTION, _servers(), _goals(verdicts(results))]
-    parts += [_scenario(scenario, results[scenario.key]) for scenario in scenarios if scenario.key in results]
+    parts += [scenario_section(scenario, results[scenario.key]) for scenario in scenarios if scenario.key in results]
     return "\n".join(parts)
 
 
@@ -65,7 +65,7 @@ def _wrong_way(verdict: Verdict) -> str:
     return "too little" if verdict.goal.more_is_better else "too much"
 
 
-def _scenario(scenario: Scenario, result: ScenarioResult) -> str:
+def scenario_section(scenario: Scenario, result: ScenarioResult) -> str:
     heads = ["server", *(column.heading for column in scenario.columns)]
     rows = [
         [server.name, *(cell(result.servers[server.key], column) for column in scenario.columns)]

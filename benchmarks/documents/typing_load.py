@@ -115,6 +115,10 @@ class Watch:
             if self.is_timing:
                 self.latencies_ms.extend((at - sent) * 1_000 for sent in typist.sent_at[before:end])
 
+    def has_seen(self, typed: dict[int, int]) -> bool:
+        """So many characters of each of those that it watches, by client id."""
+        return all(self.seen.get(client, 0) >= typed[client] for client in self._typists)
+
     def missing(self) -> int:
         return sum(
             len(typist.sent_at) - self.seen.get(client, 0)
