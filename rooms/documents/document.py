@@ -125,25 +125,33 @@ class YjsDocument:
     def load_sound(cls, stored: Sequence[bytes], waiting_limit_bytes: int) -> "Iterator[YjsDocument | None]":
         """As `load`, in a third of the time, for what has nothing to be careful about: each update was scanned when
         it came, and it shows at the end whether all of it found its place. `stored`: snapshot and log, oldest first.
-        Yields the growing document; then, last, None if it must be loaded with care. Raises: DocumentBroken."""
+        Yields the growing document; then, last, None if it must be loaded with care."""
         document = cls(waiting_limit_bytes)
-        whole = merge_updates(stored)
-        yield document
-        if not is_read_at_once(whole):
+        try:
+            yield from document._apply_sound(stored)
+        except DocumentBroken:
+            # The engine also looks into what still waits, which nobody has been shown: with care it is left to wait.
             document.close()
             yield None
+
+    def _apply_sound(self, stored: Sequence[bytes]) -> "Iterator[YjsDocument | None]":
+        whole = merge_updates(stored)
+        yield self
+        if not is_read_at_once(whole):
+            self.close()
+            yield None
             return
-        document._nested_types = read_snapshot(whole).nested_types
+        self._nested_types = read_snapshot(whole).nested_types
         for step in _steps(stored):
-            with _translated_errors(), document._doc.transaction():
+            with _translated_errors(), self._doc.transaction():
                 for update in step:
-                    document._doc.apply_update(update)
-            yield document
-        if document._holds_all_of(whole):
-            document._changes.clear()
-            yield document
+                    self._doc.apply_update(update)
+            yield self
+        if self._holds_all_of(whole):
+            self._changes.clear()
+            yield self
         else:
-            document.close()
+            self.close()
             yield None
 
     @property

@@ -14,7 +14,7 @@ from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.scan import Scan, scan_update
 from rooms.documents.snapshot import read_snapshot
 from rooms.documents.split import split_update
-from tests.rooms.documents.hostile import BREAKING
+from tests.rooms.documents.hostile import BREAKING, in_root, struct_update
 from tests.support.documents import generated_updates, text_of
 
 WAITING = 1_000_000
@@ -334,6 +334,23 @@ def test_a_log_in_which_something_waits_is_loaded_with_care(missing: int) -> Non
     log = typed_log("Il était une fois, à l'école, une classe. " * 5)
     *_growing, quickly = YjsDocument.load_sound([*log[:missing], *log[missing + 1 :]], WAITING)
     assert quickly is None
+
+
+@pytest.mark.parametrize("in_two", [False, True])
+def test_what_waits_and_would_break_the_engine_does_not_keep_a_document_shut(in_two: bool) -> None:
+    """Someone may send, behind a hole, what no document can hold: it waits for ever, and nobody is shown it."""
+    letter = in_root(4, var_string("a"))
+    child = b"\x04\x00" + var_uint(2) + var_uint(5) + var_string("b")  # its parent is that letter
+    if in_two:
+        bad = [struct_update(letter, client=2, clock=5), struct_update(child, client=2, clock=6)]
+    else:
+        bad = [struct_update(letter + child, count=2, client=2, clock=5)]
+    document = YjsDocument()
+    log = [*integrate(document, *typed_log("une classe")), *(part for one in bad for part in integrate(document, one))]
+    assert len(document.waiting) == len(bad)
+    *_growing, quickly = YjsDocument.load_sound(log, WAITING)
+    assert quickly is None, "it is to be loaded with care"
+    assert text_of(load(*log).whole_state()) == "une classe"
 
 
 def test_a_deletion_of_what_is_not_there_is_loaded_with_care() -> None:
