@@ -17,6 +17,7 @@ import pytest
 from tests.support.deadlines import SECOND
 from tests.support.lesson import PEOPLE, a_lesson, wait_until_closed
 from tests.support.server_process import ServerProcess
+from tests.support.small_disk import small_disk
 
 FULL_AT_BYTES = 64 * 1024
 """Below what the write-ahead log has grown to by then; the log of the server is shorter."""
@@ -55,6 +56,9 @@ async def test_a_server_that_is_stopped_sends_everyone_away_and_has_it_all(tmp_p
         await lesson.check()
 
 
+Fault = Callable[[ServerProcess], contextlib.AbstractContextManager[None]]
+
+
 @contextlib.contextmanager
 def locked_by_another(server: ServerProcess) -> Iterator[None]:
     """As a backup that holds the database does."""
@@ -74,9 +78,7 @@ def no_file_may_grow(server: ServerProcess) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("fault", [locked_by_another, no_file_may_grow])
-async def test_while_the_store_fails_writing_goes_on_and_is_called_unsaved(
-    tmp_path: Path, fault: Callable[[ServerProcess], contextlib.AbstractContextManager[None]]
-) -> None:
+async def test_while_the_store_fails_writing_goes_on_and_is_called_unsaved(tmp_path: Path, fault: Fault) -> None:
     async with a_lesson(tmp_path) as lesson:
         async with lesson.typing():
             await lesson.until_promised()
@@ -88,3 +90,41 @@ async def test_while_the_store_fails_writing_goes_on_and_is_called_unsaved(
             await lesson.server.kill()
         await lesson.server.start()
         await lesson.check()
+
+
+@contextlib.contextmanager
+def a_data_folder_that_fills(folder: Path) -> Iterator[Fault]:
+    """A disk without a byte left; where a test may not mount one, files that cannot grow (which is printed)."""
+    with small_disk(folder) as disk:
+        if disk is None:
+            yield no_file_may_grow
+            return
+
+        @contextlib.contextmanager
+        def full(_server: ServerProcess) -> Iterator[None]:
+            disk.fill()
+            yield
+            assert disk.free_bytes == 0, "it was full all the time"
+            disk.free()
+
+        yield full
+
+
+@pytest.mark.parametrize("durability", ["process", pytest.param("power", marks=pytest.mark.long)])
+async def test_a_full_disk_stops_nobody_and_what_was_written_meanwhile_is_saved_when_there_is_room(
+    tmp_path: Path, durability: str
+) -> None:
+    with a_data_folder_that_fills(tmp_path / "data") as full:
+        async with a_lesson(tmp_path, PASSERELLE_DURABILITY=durability) as lesson:
+            async with lesson.typing():
+                await lesson.until_promised()
+                with full(lesson.server):
+                    await lesson.until_told_unsaved()
+                    await lesson.until_shown_more()
+                    unsaved = [typist.typed for typist in lesson.typists]
+                    assert any(typist.saved < typist.typed for typist in lesson.typists)
+                await lesson.until_all_is_saved()
+                assert all(typist.saved >= typed for typist, typed in zip(lesson.typists, unsaved, strict=True))
+                await lesson.server.kill()
+            await lesson.server.start()
+            assert await lesson.check() >= sum(unsaved)
