@@ -218,7 +218,7 @@ export const fr = {
   sayWrote: 'Message de {name}.',
   sayManyWrote: '{count} nouveaux messages.',
   removeQuestion: 'Retirer {name} de la salle ? Son lien ne marchera plus.',
-  notConfirmed: 'C’est fait, mais un serveur ne répond pas : cette personne voit peut-être encore la salle. Cela cessera dès qu’il répondra.',
+  notConfirmed: 'C’est fait, mais un serveur ne répond pas : cette personne voit peut-être encore la salle. Cela cessera dès qu’il répondra.',
   revokeQuestion: 'Désactiver cette invitation ? Les personnes entrées avec elle sortiront de la salle.',
   inRoom: 'Dans la salle',
   invitationMade: 'Invitation prête.',
