@@ -15,7 +15,7 @@ Not thread-safe, and slow: 4 ms to load 245 kB, and the engine never lets go of 
 documents need a deep stack: the event loop's thread is started with 512 MiB (`server.cli`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,8 +23,8 @@ from typing import Final
 import pycrdt
 
 from rooms.documents.deletions import joined_ranges
-from rooms.documents.encoding import var_uint
 from rooms.documents.errors import DocumentBroken, MalformedMessage
+from rooms.documents.joining import Together, joined_blocks
 from rooms.documents.limits import MAX_NESTED_TYPES
 from rooms.documents.scan import ClockRange, Scan, scan_update
 from rooms.documents.snapshot import SnapshotFacts, is_read_at_once, read_snapshot
@@ -41,6 +41,9 @@ LOAD_AT_ONCE_BYTES: Final = 32 * 1024
 TYPED_AT_ONCE_BYTES: Final = 4 * 1024
 """What people typed on is given to the engine when it is so much, or when the engine is asked for something: five
 seconds of a class, in the time of one flush."""
+
+MOST_HARMFUL: Final = 8
+"""Waiting updates that broke the engine, before nothing that waits is tried any more: each costs a load."""
 
 Update = tuple[bytes, Scan]
 """An update and its scan."""
@@ -80,6 +83,10 @@ class YjsDocument:
         self._subscription = self._doc.observe(lambda event: changes.append(event.update))
         self._waiting_limit_bytes = waiting_limit_bytes
         self._waiting: list[bytes] = []
+        self._harmful: set[bytes] = set()
+        """What would wait, and is known to break the engine when it is placed."""
+        self._retries = True
+        """Whether what waits is tried again; not when too much of it has broken the engine."""
         self._whole_state: bytes | None = None
         self._state_vector: bytes | None = None
         self._deleted: dict[int, list[ClockRange]] | None = None
@@ -100,26 +107,41 @@ class YjsDocument:
         cls, snapshot: bytes | None, updates: Sequence[bytes], waiting_limit_bytes: int, facts: SnapshotFacts
     ) -> "Iterator[YjsDocument]":
         """Build a document from what is stored. Yields the same, growing document after each step of
-        some milliseconds (a large snapshot takes longer: 4 ms for 245 kB); the last one is complete.
+        some milliseconds (a large snapshot takes longer: 4 ms for 245 kB); the last one is complete. When something
+        that had waited breaks it, it is set aside, and a new one grows.
         `facts`: `read_snapshot(snapshot)`. Raises: DocumentBroken."""
-        document = cls(waiting_limit_bytes)
-        document._pairs, document._nested_types = facts.pairs, facts.nested_types
+        harmful = set[bytes]()
+        while True:
+            document = cls(waiting_limit_bytes)
+            document._pairs, document._nested_types = facts.pairs, facts.nested_types
+            document._harmful |= harmful
+            document._retries = len(harmful) < MOST_HARMFUL
+            try:
+                yield from document._load(snapshot, updates)
+                return
+            except DocumentBroken as error:
+                document.close()
+                if error.waiting is None:
+                    raise
+                harmful.add(error.waiting)
+
+    def _load(self, snapshot: bytes | None, updates: Sequence[bytes]) -> "Iterator[YjsDocument]":
         if snapshot is not None:
-            document._apply_snapshot(snapshot)
+            self._apply_snapshot(snapshot)
             if not updates:
-                document._whole_state = snapshot  # as the engine wrote it: a class that opens it is sent these bytes
-        yield document
+                self._whole_state = snapshot  # as the engine wrote it: a class that opens it is sent these bytes
+        yield self
         step, size_bytes = list[Update](), 0
         for update in updates:
             # What is stored was scanned when it came. It is scanned again to know what still waits.
             step.append((update, _scan_own(update)))
             size_bytes += len(update)
             if len(step) >= LOAD_AT_ONCE or size_bytes >= LOAD_AT_ONCE_BYTES:
-                document.integrate(step)
-                yield document
+                self.integrate(step)
+                yield self
                 step, size_bytes = [], 0
-        document.integrate(step)
-        yield document
+        self.integrate(step)
+        yield self
 
     @classmethod
     def load_sound(cls, stored: Sequence[bytes], waiting_limit_bytes: int) -> "Iterator[YjsDocument | None]":
@@ -138,7 +160,6 @@ class YjsDocument:
         whole = merge_updates(stored)
         yield self
         if not is_read_at_once(whole):
-            self.close()
             yield None
             return
         self._nested_types = read_snapshot(whole).nested_types
@@ -151,13 +172,17 @@ class YjsDocument:
             self._changes.clear()
             yield self
         else:
-            self.close()
             yield None
 
     @property
     def waiting(self) -> Sequence[bytes]:
         """Updates that cannot be placed yet."""
         return self._waiting
+
+    def set_aside(self, waiting: bytes) -> None:
+        """It breaks the engine when it is placed (`DocumentBroken.waiting`); whoever it waits for is not to suffer."""
+        self._harmful.add(waiting)
+        self._waiting = [update for update in self._waiting if update != waiting]
 
     @property
     def waiting_bytes(self) -> int:
@@ -174,7 +199,7 @@ class YjsDocument:
             blocks[one.client] = one.update[1:-1]
         if self._waiting:
             return None
-        result = Integrated(clocks_before=self.clocks, change=_joined_blocks(blocks))
+        result = Integrated(clocks_before=self.clocks, change=joined_blocks(blocks))
         self.clocks = self.clocks.copy()  # whoever asked what they were before keeps that
         for one in typed:
             self.clocks[one.client] = one.end
@@ -192,7 +217,7 @@ class YjsDocument:
         blocks = {client: typed_update(head, b"".join(texts))[1:-1] for client, (head, texts) in self._typed.items()}
         self._typed.clear()
         self._typed_bytes = 0
-        joined = _joined_blocks(blocks)
+        joined = joined_blocks(blocks)
         with _translated_errors():
             self._doc.apply_update(joined)
             # What comes out as it went in was placed whole; else (its paragraph is gone, say) it is looked at.
@@ -203,18 +228,19 @@ class YjsDocument:
 
     def integrate(self, updates: Sequence[Update]) -> Integrated:
         """Take updates in the order in which they arrived, and say what became of them.
-        Raises: DocumentBroken: one of them is bad; load again and take them one by one."""
+        Raises: DocumentBroken: one of them is bad; load again and take them one by one. With `waiting`: it is not
+        to blame, but something that had waited for it; load again and set that aside."""
         self._catch_up()
         result = Integrated(clocks_before=self.clocks)
         expected = self.clocks.copy()
         with _translated_errors():
             with self._doc.transaction():
-                together = _Together(self._doc.apply_update)
+                together = Together(self._doc.apply_update)
                 for index, (update, scan) in enumerate(updates):
                     self._place(index, update, scan, expected, result, together)
                 together.apply()
-                if self._waiting:
-                    self._retry_waiting(expected, result)
+            if self._waiting and self._retries:
+                self._retry_waiting(expected, result)
             if self._changes != [together.last]:
                 # A document that cannot be read must not be stored. What comes out as it went in has been read.
                 self._doc.get_update(encode_state_vector(result.clocks_before))
@@ -298,7 +324,7 @@ class YjsDocument:
         scan: Scan,
         clocks: dict[int, int],
         result: Integrated,
-        together: "_Together",
+        together: Together,
     ) -> None:
         if scan.is_covered_by(clocks):
             self._apply(index, update, scan, clocks, result, together)
@@ -309,7 +335,7 @@ class YjsDocument:
         if rest is None:
             return
         result.incomplete.add(index)
-        if rest in self._waiting:
+        if rest in self._waiting or rest in self._harmful:
             return
         if self.waiting_bytes + len(rest) > self._waiting_limit_bytes:
             result.refused[index] = "waiting"
@@ -325,13 +351,28 @@ class YjsDocument:
             for update in waiting:
                 ready, rest = split_update(update, clocks)
                 if ready is not None:
-                    alone = _Together(self._doc.apply_update)
-                    if not self._apply(None, ready, scan_update(ready), clocks, result, alone):
+                    if not self._place_alone(update, ready, clocks, result):
                         continue  # its author was told to send it again, and will then be refused
-                    alone.apply()
                     placed = result.released = True
                 if rest is not None:
                     self._waiting.append(rest)
+
+    def _place_alone(self, waiting: bytes, ready: bytes, clocks: dict[int, int], result: Integrated) -> bool:
+        """Place what had waited, apart from all else: if it breaks the engine, it is known what did. False: refused.
+        Raises: DocumentBroken."""
+        alone, scan = Together(self._doc.apply_update), scan_update(ready)
+        if not self._apply(None, ready, scan, clocks, result, alone):
+            return False
+        try:
+            with self._doc.transaction():
+                alone.apply()
+            self._doc.get_update(encode_state_vector(result.clocks_before))
+            reached = read_state_vector(self._doc.get_state())
+        except BaseException as error:
+            raise _translate(error, waiting) from error
+        if scan.writes_beyond(reached):
+            raise DocumentBroken("what had waited was not placed whole", waiting=waiting)
+        return True
 
     def _apply(
         self,
@@ -340,7 +381,7 @@ class YjsDocument:
         scan: Scan,
         clocks: dict[int, int],
         result: Integrated,
-        together: "_Together",
+        together: Together,
     ) -> bool:
         """Hand a covered update to the engine, and note how far it must have come then. False: it was
         not handed over; `result` says why, of the update at this index."""
@@ -404,45 +445,6 @@ def _steps(stored: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     yield step
 
 
-class _Together:
-    """Updates on their way to the engine. It takes one of twelve clients in half the time of twelve: what is
-    one client's structs and nothing else is joined, as bytes, with the like."""
-
-    def __init__(self, apply_update: Callable[[bytes], None]) -> None:
-        self._apply_update = apply_update
-        self._blocks: dict[int, bytes] = {}
-        """By client id: an update may have each but once."""
-        self.last = b""
-        """What was handed over last."""
-
-    def add(self, update: bytes, scan: Scan) -> None:
-        if scan.deletes or len(scan.writes) != 1 or update[0] != 1 or update[-1] != 0:
-            self.apply()
-            self._hand_over(update)
-            return
-        client = scan.writes[0][0]
-        if client in self._blocks:
-            self.apply()
-        self._blocks[client] = update[1:-1]
-
-    def apply(self) -> None:
-        if self._blocks:
-            joined = _joined_blocks(self._blocks)
-            self._blocks.clear()
-            self._hand_over(joined)
-
-    def _hand_over(self, update: bytes) -> None:
-        self.last = update
-        self._apply_update(update)
-
-
-def _joined_blocks(blocks: Mapping[int, bytes]) -> bytes:
-    """One update of each client's structs, in the order in which the engine writes them: what comes out of it is then
-    what went in, and no copy of it need be looked at again."""
-    in_order = [blocks[client] for client in sorted(blocks, reverse=True)]
-    return b"".join((var_uint(len(in_order)), *in_order, b"\x00"))
-
-
 def merge_updates(updates: Sequence[bytes]) -> bytes:
     """One update that stands for all of them, in a tree (see MERGE_AT_ONCE). Raises: DocumentBroken."""
     merged = list(updates)
@@ -481,15 +483,16 @@ def _translated_errors() -> Iterator[None]:
     """The engine's five kinds of failure as one."""
     try:
         yield
+    except DocumentBroken:
+        raise
     except BaseException as error:
-        translated = _translate(error)
-        raise translated from error
+        raise _translate(error) from error
 
 
-def _translate(error: BaseException) -> DocumentBroken:
+def _translate(error: BaseException, waiting: bytes | None = None) -> DocumentBroken:
     """pycrdt answers bad bytes with ValueError, RuntimeError, RecursionError, ExceptionGroup or its
     PanicException, which is a BaseException without a public name. What stops a program passes."""
     if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
         raise error
     # Only the kind: a message of the engine may quote text.
-    return DocumentBroken(type(error).__name__)
+    return DocumentBroken(type(error).__name__, waiting=waiting)

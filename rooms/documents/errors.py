@@ -27,7 +27,13 @@ class UpdateRefused(DocumentError):
 
 
 class DocumentBroken(DocumentError):
-    """The copy in memory cannot be trusted any more; what is stored is not touched."""
+    """The copy in memory cannot be trusted any more; what is stored is not touched.
+
+    `waiting`: it was broken by this update, which had waited for what came now (`YjsDocument.set_aside`)."""
+
+    def __init__(self, reason: str, *, waiting: bytes | None = None) -> None:
+        super().__init__(reason)
+        self.waiting = waiting
 
 
 class ProtocolViolation(DocumentError):

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rooms.documents import close_codes, sync
-from rooms.documents.document import Integrated, YjsDocument, merge_updates
+from rooms.documents.document import MOST_HARMFUL, Integrated, YjsDocument, merge_updates
 from rooms.documents.errors import DocumentBroken
 from rooms.documents.fan_out import Audience
 from rooms.documents.live import Arrival, Incoming, LiveDocument
@@ -141,20 +141,51 @@ async def _take_one_by_one(
 ) -> tuple[Sequence[Incoming], Integrated]:
     """One of the batch broke the copy: find it, close its sender, keep the others."""
     good: list[Incoming] = []
-    copy = await reload(live)
+    copies = _Copies(live, reload)
+    copy = await copies.fresh()
     for incoming in batch:
         if incoming.reader.is_expelled:
             continue  # it broke the document a moment ago; nothing of it is wanted
         try:
-            _integrate(copy, [incoming])
+            copy = await copies.with_one_more(copy, good, incoming)
         except DocumentBroken:
             incoming.reader.expel(close_codes.MALFORMED)
-            copy = await reload(live)
+            copy = await copies.fresh()
             _integrate(copy, good)
         else:
             good.append(incoming)
     # Once more from the store, so that all that is new comes out as one change.
-    return good, _integrate(await reload(live), good)
+    return good, _integrate(await copies.fresh(), good)
+
+
+class _Copies:
+    """A document read from the store again and again, without what is stored, waits, and breaks it."""
+
+    def __init__(self, live: LiveDocument, reload: Reload) -> None:
+        self._live = live
+        self._reload = reload
+        self._harmful: set[bytes] = set()
+
+    async def fresh(self) -> YjsDocument:
+        copy = await self._reload(self._live)
+        is_too_much = len(self._harmful) >= MOST_HARMFUL
+        for waiting in [*self._harmful, *(copy.waiting if is_too_much else ())]:
+            copy.set_aside(waiting)
+        return copy
+
+    async def with_one_more(self, copy: YjsDocument, good: Sequence[Incoming], incoming: Incoming) -> YjsDocument:
+        """The copy, or a new one, with that. Raises: DocumentBroken: it is bad."""
+        while True:
+            try:
+                _integrate(copy, [incoming])
+            except DocumentBroken as error:
+                if error.waiting is None or error.waiting in self._harmful:
+                    raise
+                self._harmful.add(error.waiting)
+                copy = await self.fresh()
+                _integrate(copy, good)
+            else:
+                return copy
 
 
 def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:

@@ -97,10 +97,23 @@ class DocumentLife:
         except DocumentBroken:
             self.reload()
             for incoming in batch:
-                try:
-                    self._take([incoming])
-                except DocumentBroken:
-                    self.reload()
+                self._take_alone(incoming)
+
+    def _take_alone(self, incoming: Incoming) -> None:
+        harmful = set[bytes]()
+        while True:
+            try:
+                self._take([incoming])
+                return
+            except DocumentBroken as error:
+                self.reload()
+                if error.waiting is None:
+                    return
+                if error.waiting in harmful:
+                    raise
+                harmful.add(error.waiting)
+                for waiting in harmful:
+                    self.copy.set_aside(waiting)
 
     def _take(self, batch: Sequence[Incoming]) -> None:
         result = _integrate(self.copy, batch)

@@ -63,3 +63,17 @@ BREAKING = {
     + (b"\x01\x02\x00\x84\x01\x00" + var_string("y"))
     + b"\x00",
 }
+
+
+def lurking(client: int, of: int, clock: int) -> bytes:
+    """Sound, and waits for that letter of another client, to break the engine when it comes: a child of a letter."""
+    child = b"\x04\x00" + var_uint(of) + var_uint(clock) + var_string("b")
+    return struct_update(child, client=client)
+
+
+def lurking_circle(client: int, of: int, clock: int) -> bytes:
+    """Two items that refer to each other, and one of them to that letter: they wait for ever."""
+    one = b"\xc4" + var_uint(client + 1) + b"\x00" + var_uint(of) + var_uint(clock) + var_string("x")
+    other = b"\x84" + var_uint(client) + b"\x00" + var_string("y")
+    blocks = [b"\x01" + var_uint(client) + b"\x00" + one, b"\x01" + var_uint(client + 1) + b"\x00" + other]
+    return b"\x02" + b"".join(blocks) + NO_DELETES

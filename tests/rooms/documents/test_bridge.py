@@ -336,9 +336,9 @@ async def test_what_others_store_counts_for_the_size_of_the_document() -> None:
     async with instances(replace(LIMITS, document_bytes=300)) as them:
         one, two = await them.start(), await them.start()
         ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
-        ada.type("x" * 400)
-        await until(lambda: len(ben.text) == 400)
-        ben.type("y")
+        ada.type("x" * 200)
+        await until(lambda: len(ben.text) == 200)
+        ben.type("y" * 100)
         await until(lambda: ben.denials() == ["too-large"])
         assert ada.denials() == []
 

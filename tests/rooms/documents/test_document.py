@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooms.documents.compaction import compact, compact_deep
-from rooms.documents.document import YjsDocument, merge_updates
+from rooms.documents.document import MOST_HARMFUL, YjsDocument, merge_updates
 from rooms.documents.encoding import var_string, var_uint
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.scan import Scan, scan_update
 from rooms.documents.snapshot import read_snapshot
 from rooms.documents.split import split_update
-from tests.rooms.documents.hostile import BREAKING, in_root, struct_update
+from tests.rooms.documents.hostile import BREAKING, in_root, lurking, lurking_circle, struct_update
 from tests.support.documents import generated_updates, text_of
 
 WAITING = 1_000_000
@@ -351,6 +351,27 @@ def test_what_waits_and_would_break_the_engine_does_not_keep_a_document_shut(in_
     *_growing, quickly = YjsDocument.load_sound(log, WAITING)
     assert quickly is None, "it is to be loaded with care"
     assert text_of(load(*log).whole_state()) == "une classe"
+
+
+@pytest.mark.parametrize("count", [1, 3, MOST_HARMFUL + 3])
+def test_what_waited_to_break_the_engine_is_named_and_costs_no_text_when_it_is_read_again(count: int) -> None:
+    word = struct_update(in_root(4, var_string("mot")), client=1)
+    bad = [lurking(10 * number, 1, 0) for number in range(1, count + 1)]
+    document = YjsDocument()
+    log = [part for update in bad for part in integrate(document, update)]
+    assert len(document.waiting) == count
+    with pytest.raises(DocumentBroken) as broken:
+        integrate(document, word)
+    assert broken.value.waiting in bad
+    assert text_of(load(*log, word).whole_state()) == "mot"
+    state, _waiting = compact(None, [*log, word])
+    assert text_of(state) == "mot"
+
+
+def test_honest_text_that_waited_beside_it_is_placed() -> None:
+    word = struct_update(in_root(4, var_string("mot")), client=1)
+    more = struct_update(b"\x84\x01\x02" + var_string("s"), client=2)
+    assert text_of(load(lurking(9, 1, 0), more, lurking_circle(30, 1, 0), word).whole_state()) == "mots"
 
 
 def test_a_deletion_of_what_is_not_there_is_loaded_with_care() -> None:

@@ -1,15 +1,17 @@
 """Messages made to harm: the sender is refused or closed, the others notice nothing, nothing is stored."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 
 from rooms.documents import close_codes, sync
+from rooms.documents.document import MOST_HARMFUL
 from rooms.documents.errors import DocumentUnavailable, ProtocolViolation
 from rooms.documents.hub import DocumentHub
 from rooms.ports import StoreUnavailable
-from tests.rooms.documents.hostile import BREAKING, MALFORMED
-from tests.support.documents import KEY, Access, Editor, RecordingReader, RecordingStore, until
+from tests.rooms.documents.hostile import BREAKING, MALFORMED, lurking, lurking_circle
+from tests.support.documents import KEY, Access, Editor, RecordingReader, RecordingStore, text_of, until
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -49,6 +51,35 @@ async def test_an_update_that_breaks_the_copy_costs_its_sender_the_connection_an
     assert BREAKING[name] not in [what for _kind, what in store.journal]
     ben.type("four")
     await until(lambda: ada.text == "one two three four")
+
+
+@pytest.mark.parametrize("lurk", [lurking, lurking_circle])
+@pytest.mark.parametrize("count", [1, MOST_HARMFUL + 3])
+async def test_what_lies_in_wait_for_somebody_s_next_letter_harms_nobody(
+    lurk: Callable[[int, int, int], bytes], count: int, hub: DocumentHub, store: RecordingStore
+) -> None:
+    ada, ben = await Editor("ada").join(hub), await Editor("ben").join(hub)
+    ada.type("one ")
+    await until(lambda: ada.all_saved and ben.text == "one ")
+    reader = RecordingReader("p-mallory", "c-mallory")
+    opened = await hub.open(KEY, reader, Access())
+    for number in range(1, count + 1):
+        opened.receive(sync.sync_update(lurk(10 * number, ada.doc.client_id, 4)))
+    [live] = hub._library.documents
+    await until(lambda: live.copy is not None and len(live.copy.waiting) == count)
+    ada.type("two ")
+    ben.type("three ")
+    await until(lambda: ada.all_saved and ben.all_saved and ada.text == ben.text)
+    assert (ada.closed, ben.closed) == (None, None)
+    assert sorted(ada.text.split()) == ["one", "three", "two"]
+    ada.type("four")
+    await until(lambda: ben.text == ada.text and ada.all_saved)
+    assert text_of(await hub.whole_state(KEY)) == ada.text
+    later = DocumentHub(store)
+    await later.start()
+    cy = await Editor("cy").join(later)
+    await until(lambda: cy.text == ada.text)
+    await later.stop()
 
 
 async def test_a_copy_that_breaks_while_the_store_fails_keeps_what_is_unsaved(
