@@ -1,4 +1,4 @@
-// Yjs documents in Node that only follow: through y-websocket's provider, unchanged, or through the browser SDK.
+// Yjs documents in Node: through y-websocket's provider, unchanged, or through the browser SDK.
 // One JSON line in for each command, one out when it has come about. Run with the
 // working directory in client_sdk/browser, where all of these are found.
 import { createInterface } from 'node:readline'
@@ -61,6 +61,20 @@ const commands = {
     }
     doc.on('update', look)
     look()
+  },
+  // Puts some characters in place of others of the text.
+  async edit ({ name, at, remove, insert }) {
+    const text = docs.get(name).getText('text')
+    const characters = [...text.toString()] // no editor cuts one in two
+    const place = Math.floor(at * (characters.length + 1))
+    const units = (part) => part.join('').length
+    docs.get(name).transact(() => {
+      const removed = units(characters.slice(place, place + remove))
+      const start = units(characters.slice(0, place))
+      if (removed > 0) text.delete(start, removed)
+      if (insert !== '') text.insert(start, insert)
+    })
+    say({ name, edited: true })
   },
   async tell ({ name }) {
     say({ name, content: Object.fromEntries(Object.entries(readings).map(([kind, read]) => [kind, read(docs.get(name))])) })

@@ -1,4 +1,4 @@
-"""Followers of documents in processes of their own: Yjs in Node (document_readers.mjs), y-py (ypy_readers.py)."""
+"""Replicas of documents in processes of their own: Yjs in Node (document_readers.mjs), y-py (ypy_readers.py)."""
 
 import asyncio
 import json
@@ -30,6 +30,10 @@ class DocumentReaders:
     async def until(self, name: str, expected: dict[str, Any]) -> None:
         """Until the document reads so, as far as it can be read there."""
         await self._ask("until", name, "reads", {"expected": expected})
+
+    async def edit(self, name: str, *, at: float, remove: int, insert: str) -> None:
+        """In Node only. `at`: the place in the text, from 0 to 1; `remove`: characters behind it."""
+        await self._ask("edit", name, "edited", {"at": at, "remove": remove, "insert": insert})
 
     async def content(self, name: str) -> dict[str, Any]:
         content: dict[str, Any] = await self._ask("tell", name, "content", {})
