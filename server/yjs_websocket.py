@@ -57,7 +57,7 @@ class WebSocketFanOut:
     ) -> Sequence[int]:
         frames = _Frames(messages, len(readers))
         pieces = [frames.joined(messages)] * len(readers)
-        if frames.are_deflated:
+        if frames.are_deflated and any(reader.takes_deflated for reader in readers):
             deflated = frames.joined(messages, deflated=True)
             pieces = [deflated if reader.takes_deflated else pieces[0] for reader in readers]
         for place, said in own.items():
