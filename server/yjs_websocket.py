@@ -57,9 +57,11 @@ class WebSocketFanOut:
     ) -> Sequence[int]:
         frames = _Frames(messages, len(readers))
         pieces = [frames.joined(messages)] * len(readers)
-        if frames.are_deflated and any(reader.takes_deflated for reader in readers):
-            deflated = frames.joined(messages, deflated=True)
-            pieces = [deflated if reader.takes_deflated else pieces[0] for reader in readers]
+        if frames.are_deflated:
+            agreed = [place for place, reader in enumerate(readers) if reader.takes_deflated and place not in own]
+            deflated = frames.joined(messages, deflated=True) if agreed else b""
+            for place in agreed:
+                pieces[place] = deflated
         for place, said in own.items():
             pieces[place] = frames.joined(said, deflated=readers[place].takes_deflated)
         return [
