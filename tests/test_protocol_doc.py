@@ -114,7 +114,7 @@ def count(value: float) -> str:
         f"`room-full` ({document_list.MAX_DOCUMENTS} documents)",
         f"At most {count(MAX_TEMPLATE_NODES)} nodes, {MAX_TEMPLATE_DEPTH} levels of blocks and "
         f"{count(MAX_TEMPLATE_CHARACTERS)} characters",
-        f"has at most {count(MAX_LINK_CHARACTERS)} characters)",
+        f"has at most {count(MAX_LINK_CHARACTERS)} characters;",
         f"under the Yjs client id {TEMPLATE_CLIENT_ID},",
         f"the document is full ({HubLimits().document_bytes // 1_000_000} MB)",
         f"at most {MAX_AWARENESS_STATE_BYTES // KIB} KiB and {MAX_AWARENESS_DEPTH} levels",
