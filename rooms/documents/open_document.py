@@ -133,6 +133,7 @@ class OpenDocument:
             return
         self.is_closed = True
         self._later = None
+        self._run = self._typed = None  # it knows its reader: let go of here, both leave memory at once
         self._home.leave(self)
 
     # --- for the hub ------------------------------------------------------------------------------
