@@ -34,6 +34,7 @@ from server.engineio_fixes import apply_fixes
 from server.gateway_api import GatewayApi
 from server.http_api import MAX_BODY_BYTES, HttpApi
 from server.limits import FailureBrake
+from server.memory_return import give_memory_back
 from server.metrics import CONTENT_TYPE, Metrics, watch_loop_lag
 from server.middleware import make_middleware, set_asset_caching
 from server.openapi import describe_api
@@ -354,6 +355,7 @@ async def start_house(house: House) -> None:
     house.tasks = [
         asyncio.create_task(watch_loop_lag(house.metrics)),
         asyncio.create_task(_keep_house(house)),
+        asyncio.create_task(give_memory_back(lambda: house.documents.statistics().documents)),
         asyncio.create_task(_forget_old(house)),
         asyncio.create_task(_close_strangers(house)),
     ]
