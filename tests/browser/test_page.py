@@ -213,7 +213,7 @@ async def test_twenty_seconds_without_network_cost_nothing(tmp_path: Path) -> No
         await write(pupil, "Pendant. ")
         await by_test(host, "people").click()
         await expect(by_test(host, "roster")).to_contain_text("absent", timeout=2 * STEP_MS)
-        await proxy.mend()
+        proxy.mend()
         await has_state(pupil, "saved")
         await reads(host, "Avant. Pendant. ")
         await expect(by_test(host, "roster")).not_to_contain_text("absent", timeout=STEP_MS)

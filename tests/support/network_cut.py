@@ -4,82 +4,103 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 
 class CuttableProxy:
     """Forwards TCP to a port of this machine, until it is cut: then every connection breaks and
-    new ones are refused."""
+    new ones are refused.
+
+    On bare sockets, each ours from the moment it is accepted: an `asyncio.Server` that is closed while it takes a
+    connection in leaves that one's socket open and known to nobody (Python 3.11).
+    """
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sockets: set[socket.socket] = set()
         self.port = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def mend(self) -> None:
+    def mend(self) -> None:
         """Listen (again, on the same port)."""
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     async def cut(self) -> None:
         """Break every connection and refuse new ones."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-        for writer in tuple(self._writers):
-            writer.transport.abort()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if server is not None:
-            await server.wait_closed()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+        await _cancelled(self._tasks)
+        for open_socket in self._sockets:  # of the lines that were cancelled before they began, too
+            open_socket.close()
+        self._sockets.clear()
 
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Not a coroutine: one that is cancelled before it begins would leave the connection behind."""
-        if self._server is None:
-            writer.transport.abort()  # it was under way when the line was cut
-            return
-        self._writers.add(writer)
-        task = asyncio.create_task(self._forward(reader, writer))
+    def _accept(self) -> None:
+        assert self._listener is not None
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            near, _ = self._listener.accept()
+            self._own(near)
+            self._start(self._forward(near))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _own(self, new: socket.socket) -> None:
+        new.setblocking(False)
+        new.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sockets.add(new)
+
+    async def _forward(self, near: socket.socket) -> None:
+        far = socket.socket()
+        self._own(far)
+        pumps: list[asyncio.Task[None]] = []
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            await asyncio.get_running_loop().sock_connect(far, ("127.0.0.1", self._target_port))
+            pumps = [self._start(_pump(near, far)), self._start(_pump(far, near))]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         except OSError:
-            pass
-        else:
-            self._writers.add(far_writer)
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-            far_writer.transport.abort()
-            self._writers.discard(far_writer)
+            pass  # nobody listens there: the line breaks
         finally:
-            writer.transport.abort()
-            self._writers.discard(writer)
+            await _cancelled(pumps)
+            for end in (near, far):
+                end.close()
+                self._sockets.discard(end)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(source: socket.socket, sink: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
+        while data := await loop.sock_recv(source, 65_536):
+            await loop.sock_sendall(sink, data)
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    ending = tuple(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 @asynccontextmanager
 async def cuttable_proxy(target_port: int) -> AsyncIterator[CuttableProxy]:
     proxy = CuttableProxy(target_port)
-    await proxy.mend()
+    proxy.mend()
     try:
         yield proxy
     finally:

@@ -199,7 +199,7 @@ async def the_plug_is_pulled(guest: Person, proxy: Any) -> None:
     try:
         await asyncio.sleep(CUT_S)  # the length of the cut is the test, not a wait for something
     finally:
-        await proxy.mend()
+        proxy.mend()
         for process in processes:
             os.kill(process, signal.SIGCONT)
 

@@ -60,7 +60,10 @@ class Replica:
         return text
 
     async def cut_or_mend(self) -> None:
-        await (self.proxy.mend() if self.is_cut else self.proxy.cut())
+        if self.is_cut:
+            self.proxy.mend()
+        else:
+            await self.proxy.cut()
         self.is_cut = not self.is_cut
 
 
