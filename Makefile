@@ -25,8 +25,9 @@ test: check test-typescript test-python
 # somebody else's work was in the way. The figures in seconds are held by test-long, on a quiet machine.
 test-python test-typescript: export PASSERELLE_TEST_TIME_SCALE ?= 3
 
+# Two at once: most of them wait for a browser or a server. A file's tests stay together, for what they share.
 test-python: services $(BIN)/.dev $(PAGE)
-	$(BIN)/pytest -m 'not long' $(PYTEST_ARGS)
+	$(BIN)/pytest -m 'not long' --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-long: services $(BIN)/.dev $(PAGE)
 	$(BIN)/pytest --timeout=3600 $(PYTEST_ARGS)

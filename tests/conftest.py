@@ -18,6 +18,11 @@ settings.register_profile("passerelle", deadline=None, suppress_health_check=[He
 settings.load_profile("passerelle")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browsers and whole systems first: where several processes share the work, the short ones fill up the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/browser/", "tests/whole/")))
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own configuration must not change what a test sees."""

@@ -17,7 +17,8 @@ from pathlib import Path
 import aiohttp
 
 from tests.support.deadlines import SECOND
-from tests.support.server_process import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.server_process import ROOT
 
 READY_DEADLINE_S = 20 * SECOND
 CONFIGURATION = ROOT / "deploy/janus"

@@ -19,7 +19,7 @@ import asyncpg
 
 from server.storage.postgres_schema import migrate
 from tests.support.deadlines import SECOND
-from tests.support.server_process import free_port
+from tests.support.ports import free_port
 
 USER = "passerelle"
 PASSWORD = "Mot2passe"

@@ -13,7 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from tests.support.deadlines import SECOND
-from tests.support.server_process import free_port
+from tests.support.ports import free_port
 
 READY_DEADLINE_S = 10 * SECOND
 

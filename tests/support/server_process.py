@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,17 +12,11 @@ import aiohttp
 
 from benchmarks.documents.process_tree import tree
 from tests.support.deadlines import SECOND
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_DEADLINE_S = 30 * SECOND
 EXIT_DEADLINE_S = 20 * SECOND
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class ServerProcess:

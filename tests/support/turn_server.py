@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.deadlines import SECOND
-from tests.support.server_process import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.server_process import ROOT
 
 READY_DEADLINE_S = 10 * SECOND
 REALM = "passerelle.test"

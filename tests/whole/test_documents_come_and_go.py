@@ -1,4 +1,4 @@
-"""DOC-10: a thousand documents opened, written in and closed again, three times, on a real server process. They leave
+"""DOC-10: a thousand documents (fewer in `make test`) opened, written in and closed again, three times, on a real server process. They leave
 its memory when nobody has read them for a while, and what they held is there for the next."""
 
 import asyncio
@@ -19,8 +19,6 @@ from tests.support.room_client import RemoteEditor, RoomClient, connected
 from tests.support.server_process import ServerProcess, running_server
 
 CONNECTIONS = 40
-DOCUMENTS_EACH = 25
-DOCUMENTS = CONNECTIONS * DOCUMENTS_EACH
 ROUNDS = 3
 LETTERS = 8_000
 """What each document holds from the first round on."""
@@ -73,10 +71,10 @@ async def a_school(tmp_path: Path, idle_s: float | None) -> AsyncIterator[tuple[
         yield server, [pupil.token for pupil in joined]
 
 
-async def write_all(client: RoomClient, seat: int, round_number: int) -> None:
+async def write_all(client: RoomClient, seat: int, documents: int, round_number: int) -> None:
     """Open this seat's documents, look whether what earlier rounds left is there, and change each."""
     editors: list[RemoteEditor] = []
-    for number in range(DOCUMENTS_EACH):
+    for number in range(documents):
         editor = await client.edit(f"cahier-{seat}-{number}", "s")
         assert len(editor.text) == (LETTERS if round_number else 0)
         for start in range(0, LETTERS, LETTERS // 4):
@@ -87,23 +85,28 @@ async def write_all(client: RoomClient, seat: int, round_number: int) -> None:
         await editor.until(lambda editor=editor: editor.all_saved)  # type: ignore[misc]
 
 
-async def one_round(http: aiohttp.ClientSession, server: ServerProcess, tokens: list[str], number: int) -> int:
-    """Memory while all of them are open."""
+async def one_round(
+    http: aiohttp.ClientSession, server: ServerProcess, tokens: list[str], each: int, number: int
+) -> int:
+    """Memory while all of them are open, `each` by one connection."""
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(server.url, token)) for token in tokens]
-        await asyncio.gather(*(write_all(client, seat, number) for seat, client in enumerate(clients)))
-        await until_documents(http, server, DOCUMENTS, DEADLINE_S)
+        await asyncio.gather(*(write_all(client, seat, each, number) for seat, client in enumerate(clients)))
+        await until_documents(http, server, len(tokens) * each, DEADLINE_S)
         return memory_bytes(server.pid)
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("idle_s", [SHORT_IDLE_S, pytest.param(None, marks=pytest.mark.long)])
-async def test_a_thousand_documents_leave_memory_as_they_found_it(tmp_path: Path, idle_s: float | None) -> None:
+@pytest.mark.parametrize(
+    ("each", "idle_s"),
+    [(8, SHORT_IDLE_S), *(pytest.param(25, idle_s, marks=pytest.mark.long) for idle_s in (SHORT_IDLE_S, None))],
+)
+async def test_documents_leave_memory_as_they_found_it(tmp_path: Path, each: int, idle_s: float | None) -> None:
     async with a_school(tmp_path, idle_s) as (server, tokens), aiohttp.ClientSession() as http:
         before = memory_bytes(server.pid)
         plateaus, peaks = [], []
         for number in range(ROUNDS):
-            peaks.append(await one_round(http, server, tokens, number))
+            peaks.append(await one_round(http, server, tokens, each, number))
             await until_documents(http, server, 0, (60 if idle_s is None else idle_s) + 5 * SECOND)
             await until_compacted(server)
             plateaus.append(await settled_memory_bytes(server.pid))

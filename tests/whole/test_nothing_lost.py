@@ -26,7 +26,7 @@ FULL_AT_BYTES = 64 * 1024
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("rounds", "durability"),
-    [(4, "process"), (2, "power"), pytest.param(20, "process", marks=pytest.mark.long)],
+    [(2, "process"), (1, "power"), pytest.param(20, "process", marks=pytest.mark.long)],
 )
 async def test_a_server_that_is_killed_has_all_that_was_saved_or_seen(
     tmp_path: Path, rounds: int, durability: str

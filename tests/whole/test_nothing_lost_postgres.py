@@ -31,7 +31,7 @@ async def lesson_on(server: PostgresServer, tmp_path: Path, **environment: str) 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("rounds", "durability"),
-    [(3, "process"), pytest.param(20, "power", marks=pytest.mark.long)],
+    [(2, "process"), pytest.param(20, "power", marks=pytest.mark.long)],
 )
 async def test_a_server_that_is_killed_has_all_that_was_saved_or_seen(
     fragile: PostgresServer, tmp_path: Path, rounds: int, durability: str

@@ -128,11 +128,25 @@ async def replay(tmp_path: Path, transport: str, names: Sequence[str]) -> None:
                 await followers.read(recording)
 
 
+ALL_AT_ONCE = ("friendsforever", *MIXED)
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_recorded_updates_read_the_same_everywhere(tmp_path: Path, transport: str) -> None:
+@pytest.mark.parametrize(
+    ("transport", "names"),
+    [
+        ("y-websocket", ALL_AT_ONCE),
+        ("websocket", MIXED),
+        ("polling", MIXED),
+        pytest.param("websocket", ALL_AT_ONCE, marks=pytest.mark.long),
+        pytest.param("polling", ALL_AT_ONCE, marks=pytest.mark.long),
+    ],
+)
+async def test_recorded_updates_read_the_same_everywhere(
+    tmp_path: Path, transport: str, names: tuple[str, ...]
+) -> None:
     """Those that were really written by several at once; thirty clients pass the others on in test_traces."""
-    await replay(tmp_path, transport, ("friendsforever", *MIXED))
+    await replay(tmp_path, transport, names)
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pycrdt
+import pytest
 
 from passerelle_client import PasserelleApi, Room
 from passerelle_client.errors import Disconnected, PasserelleError
@@ -12,7 +13,6 @@ from tests.support.documents import until
 from tests.support.server_process import running_server
 
 DEADLINE_S = 30 * SECOND
-KILLS = 4
 """In the middle of making a text; a restart is a second."""
 TEMPLATE = {
     "type": "doc",
@@ -48,11 +48,13 @@ async def test_a_template_outlives_a_server_that_is_killed_before_anyone_has_ope
             assert (await host.admitted()).documents == [made]
 
 
-async def test_a_text_that_is_asked_for_again_after_a_kill_is_made_once(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.long)])
+async def test_a_text_that_is_asked_for_again_after_a_kill_is_made_once(tmp_path: Path, kills: int) -> None:
     """The kill falls a little later each time: before the command is read, or between its writes, or after them."""
     async with running_server(tmp_path) as server, PasserelleApi(server.url) as api:
         created = await api.create_room("Classe verte")
-        for number in range(KILLS):
+        for number in range(kills):
             name = f"questions-{number}"
             async with await Room.connect(server.url, created.token) as host:
                 await host.admitted()

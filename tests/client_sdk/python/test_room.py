@@ -13,7 +13,8 @@ from passerelle_client.connection import LONGEST_DELAY_S, reconnection_delay_s
 from passerelle_client.errors import Disconnected
 from passerelle_client.protocol import ChatSent, LobbyChanged, ParticipantJoined, RoomView
 from tests.support.deadlines import SECOND
-from tests.support.server_process import free_port, running_server
+from tests.support.ports import free_port
+from tests.support.server_process import running_server
 
 DEADLINE = 10 * SECOND
 BOTH_WAYS = pytest.mark.parametrize("transports", [["websocket"], ["polling"]])

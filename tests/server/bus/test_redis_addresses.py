@@ -11,9 +11,9 @@ from server.bus.redis_address import parse_redis_url
 from server.bus.redis_link import Connector
 from tests.server.bus.test_redis_bus import Told, joined, until, until_joined
 from tests.support.certificates import Authority
+from tests.support.ports import free_port
 from tests.support.redis_group import cluster_url, redis_cluster, watched_redis
 from tests.support.redis_server import running_redis
-from tests.support.server_process import free_port
 
 
 async def assert_joined(url: str) -> None:
