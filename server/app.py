@@ -37,6 +37,7 @@ from server.limits import FailureBrake
 from server.memory_return import give_memory_back
 from server.metrics import CONTENT_TYPE, Metrics, watch_loop_lag
 from server.middleware import make_middleware, set_asset_caching
+from server.network_check import NetworkCheckApi
 from server.openapi import describe_api
 from server.pace import Pace
 from server.realtime.adapter import STRANGER_S, RealtimeServer
@@ -171,6 +172,7 @@ def build_house(
     rooms.add_listener(_RightsFollow(house))
     HttpApi(settings, rooms, tokens, door, callers).add_routes(app)
     GatewayApi(settings, callers, engines).add_routes(app)
+    NetworkCheckApi(settings, callers, engines).add_routes(app)
     app.router.add_get("/yjs/{room}/{document:[A-Za-z0-9_.-]{1,64}}", yjs.handle)
     _add_operations(house)
     add_page(app)

@@ -77,7 +77,7 @@ class HttpApi:
             await self._callers.hold_back(request)
             raise Refusal(allowed.code or "permission-denied", allowed.message)
         self._limit(CREATE_ROOM, "key" if bearer else "this-machine")
-        body = await _body(request, http.CreateRoom)
+        body = await read_json(request, http.CreateRoom)
         state, host = await self._rooms.create_room(
             body.name, RoomKind(body.kind), body.host_name if body.host_name is not None else DEFAULT_HOST_NAME
         )
@@ -88,7 +88,7 @@ class HttpApi:
             participant_id=host.id,
             url=f"{self._base_url(request)}/salle/{state.id}#jeton={token}",
         )
-        return _json(created, status=201)
+        return json_answer(created, status=201)
 
     async def get_room(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
@@ -98,22 +98,24 @@ class HttpApi:
         assert seen is not None
         # Does not wait: the room is in memory since it was asked for.
         chat = await self._rooms.chat_history(claims.room_id, claims.participant_id)
-        return _json(presenter.room_view(seen, self._media.tracks(claims.room_id), chat))
+        return json_answer(presenter.room_view(seen, self._media.tracks(claims.room_id), chat))
 
     async def create_invitation(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
         self._limit(CREATE_INVITATION, claims.participant_id)
-        body = await _body(request, http.CreateInvitation)
+        body = await read_json(request, http.CreateInvitation)
         invitation = await self._rooms.create_invitation(
             claims.room_id, claims.participant_id, Role(body.role), body.label, body.expires_in_s, body.uses, body.lobby
         )
-        return _json(presenter.invitation(invitation, self._base_url(request)), status=201)
+        return json_answer(presenter.invitation(invitation, self._base_url(request)), status=201)
 
     async def list_invitations(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
         invitations = await self._rooms.list_invitations(claims.room_id, claims.participant_id)
         base_url = self._base_url(request)
-        return _json(http.InvitationList(invitations=[presenter.invitation(each, base_url) for each in invitations]))
+        return json_answer(
+            http.InvitationList(invitations=[presenter.invitation(each, base_url) for each in invitations])
+        )
 
     async def revoke_invitation(self, request: web.Request) -> web.Response:
         claims = await self._claims(request)
@@ -123,10 +125,10 @@ class HttpApi:
         out = [person.id for person in state.participants.values() if person.invitation_id == invitation_id]
         if await self._rooms.wait_gone(claims.room_id, out, CLOSED_WITHIN_S):
             return web.Response(status=204)
-        return _json(http.InvitationRevoked(confirmed=False))
+        return json_answer(http.InvitationRevoked(confirmed=False))
 
     async def join(self, request: web.Request) -> web.Response:
-        body = await _body(request, http.Join)
+        body = await read_json(request, http.Join)
         if (body.invitation is None) == (body.code is None):
             raise Refusal("invalid", "Give either an invitation or a code.", "$.invitation")
         resume = self._resume_claim(body.resume)
@@ -147,7 +149,7 @@ class HttpApi:
             role=participant.role.value,
             state="waiting" if participant.status is ParticipantStatus.WAITING else "admitted",
         )
-        return _json(joined)
+        return json_answer(joined)
 
     def _resume_claim(self, token: str | None) -> ResumeClaim | None:
         """A token that proves nothing makes a newcomer, not an error: it may be years old."""
@@ -213,12 +215,17 @@ class HttpApi:
             raise
 
     def _base_url(self, request: web.Request) -> str:
-        return self._settings.public_url or f"{request.scheme}://{request.host}"
+        return public_base_url(self._settings, request)
 
     def _limit(self, limit: Limit, key: str) -> None:
         wait_s = self._limiters[limit.name].take(key, time.monotonic())
         if wait_s > 0.0:
             raise Refusal("too-many-requests", "Slower, please.", retry_after_s=wait_s)
+
+
+def public_base_url(settings: Settings, request: web.Request) -> str:
+    """Where people reach this server."""
+    return settings.public_url or f"{request.scheme}://{request.host}"
 
 
 def request_origin(request: web.Request) -> RequestOrigin:
@@ -230,7 +237,7 @@ def request_origin(request: web.Request) -> RequestOrigin:
     )
 
 
-async def _body(request: web.Request, kind: type[T]) -> T:
+async def read_json(request: web.Request, kind: type[T]) -> T:
     """Raises: Refusal, msgspec.ValidationError."""
     if request.content_type != "application/json":
         # A form of a foreign page can send anything but this (CSRF).
@@ -252,7 +259,7 @@ async def _read(request: web.Request) -> bytes:
         raise Refusal("too-slow", "The body did not arrive in time.") from None
 
 
-def _json(body: msgspec.Struct, status: int = 200) -> web.Response:
+def json_answer(body: msgspec.Struct, status: int = 200) -> web.Response:
     return web.Response(
         body=msgspec.json.encode(body),
         status=status,

@@ -54,6 +54,16 @@ AWARENESS = Limit("awareness", burst=120, per_second=30.0)
 """Cursor messages, by connection: beyond, the latest state is what counts anyway."""
 HTTP_MEDIA = Limit("http_media", burst=10, per_second=0.2)
 """WHIP and WHEP sessions, by participant: each costs a DTLS handshake."""
+NETWORK_CHECK = Limit("network_check", burst=60, per_second=1.0)
+"""Network checks, by visitors of all addresses together: the teachers of a district on one afternoon. Each takes a
+few allocations of the relay for some seconds."""
+NETWORK_CHECK_HERE = Limit("network_check_here", burst=15, per_second=0.1)
+"""An address's share of them, once the others have used up half: nobody is refused for the address alone."""
+CHECK_BYTES = Limit("check_bytes", burst=96 * 1024 * 1024, per_second=2 * 1024 * 1024)
+"""Bytes to measure lines with, of all together, both ways: a check takes 2 MiB, and a day of them no more than a
+classroom's pictures."""
+CHECK_BYTES_HERE = Limit("check_bytes_here", burst=24 * 1024 * 1024, per_second=256 * 1024)
+"""An address's share of them, likewise."""
 FAILED_ATTEMPT = Limit("failed_attempt", burst=120, per_second=0.5)
 """Wrong codes and invalid tokens, by address: of 600 pupils, one in five mistypes, in the same minutes."""
 
@@ -115,6 +125,26 @@ class Limiter:
         bucket.level = min(self.limit.burst, bucket.level + elapsed * self.limit.per_second)
         bucket.at = max(bucket.at, now)
         return bucket
+
+
+class VisitorShare:
+    """For whoever has no identity yet: an allowance for all together. Only when half of it is used up does an address
+    count: who took more than a share there waits, and the rest stays for the others."""
+
+    def __init__(self, together: Limit, here: Limit, max_keys: int = MAX_TRACKED_KEYS) -> None:
+        self._together = Limiter(together)
+        self._here = Limiter(here, max_keys)
+
+    def take(self, address: str, now: float, cost: float = 1.0) -> float:
+        """Seconds to wait; 0.0: it was taken."""
+        key = address_key(address)
+        is_scarce = self._together.level("", now) < self._together.limit.burst / 2
+        if is_scarce and self._here.level(key, now) < cost:
+            return self._here.take(key, now, cost)
+        wait_s = self._together.take("", now, cost)
+        if wait_s == 0.0:
+            self._here.drain(key, now, cost)
+        return wait_s
 
 
 class FailureBrake:

@@ -13,10 +13,12 @@ Security = list[dict[str, list[str]]]
 
 _BODIES = (
     http.CreateRoom, http.RoomCreated, http.CreateInvitation, http.Invitation, http.InvitationList,
-    http.InvitationRevoked, http.Join, http.Joined, http.MediaGatewayList, RoomView, ErrorAnswer,
+    http.InvitationRevoked, http.Join, http.Joined, http.MediaGatewayList,
+    http.StartNetworkCheck, http.NetworkCheck, RoomView, ErrorAnswer,
 )  # fmt: skip
 _TOKEN: Security = [{"joinToken": []}]
 _API_KEY_OR_THIS_MACHINE: Security = [{"apiKey": []}, {}]
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _SDP = {"application/sdp": {"schema": {"type": "string"}}}
 
 
@@ -112,6 +114,21 @@ def _sockets() -> dict[str, Any]:
     return {"/yjs/{room}/{document}": {"get": yjs}}
 
 
+def _network_check() -> dict[str, Any]:
+    download = _operation("Bytes to measure a line with.")
+    download["responses"]["200"] = {"description": "Bytes that mean nothing.", "content": _BYTES}
+    upload = _operation("Bytes to measure a line with; they go nowhere.", status=204)
+    upload["requestBody"] = {"required": True, "content": _BYTES}
+    return {
+        "/api/network-check": {
+            "post": _operation(
+                "What to try before a visit.", body=http.StartNetworkCheck, answer=http.NetworkCheck
+            )
+        },
+        "/api/network-check/bytes": {"get": download, "post": upload},
+    }  # fmt: skip
+
+
 def _gateways() -> dict[str, Any]:
     gateway = ("gateway",)
     return {
@@ -153,6 +170,7 @@ def describe_api(version: str) -> dict[str, Any]:
             **_sockets(),
             **_media("whip", "Publish by HTTP (RFC 9725)."),
             **_media("whep", "Watch by HTTP (draft-ietf-wish-whep)."),
+            **_network_check(),
             **_gateways(),
             **_operations(),
         },

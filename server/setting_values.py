@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from server.bus.redis_address import parse_redis_url
+from signaling.turn import relay_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -116,8 +117,13 @@ def url(schemes: tuple[str, ...], example: str, *, origin_only: bool = False) ->
 def turn_url(value: str) -> str:
     """RFC 7065: `turn:host:port?transport=udp`."""
     scheme, _, rest = value.partition(":")
+    wrong = ValueError("comme turn:turn.example.org:3478?transport=udp / such as the same")
     if scheme not in ("stun", "stuns", "turn", "turns") or not rest or any(c.isspace() for c in value):
-        raise ValueError("comme turn:turn.example.org:3478?transport=udp / such as the same")
+        raise wrong
+    try:
+        relay_address(value)
+    except ValueError:
+        raise wrong from None
     return value
 
 

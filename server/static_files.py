@@ -7,7 +7,13 @@ from pathlib import Path
 from aiohttp import web
 
 STATIC = Path(__file__).parent / "static"
-PAGE_ROUTES = ("/", "/entrer{slash:/?}", "/salle/{room:[A-Za-z0-9_-]{1,64}}{slash:/?}", "/aide{slash:/?}")
+PAGE_ROUTES = (
+    "/",
+    "/entrer{slash:/?}",
+    "/salle/{room:[A-Za-z0-9_-]{1,64}}{slash:/?}",
+    "/aide{slash:/?}",
+    "/controle{slash:/?}",
+)
 """Paths of the page's own router: each answers with the same document."""
 COMPRESSED = (".br", ".gz")
 """Made beside each file by the build; aiohttp sends the one that the browser takes."""

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from server.wire.common import MAX_TOKEN_CHARACTERS, DisplayName, Identifier, Timestamp
+from signaling.messages import EngineName, IceServer
 
 RoomKind = Literal["interclass", "community", "consultation"]
 RoleName = Literal["host", "class", "pupil", "guest", "observer"]
@@ -114,3 +115,43 @@ class MediaGatewayList(msgspec.Struct, kw_only=True):
     """200 of `GET /api/media/gateways`."""
 
     gateways: list[MediaGateway]
+
+
+class StartNetworkCheck(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`POST /api/network-check`: anybody, without an account, before a visit."""
+
+
+class MediaProbe(msgspec.Struct, kw_only=True):
+    """Where a media process answers ICE checks (RFC 8445, lite), and carries nothing."""
+
+    addresses: list[str]
+    port: int
+    """UDP."""
+    username_fragment: str
+    password: str
+
+
+class NetworkTarget(msgspec.Struct, kw_only=True):
+    """What a school's network must let through, as this server is configured."""
+
+    purpose: Literal["page", "media", "relay"]
+    """The page with its texts and signaling; sound and picture; the same where the straight way is barred."""
+    host: str
+    port: int
+    transport: Literal["udp", "tcp", "tls"]
+    """From the school outwards; `tls` is TCP."""
+    lasts: bool = True
+    """False: the server takes another port at its next start."""
+
+
+class NetworkCheck(msgspec.Struct, kw_only=True):
+    """200 of `POST /api/network-check`."""
+
+    engine: EngineName
+    """What carries the rooms that are not private."""
+    ice_servers: list[IceServer]
+    """For this check alone: the credentials live `lifetime_s`, and few may use them at once."""
+    lifetime_s: int
+    probes: list[MediaProbe]
+    """At most 4, and none where media go by Janus or by no process that is ready."""
+    targets: list[NetworkTarget]

@@ -75,6 +75,8 @@ HTTP_BODIES: tuple[type[msgspec.Struct], ...] = (
     http.InvitationRevoked,
     http.Join,
     http.Joined,
+    http.StartNetworkCheck,
+    http.NetworkCheck,
     ErrorAnswer,
 )
 

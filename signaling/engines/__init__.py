@@ -139,6 +139,17 @@ class EngineHealth:
     """Processes (or gateways) that carry its media and are ready; of an engine without any, 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReachabilityTarget:
+    """Where the engine answers ICE checks for anybody, so that a network can be tried before there is a session."""
+
+    addresses: Sequence[str]
+    port: int
+    """UDP, on each of the addresses."""
+    ufrag: str
+    password: str
+
+
 class MediaEngine(Protocol):
     """See the module's docstring for what holds for every method."""
 
@@ -205,3 +216,7 @@ class MediaEngine(Protocol):
         room's first tracks into its m-lines, by kind. Raises: as accept_whip."""
 
     def health(self) -> EngineHealth: ...
+
+    def reachability(self) -> Sequence[ReachabilityTarget]:
+        """Of each process that carries media and answers such checks now; none where media do not come to a process
+        of ours."""

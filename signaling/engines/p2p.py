@@ -23,6 +23,7 @@ from signaling.engines import (
     MediaGrants,
     PeerAppeared,
     PeerDisappeared,
+    ReachabilityTarget,
     TrackAppeared,
     TrackDisappeared,
 )
@@ -197,6 +198,10 @@ class P2pEngine:
 
     def health(self) -> EngineHealth:
         return EngineHealth(ready=True, rooms=len(self._rooms), sessions=len(self._sessions))
+
+    def reachability(self) -> Sequence[ReachabilityTarget]:
+        """None: media touch no server."""
+        return ()
 
     def _check_ids(self, session: _Session, media: Sequence[PublishedMedia]) -> None:
         for peer in session.negotiations:

@@ -14,6 +14,7 @@ from signaling.engines import (
     EngineSink,
     EngineUnavailable,
     MediaGrants,
+    ReachabilityTarget,
     TrackAppeared,
 )
 from signaling.messages import (
@@ -166,6 +167,9 @@ class PassiveEngine:
 
     def health(self) -> EngineHealth:
         return EngineHealth(ready=True, rooms=0, sessions=len(self.open_sessions))
+
+    def reachability(self) -> Sequence[ReachabilityTarget]:
+        return ()
 
     # --- what a test makes it say ---------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 import { PasserelleError, fromErrorAnswer, isErrorAnswer } from './errors.js'
-import type { CreateInvitation, CreateRoom, Invitation, InvitationList, InvitationRevoked, Join, Joined, RoomCreated } from './wire.js'
+import type { CreateInvitation, CreateRoom, Invitation, InvitationList, InvitationRevoked, Join, Joined, NetworkCheck, RoomCreated } from './wire.js'
 
 /** Longest wait for an answer: a server that holds back a guesser takes 15 s at most. */
 const ANSWER_TIMEOUT_MS = 20_000
@@ -42,6 +42,11 @@ export class PasserelleApi {
   async revokeInvitation(room: string, token: string, id: string): Promise<boolean> {
     const path = `${invitationsOf(room)}/${encodeURIComponent(id)}`
     return (await this.#request<InvitationRevoked | undefined>('DELETE', path, undefined, token))?.confirmed ?? true
+  }
+
+  /** What to try before a visit; `NetworkCheck` of this package tries it. */
+  startNetworkCheck(): Promise<NetworkCheck> {
+    return this.#request('POST', '/api/network-check', {})
   }
 
   async #request<Answer>(method: string, path: string, body?: object, bearer?: string): Promise<Answer> {

@@ -579,6 +579,18 @@ export interface MediaPeer {
   polite: boolean;
 }
 /**
+ * Where a media process answers ICE checks (RFC 8445, lite), and carries nothing.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "MediaProbe".
+ */
+export interface MediaProbe {
+  addresses: string[];
+  port: number;
+  username_fragment: string;
+  password: string;
+}
+/**
  * This interface was referenced by `PasserelleWire`'s JSON-Schema
  * via the `definition` "MediaStarted".
  */
@@ -599,6 +611,32 @@ export interface MediaStarted {
  */
 export interface MuteOther {
   track_id: string;
+}
+/**
+ * 200 of `POST /api/network-check`.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "NetworkCheck".
+ */
+export interface NetworkCheck {
+  engine: "janus" | "p2p" | "sfu";
+  ice_servers: IceServer[];
+  lifetime_s: number;
+  probes: MediaProbe[];
+  targets: NetworkTarget[];
+}
+/**
+ * What a school's network must let through, as this server is configured.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "NetworkTarget".
+ */
+export interface NetworkTarget {
+  purpose: "media" | "page" | "relay";
+  host: string;
+  port: number;
+  transport: "tcp" | "tls" | "udp";
+  lasts?: boolean;
 }
 /**
  * `document_open`: the connection becomes a reader of the document. Answered with
@@ -991,6 +1029,13 @@ export interface SetTrackMuted {
 export interface StartMedia {
   session_id?: string | null;
 }
+/**
+ * `POST /api/network-check`: anybody, without an account, before a visit.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "StartNetworkCheck".
+ */
+export interface StartNetworkCheck {}
 /**
  * `media_stop`
  *

@@ -10,7 +10,7 @@ export const route = signal<Route>(take())
 
 function take(): Route {
   const taken = parseRoute(location.pathname, location.hash)
-  if (taken.page === 'home') return taken
+  if (taken.page === 'home' || taken.page === 'network') return taken
   if (taken.page === 'join') {
     if (taken.invitation) sessionStorage.setItem(keptInvitation, taken.invitation)
     else taken.invitation = sessionStorage.getItem(keptInvitation) ?? ''

@@ -2,6 +2,7 @@
 
 export type Route =
   | { page: 'home' }
+  | { page: 'network' }
   | { page: 'join'; invitation: string }
   | { page: 'room'; room: string; token: string | null }
 
@@ -15,5 +16,6 @@ export function parseRoute(path: string, fragment: string): Route {
   if (/^\/entrer\/?$/.test(path)) {
     return { page: 'join', invitation: fragment.slice(1) }
   }
+  if (/^\/controle\/?$/.test(path)) return { page: 'network' }
   return { page: 'home' }
 }

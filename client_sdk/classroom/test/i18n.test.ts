@@ -17,14 +17,14 @@ describe('the sentences', () => {
   })
 
   test('are translated, save the words that both languages share', () => {
-    const shared = ['code', 'microphone']
+    const shared = ['code', 'microphone', 'network_ms', 'network_mbps', 'sheetPort']
     const alike = Object.keys(fr).filter((key) => fr[key as keyof typeof fr] === en[key as keyof typeof en])
     expect(alike.filter((key) => !shared.includes(key))).toEqual([])
   })
 
   test('are all said somewhere', () => {
     const code = Object.values(sources).join('\n')
-    const composed = /^(error|role|invite|inviteFor)_/
+    const composed = /^(error|role|invite|inviteFor|network|networkTest|networkProblem|networkVerdict|networkMeans|networkWay|networkPurpose)_/
     expect(code).toContain("t('")
     expect(Object.keys(fr).filter((key) => !composed.test(key) && !code.includes(`'${key}'`))).toEqual([])
   })

@@ -8,6 +8,8 @@ it.each([
   ['/salle/r4', '#main', { page: 'room', room: 'r4', token: null }],
   ['/entrer', '#inv_12', { page: 'join', invitation: 'inv_12' }],
   ['/entrer', '', { page: 'join', invitation: '' }],
+  ['/controle', '', { page: 'network' }],
+  ['/controle/', '#x', { page: 'network' }],
   ['/salle/', '', { page: 'home' }],
   ['/salle/../x', '', { page: 'home' }],
   [`/salle/${'r'.repeat(65)}`, '', { page: 'home' }],

@@ -13,6 +13,7 @@ from passerelle_client.protocol import (
     InvitationList,
     InvitationRevoked,
     Joined,
+    NetworkCheck,
     RoomCreated,
     RoomView,
 )
@@ -82,6 +83,10 @@ class PasserelleApi:
         path = f"/api/rooms/{room_id}/invitations/{invitation_id}"
         answer = await self._request("DELETE", path, InvitationRevoked, bearer=token)
         return answer is None or answer.confirmed
+
+    async def start_network_check(self) -> NetworkCheck:
+        """What a school's network must let through, and where that can be tried. Raises: Refused, Disconnected."""
+        return await self._request("POST", "/api/network-check", NetworkCheck, body={})
 
     async def get_room(self, room_id: str, token: str) -> RoomView:
         """Raises: Refused, Disconnected."""

@@ -83,6 +83,47 @@ class Joined(msgspec.Struct, kw_only=True):
     state: Literal["admitted", "waiting"]
 
 
+class StartNetworkCheck(msgspec.Struct, kw_only=True):
+    """`POST /api/network-check`: anybody, without an account, before a visit."""
+
+
+class IceServer(msgspec.Struct, kw_only=True):
+    """W3C RTCIceServer; credentials by TURN REST (draft-uberti-behave-turn-rest-00)."""
+
+    urls: list[str]
+    username: str | None = None
+    credential: str | None = None
+
+
+class MediaProbe(msgspec.Struct, kw_only=True):
+    """Where a media process answers ICE checks (RFC 8445, lite), and carries nothing."""
+
+    addresses: list[str]
+    port: int
+    username_fragment: str
+    password: str
+
+
+class NetworkTarget(msgspec.Struct, kw_only=True):
+    """What a school's network must let through, as this server is configured."""
+
+    purpose: Literal["page", "media", "relay"]
+    host: str
+    port: int
+    transport: Literal["udp", "tcp", "tls"]
+    lasts: bool = True
+
+
+class NetworkCheck(msgspec.Struct, kw_only=True):
+    """200 of `POST /api/network-check`."""
+
+    engine: Literal["p2p", "sfu", "janus"]
+    ice_servers: list[IceServer]
+    lifetime_s: int
+    probes: list[MediaProbe]
+    targets: list[NetworkTarget]
+
+
 class ErrorBody(msgspec.Struct, kw_only=True):
     """Why something was refused."""
 
@@ -491,14 +532,6 @@ class DocumentOpened(msgspec.Struct, kw_only=True):
     can_write: bool
 
 
-class IceServer(msgspec.Struct, kw_only=True):
-    """W3C RTCIceServer; credentials by TURN REST (draft-uberti-behave-turn-rest-00)."""
-
-    urls: list[str]
-    username: str | None = None
-    credential: str | None = None
-
-
 class MediaPeer(msgspec.Struct, kw_only=True):
     """Another media session of the room (p2p only)."""
 
@@ -671,4 +704,4 @@ class TrackMutedByHost(msgspec.Struct, kw_only=True):
     session_id: str
     track_id: str
 
-__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaStarted", "MuteOther", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "StartMedia", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501
+__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501

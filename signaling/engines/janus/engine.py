@@ -21,6 +21,7 @@ from signaling.engines import (
     EngineUnavailable,
     MediaGrants,
     PeerConnectionLost,
+    ReachabilityTarget,
 )
 from signaling.engines.janus import description
 from signaling.engines.janus.errors import JanusLost, JanusRefused
@@ -323,6 +324,10 @@ class JanusEngine:
         reconnections = sum(node.reconnections for node in self._nodes)
         detail = f"{ready} of {len(self._nodes)} Janus gateways ready, lost {reconnections} times"
         return EngineHealth(ready > 0, len(self._rooms), len(self._sessions), detail, workers=ready)
+
+    def reachability(self) -> Sequence[ReachabilityTarget]:
+        """None: a gateway answers only who has a session there."""
+        return ()
 
     def gateways(self) -> Sequence[GatewayReport]:
         """Each gateway, in the order of their URLs."""

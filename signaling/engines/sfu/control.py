@@ -142,9 +142,12 @@ class WorkerStatistics(msgspec.Struct, kw_only=True):
 
 
 class Ready(msgspec.Struct, tag=True):
-    """The worker has its port."""
+    """The worker has its port, and answers there whoever tries whether it can be reached."""
 
     port: int
+    ufrag: str
+    password: str
+    """What such a check is addressed to and signed with."""
 
 
 class Done(msgspec.Struct, tag=True, kw_only=True):

@@ -17,6 +17,7 @@ from signaling.engines import (
     EngineUnavailable,
     MediaGrants,
     PeerConnectionLost,
+    ReachabilityTarget,
     TrackAppeared,
     TrackDisappeared,
 )
@@ -318,12 +319,20 @@ class SfuEngine:
         detail = f"{ready} of {len(self._keepers)} media workers ready, {restarts} restarts"
         return EngineHealth(ready > 0, len(self._placement), len(self._sessions), detail, ready)
 
+    def reachability(self) -> Sequence[ReachabilityTarget]:
+        ready = [keeper.ready for keeper in self._keepers if keeper.current is not None]
+        return [
+            ReachabilityTarget(tuple(self._addresses), each.port, each.ufrag, each.password)
+            for each in ready
+            if each is not None
+        ]
+
     # --- beyond the contract --------------------------------------------------------------------
 
     @property
     def udp_ports(self) -> list[int]:
         """Of the workers that are ready, for the operator's firewall page and the start's message."""
-        return [keeper.port for keeper in self._keepers if keeper.current is not None and keeper.port is not None]
+        return [target.port for target in self.reachability()]
 
     @property
     def worker_pids(self) -> list[int]:

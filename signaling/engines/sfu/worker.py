@@ -18,6 +18,7 @@ from signaling.engines import EngineEvent
 from signaling.engines.sfu import control
 from signaling.engines.sfu.control import AnyReport, Done, FrameReader, FrameTooLong, Ready, encode_frame
 from signaling.engines.sfu.hub import MediaHub
+from signaling.engines.sfu.reachability import ReachabilityPeer
 from signaling.engines.sfu.sdp import SdpError
 from signaling.engines.sfu.udp import PortUnavailable, UdpMux
 
@@ -159,7 +160,8 @@ async def run_worker(control_fd: int, addresses: Sequence[str], port: int) -> in
     await loop.create_unix_connection(lambda: link, sock=sock)
     # What was made so far lives as long as the process; collections need not look at it again.
     gc.freeze()
-    link.send(Ready(mux.candidates[0][1]))
+    reachability = ReachabilityPeer(mux)
+    link.send(Ready(mux.candidates[0][1], reachability.ufrag, reachability.password))
     code = await link.ended
     await hub.close()
     return code

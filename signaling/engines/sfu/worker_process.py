@@ -82,7 +82,7 @@ class WorkerProcess:
         self._on_event = on_event
         self._process: asyncio.subprocess.Process | None = None
         self._link: _Link | None = None
-        self._ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._next_request = 0
         self.lost = asyncio.Event()
@@ -91,8 +91,8 @@ class WorkerProcess:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    async def start(self) -> int:
-        """The worker's UDP port. Raises: WorkerLost when it does not come up."""
+    async def start(self) -> Ready:
+        """Its UDP port, and how to try whether it can be reached. Raises: WorkerLost when it does not come up."""
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
@@ -127,7 +127,7 @@ class WorkerProcess:
                     waiting.set_result(report)
             case Ready():
                 if not self._ready.done():
-                    self._ready.set_result(report.port)
+                    self._ready.set_result(report)
 
     def _end(self) -> None:
         self.lost.set()
@@ -206,7 +206,8 @@ class WorkerKeeper:
         self._task: asyncio.Task[None] | None = None
         self.current: WorkerProcess | None = None
         """The worker, once it is ready."""
-        self.port: int | None = None
+        self.ready: Ready | None = None
+        """What it, or the one before it, said at its start."""
         self.became_ready = asyncio.Event()
         self.restarts = 0
         self.statistics: WorkerStatistics | None = None
@@ -233,7 +234,7 @@ class WorkerKeeper:
     async def _one_life(self) -> None:
         worker = WorkerProcess(self._arguments, self._on_event)
         try:
-            self.port = await worker.start()
+            self.ready = await worker.start()
             self.current = worker
             self.became_ready.set()
             await self._watch(worker)

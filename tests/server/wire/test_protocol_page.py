@@ -77,7 +77,8 @@ def test_each_type_is_named() -> None:
     "name",
     ["RoomView", "Participant", "WaitingParticipant", "RoomSettings", "ChatLine", "Track", "RoomSummary", "ErrorBody",
      "IceServer", "SessionDescription", "Candidate", "PublishedMedia", "SubscribedMedia", "MediaPeer", "Subscription",
-     "MediaStarted", "DocumentOpened", "RoomDocument", "Accepted"],
+     "MediaStarted", "DocumentOpened", "RoomDocument", "Accepted", "MediaProbe",
+     "NetworkTarget"],
 )  # fmt: skip
 def test_each_type_inside_others_has_its_heading_and_all_its_fields(name: str) -> None:
     kinds: dict[str, type[msgspec.Struct]] = {}

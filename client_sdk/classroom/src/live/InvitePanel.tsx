@@ -1,8 +1,9 @@
 import { PasserelleApi, type Invitation, type RoleName } from '@passerelle/client'
-import { Check, Maximize2 } from 'lucide-preact'
+import { Maximize2 } from 'lucide-preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { encode } from 'uqr'
 import { t } from '../i18n.js'
+import { CopyButton } from '../pages/CopyButton.js'
 import type { Session } from '../session.js'
 import { PanelHeader } from './PanelHeader.js'
 
@@ -108,8 +109,8 @@ function InvitationCard({ invitation, isNew, onRevoke }: { invitation: Invitatio
         <button type="button" class="small primary" data-testid="show-big" onClick={() => big.current?.showModal()}>
           <Maximize2 aria-hidden="true" /> {t('showBig')}
         </button>
-        <Copy text={invitation.url} label={t('copyLink')} test="copy-link" />
-        <Copy text={invitation.code} label={t('copyCode')} test="copy-code" />
+        <CopyButton text={invitation.url} label={t('copyLink')} test="copy-link" />
+        <CopyButton text={invitation.code} label={t('copyCode')} test="copy-code" />
         <button type="button" class="small quiet" onClick={onRevoke} data-testid="revoke">
           {t('revoke')}
         </button>
@@ -127,31 +128,6 @@ function InvitationCard({ invitation, isNew, onRevoke }: { invitation: Invitatio
       </dialog>
     </li>
   )
-}
-
-function Copy({ text, label, test }: { text: string; label: string; test: string }) {
-  const [done, setDone] = useState(false)
-  const copy = async () => {
-    setDone(await copyText(text))
-    setTimeout(() => setDone(false), 2_000)
-  }
-  return (
-    <button type="button" class="small" data-testid={test} data-text={text} onClick={() => void copy()}>
-      {done && <Check aria-hidden="true" />} <span aria-live="polite">{done ? t('copied') : label}</span>
-    </button>
-  )
-}
-
-/** Whether it is in the clipboard now. Over plain http there is no clipboard to write to, only a selection to copy. */
-async function copyText(text: string): Promise<boolean> {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false)
-  const field = document.createElement('textarea')
-  field.value = text
-  document.body.append(field)
-  field.select()
-  const copied = document.execCommand('copy')
-  field.remove()
-  return copied
 }
 
 function QrCode({ text }: { text: string }) {

@@ -75,7 +75,7 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
           )}
           <Choice icon={<Video aria-hidden="true" />} label={t('camera')} none={t('noCamera')} devices={devices.cameras} value={cameraId} onChange={setCameraId} />
           <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={microphoneId} onChange={setMicrophoneId} />
-          <Level track={session.microphone} />
+          <MicrophoneLevel track={session.microphone} />
           {canChooseSpeaker && devices.speakers.length > 1 && (
             <Choice icon={<Volume2 aria-hidden="true" />} label={t('speaker')} devices={devices.speakers} value={speakerId} onChange={(id) => setSpeakerId(id ?? '')} />
           )}
@@ -118,7 +118,7 @@ export function Choice({ icon, label, none, devices, value, onChange }: ChoicePr
   )
 }
 
-function Level({ track }: { track: MediaStreamTrack | null }) {
+export function MicrophoneLevel({ track }: { track: MediaStreamTrack | null }) {
   const meter = useRef<HTMLMeterElement>(null)
   useEffect(() => {
     if (!track) return

@@ -1,5 +1,5 @@
 import { PasserelleApi, PasserelleError } from '@passerelle/client'
-import { DoorOpen, KeyRound } from 'lucide-preact'
+import { DoorOpen, KeyRound, Network } from 'lucide-preact'
 import { useState } from 'preact/hooks'
 import { errorText, t } from '../i18n.js'
 import { places } from '../places.js'
@@ -21,8 +21,30 @@ export function Home() {
         <CodeForm />
         <OpenForm />
       </div>
+      <BeforeTheVisit />
       <RecentRooms />
     </Shell>
+  )
+}
+
+function BeforeTheVisit() {
+  return (
+    <p class="before-visit">
+      <a
+        href="/controle"
+        data-testid="network-check"
+        onClick={(event) => {
+          event.preventDefault()
+          go('/controle')
+        }}
+      >
+        <Network aria-hidden="true" />
+        <span>
+          <strong>{t('networkTitle')}</strong>
+          <small>{t('networkInvite')}</small>
+        </span>
+      </a>
+    </p>
   )
 }
 
