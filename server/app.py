@@ -310,6 +310,7 @@ def set_gauges(house: House) -> None:
     house.metrics.count_document_updates(documents.updates_taken - house.counted_updates)
     house.counted_updates = documents.updates_taken
     house.metrics.set_unsaved_bytes(documents.unsaved_bytes)
+    house.metrics.raise_left_out_total(documents.updates_left_out)
     house.metrics.raise_bus_totals(
         repaired=documents.gaps_repaired,
         published=documents.bus_messages_published,

@@ -70,6 +70,12 @@ class Metrics:
             "Times that something missed of another instance was found and brought.",
             registry=registry,
         )
+        self._updates_left_out = Counter(
+            "passerelle_document_updates_left_out",
+            "Stored updates that the engine refused when a document was loaded.",
+            registry=registry,
+        )
+        self._left_out_total = 0
         self._bus_joined = Gauge(
             "passerelle_bus_joined", "1 while this instance hears the others and they hear it.", registry=registry
         )
@@ -191,6 +197,11 @@ class Metrics:
             self._bus_messages.labels(outcome).inc(total - self._bus_totals[outcome])
         self._gaps_repaired.inc(repaired - self._repaired_total)
         self._bus_totals, self._repaired_total = totals, repaired
+
+    def raise_left_out_total(self, total: int) -> None:
+        """Count since the start."""
+        self._updates_left_out.inc(total - self._left_out_total)
+        self._left_out_total = total
 
     def raise_room_totals(self, *, takeovers: int, gaps: int) -> None:
         """Counts since the start."""

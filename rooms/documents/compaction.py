@@ -12,34 +12,45 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
-from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken
+from rooms.documents.loading import load_document
 from rooms.documents.snapshot import read_snapshot
 from rooms.ports import DocumentAppend, DocumentKey, DocumentStore
 
 logger = logging.getLogger(__name__)
 
+SET_ASIDE_BYTES: Final = 1024 * 1024
+"""Kept of a document's updates that the engine refuses: what an error of the engine would cost can be looked into, and
+whoever makes such updates on purpose does not fill the disk."""
 DEEP_STACK_BYTES: Final = 512 * 1024 * 1024
 """Stack for building a document in a thread of its own; memory is only used as it is touched."""
 
 
-def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
-    """A whole state that stands for all of this, and the updates that still wait and are not in it.
+class Compacted(NamedTuple):
+    """What stands for a document's log."""
 
-    A snapshot must have no holes: the engine shows what follows a hole, Yjs 13 drops it. So what waits
-    is stored again after the snapshot instead of being merged into it. Raises: DocumentBroken."""
-    *_growing, document = YjsDocument.load(snapshot, updates, 2**62, read_snapshot(snapshot))
+    state: bytes
+    waiting: Sequence[bytes]
+    """Updates that still wait for what they depend on, and are not in it. A snapshot must have no holes: the engine
+    shows what follows a hole, Yjs 13 drops it. So what waits is stored again after the snapshot."""
+    left_out: Sequence[bytes]
+    """What the engine refuses, and nobody has been shown."""
+
+
+def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> Compacted:
+    """Raises: DocumentBroken."""
+    *_growing, document = load_document(snapshot, updates, 2**62, read_snapshot(snapshot))
     try:
-        return document.whole_state(), list(document.waiting)
+        return Compacted(document.whole_state(), list(document.waiting), list(document.left_out))
     finally:
         document.close()
 
 
-def compact_deep(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+def compact_deep(snapshot: bytes | None, updates: Sequence[bytes]) -> Compacted:
     """As `compact`, in a thread whose stack bears deep documents: for a process of its own."""
-    results: list[tuple[bytes, list[bytes]]] = []
+    results: list[Compacted] = []
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -60,7 +71,7 @@ def compact_deep(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[byte
     return results[0]
 
 
-async def build_state(snapshot: bytes | None, updates: Sequence[bytes], thread_bytes: int) -> tuple[bytes, list[bytes]]:
+async def build_state(snapshot: bytes | None, updates: Sequence[bytes], thread_bytes: int) -> Compacted:
     """As `compact`, in a thread; above `thread_bytes` in a process of its own, since the engine
     does not let other threads run. Raises: DocumentBroken."""
     try:
@@ -71,7 +82,7 @@ async def build_state(snapshot: bytes | None, updates: Sequence[bytes], thread_b
         raise DocumentBroken(type(error).__name__) from error
 
 
-async def _in_a_process(snapshot: bytes | None, updates: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+async def _in_a_process(snapshot: bytes | None, updates: Sequence[bytes]) -> Compacted:
     # A fresh one each time: this is rare, and one that idles would cost its memory for ever.
     pool = ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_the_process_that_began_this
@@ -108,15 +119,39 @@ async def _compact_now(store: DocumentStore, key: DocumentKey, thread_bytes: int
     stored = await store.load_document(key)
     if len(stored.updates) < least_updates:
         return None
-    state, waiting = await build_state(stored.snapshot, stored.updates, thread_bytes)
+    state, waiting, left_out = await build_state(stored.snapshot, stored.updates, thread_bytes)
     if len(waiting) >= len(stored.updates):
         return None  # everything waits: there is nothing to fold
-    if waiting:
-        # First again at the end of the log, then the snapshot: a crash in between leaves them twice,
+    again = [DocumentAppend(key, update) for update in waiting]
+    if left_out:
+        again += await _to_set_aside(store, key, left_out)
+    if again:
+        # First again at the end of a log, then the snapshot: a crash in between leaves them twice,
         # never not at all. Updates are idempotent.
-        await store.append_updates([DocumentAppend(key, update) for update in waiting])
+        await store.append_updates(again)
     await store.store_snapshot(key, state, stored.last_seq)
     logger.info(
         "document compacted", extra={"room_id": key.room_id, "updates": len(stored.updates), "state_bytes": len(state)}
     )
     return len(state)
+
+
+def set_aside_key(key: DocumentKey) -> DocumentKey:
+    """Where that is kept which the engine refused: a log that nobody can open (no document's name has a slash), and
+    that is exported and forgotten with the room. It may be text of somebody, and the error the engine's."""
+    return DocumentKey(key.room_id, f"{key.document}/set-aside")
+
+
+async def _to_set_aside(store: DocumentStore, key: DocumentKey, left_out: Sequence[bytes]) -> list[DocumentAppend]:
+    kept = set((await store.load_document(set_aside_key(key))).updates)
+    size_bytes = sum(map(len, kept))
+    appends = []
+    for update in left_out:
+        size_bytes += len(update)
+        if size_bytes <= SET_ASIDE_BYTES and update not in kept:
+            appends.append(DocumentAppend(set_aside_key(key), update))
+    logger.warning(
+        "set aside what the engine refuses",
+        extra={"room_id": key.room_id, "updates": len(left_out), "kept": len(appends)},
+    )
+    return appends

@@ -15,7 +15,7 @@ Not thread-safe, and slow: 4 ms to load 245 kB, and the engine never lets go of 
 documents need a deep stack: the event loop's thread is started with 512 MiB (`server.cli`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,21 +29,16 @@ from rooms.documents.limits import MAX_NESTED_TYPES
 from rooms.documents.scan import ClockRange, Scan, scan_update
 from rooms.documents.snapshot import SnapshotFacts, is_read_at_once, read_snapshot
 from rooms.documents.split import split_update
-from rooms.documents.surrogates import SurrogatePairs
 from rooms.documents.sync import Denial, encode_state_vector, read_state_vector
 from rooms.documents.typing_run import TypedText, typed_update
 
 MERGE_AT_ONCE: Final = 200
 """`merge_updates` is quadratic in their number: 100 take 0.1 ms, 10,000 take 200 ms."""
-LOAD_AT_ONCE: Final = 100
 LOAD_AT_ONCE_BYTES: Final = 32 * 1024
-"""Updates of a log applied in one step of `load`: some milliseconds."""
+"""Updates of a log applied in one step of a load: some milliseconds."""
 TYPED_AT_ONCE_BYTES: Final = 4 * 1024
 """What people typed on is given to the engine when it is so much, or when the engine is asked for something: five
 seconds of a class, in the time of one flush."""
-
-MOST_HARMFUL: Final = 8
-"""Waiting updates that broke the engine, before nothing that waits is tried any more: each costs a load."""
 
 Update = tuple[bytes, Scan]
 """An update and its scan."""
@@ -76,7 +71,8 @@ class YjsDocument:
     DocumentBroken from any method, only `close` may be called.
     """
 
-    def __init__(self, waiting_limit_bytes: int = 4 * 1024 * 1024) -> None:
+    def __init__(self, waiting_limit_bytes: int = 4 * 1024 * 1024, facts: SnapshotFacts | None = None) -> None:
+        """`facts`: `read_snapshot` of what `apply_snapshot` will be given."""
         self._doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
         self._changes: list[bytes] = []
         changes = self._changes  # no reference to self: the engine's subscription is not collected
@@ -84,7 +80,7 @@ class YjsDocument:
         self._waiting_limit_bytes = waiting_limit_bytes
         self._waiting: list[bytes] = []
         self._harmful: set[bytes] = set()
-        """What would wait, and is known to break the engine when it is placed."""
+        """What is known to break the engine when it is placed: it is neither placed nor does it wait."""
         self._retries = True
         """Whether what waits is tried again; not when too much of it has broken the engine."""
         self._whole_state: bytes | None = None
@@ -94,8 +90,8 @@ class YjsDocument:
         """By client id: what was typed on, the head of the update that adds it and its pieces, and is in `clocks`, yet
         not in the engine."""
         self._typed_bytes = 0
-        self._pairs = SurrogatePairs()
-        self._nested_types = 0
+        facts = facts or SnapshotFacts()
+        self._pairs, self._nested_types = facts.pairs, facts.nested_types
         self.clocks: dict[int, int] = {}
         self.changes = 0
         """How often it has changed."""
@@ -103,51 +99,10 @@ class YjsDocument:
         """Of `deletions`, for whoever makes it; forgotten with each change."""
 
     @classmethod
-    def load(
-        cls, snapshot: bytes | None, updates: Sequence[bytes], waiting_limit_bytes: int, facts: SnapshotFacts
-    ) -> "Iterator[YjsDocument]":
-        """Build a document from what is stored. Yields the same, growing document after each step of
-        some milliseconds (a large snapshot takes longer: 4 ms for 245 kB); the last one is complete. When something
-        that had waited breaks it, it is set aside, and a new one grows.
-        `facts`: `read_snapshot(snapshot)`. Raises: DocumentBroken."""
-        harmful = set[bytes]()
-        while True:
-            document = cls(waiting_limit_bytes)
-            document._pairs, document._nested_types = facts.pairs, facts.nested_types
-            document._harmful |= harmful
-            document._retries = len(harmful) < MOST_HARMFUL
-            try:
-                yield from document._load(snapshot, updates)
-                return
-            except DocumentBroken as error:
-                document.close()
-                if error.waiting is None:
-                    raise
-                harmful.add(error.waiting)
-
-    def _load(self, snapshot: bytes | None, updates: Sequence[bytes]) -> "Iterator[YjsDocument]":
-        if snapshot is not None:
-            self._apply_snapshot(snapshot)
-            if not updates:
-                self._whole_state = snapshot  # as the engine wrote it: a class that opens it is sent these bytes
-        yield self
-        step, size_bytes = list[Update](), 0
-        for update in updates:
-            # What is stored was scanned when it came. It is scanned again to know what still waits.
-            step.append((update, _scan_own(update)))
-            size_bytes += len(update)
-            if len(step) >= LOAD_AT_ONCE or size_bytes >= LOAD_AT_ONCE_BYTES:
-                self.integrate(step)
-                yield self
-                step, size_bytes = [], 0
-        self.integrate(step)
-        yield self
-
-    @classmethod
     def load_sound(cls, stored: Sequence[bytes], waiting_limit_bytes: int) -> "Iterator[YjsDocument | None]":
-        """As `load`, in a third of the time, for what has nothing to be careful about: each update was scanned when
-        it came, and it shows at the end whether all of it found its place. `stored`: snapshot and log, oldest first.
-        Yields the growing document; then, last, None if it must be loaded with care."""
+        """As `loading.load_document`, in a third of the time, for what has nothing to be careful about: each update
+        was scanned when it came, and it shows at the end whether all of it found its place. `stored`: snapshot and log,
+        oldest first. Yields the growing document; then, last, None if it must be loaded with care."""
         document = cls(waiting_limit_bytes)
         try:
             yield from document._apply_sound(stored)
@@ -174,15 +129,34 @@ class YjsDocument:
         else:
             yield None
 
+    def apply_snapshot(self, snapshot: bytes, *, is_all: bool) -> None:
+        """Begin with that, which is a whole state, without holes (see `compact`): no scan needed. `is_all`: nothing
+        else is stored. Raises: DocumentBroken."""
+        with _translated_errors():
+            self._doc.apply_update(snapshot)
+            self.clocks = read_state_vector(self._doc.get_state())
+        self._changes.clear()
+        if is_all:
+            self._whole_state = snapshot  # as the engine wrote it: a class that opens it is sent these bytes
+
     @property
     def waiting(self) -> Sequence[bytes]:
         """Updates that cannot be placed yet."""
         return self._waiting
 
-    def set_aside(self, waiting: bytes) -> None:
+    @property
+    def left_out(self) -> Collection[bytes]:
+        """What `set_aside` was told of."""
+        return self._harmful
+
+    def set_aside(self, harmful: bytes) -> None:
         """It breaks the engine when it is placed (`DocumentBroken.waiting`); whoever it waits for is not to suffer."""
-        self._harmful.add(waiting)
-        self._waiting = [update for update in self._waiting if update != waiting]
+        self._harmful.add(harmful)
+        self._waiting = [update for update in self._waiting if update != harmful]
+
+    def try_waiting_no_more(self) -> None:
+        """Too much of what waited has broken the engine already."""
+        self._retries = False
 
     @property
     def waiting_bytes(self) -> int:
@@ -285,7 +259,7 @@ class YjsDocument:
         if not scan.deletes:
             return True
         if self._deleted is None:
-            self._deleted = joined_ranges(_scan_own(self.deletions()).deletes)
+            self._deleted = joined_ranges(scan_own(self.deletions()).deletes)
         return all(_is_within(deleted, self._deleted.get(deleted[0], [])) for deleted in scan.deletes)
 
     def close(self) -> None:
@@ -297,13 +271,6 @@ class YjsDocument:
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _apply_snapshot(self, snapshot: bytes) -> None:
-        """A snapshot is a whole state, without holes (see `compact`): no scan needed."""
-        with _translated_errors():
-            self._doc.apply_update(snapshot)
-            self.clocks = read_state_vector(self._doc.get_state())
-        self._changes.clear()
-
     def _holds_all_of(self, whole: bytes) -> bool:
         """Whether the engine, which says nothing of what it could not place, has placed everything; then the clocks
         are known as well."""
@@ -311,7 +278,7 @@ class YjsDocument:
             state_vector = pycrdt.get_state(whole)
             deletions = pycrdt.get_update(whole, state_vector)
             reached = read_state_vector(self._doc.get_state())
-        scan = _scan_own(deletions)
+        scan = scan_own(deletions)
         if scan.writes or read_state_vector(state_vector) != reached:
             return False
         self.clocks = reached
@@ -417,7 +384,7 @@ class YjsDocument:
         if change == given:  # as it was handed over, so what that said of clocks holds
             self.clocks = expected
             return change
-        for client, _start, end in _scan_own(change).writes:
+        for client, _start, end in scan_own(change).writes:
             if end > self.clocks.get(client, 0):
                 self.clocks[client] = end
         return change
@@ -470,7 +437,7 @@ def _is_within(deleted: ClockRange, ranges: Sequence[ClockRange]) -> bool:
     return start == end or (low > 0 and end <= ranges[low - 1][2])
 
 
-def _scan_own(update: bytes) -> Scan:
+def scan_own(update: bytes) -> Scan:
     """Scan what the engine or the store gave. Raises: DocumentBroken."""
     try:
         return scan_update(update)

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rooms.documents import close_codes, sync
-from rooms.documents.document import MOST_HARMFUL, Integrated, YjsDocument, merge_updates
+from rooms.documents.document import Integrated, YjsDocument, merge_updates
 from rooms.documents.errors import DocumentBroken
 from rooms.documents.fan_out import Audience
 from rooms.documents.live import Arrival, Incoming, LiveDocument
+from rooms.documents.loading import MOST_WAITING_HARMFUL
 from rooms.documents.open_document import OpenDocument
 from rooms.documents.sync import encode_state_vector
 from rooms.ports import DocumentAppend, RelayedRange
@@ -168,7 +169,7 @@ class _Copies:
 
     async def fresh(self) -> YjsDocument:
         copy = await self._reload(self._live)
-        is_too_much = len(self._harmful) >= MOST_HARMFUL
+        is_too_much = len(self._harmful) >= MOST_WAITING_HARMFUL
         for waiting in [*self._harmful, *(copy.waiting if is_too_much else ())]:
             copy.set_aside(waiting)
         return copy

@@ -59,6 +59,8 @@ class HubStatistics:
     bytes_appended: int
     store_failures: int
     broken_copies: int
+    updates_left_out: int
+    """Stored updates that the engine refused when a document was loaded."""
     compactions: int
     bus_messages_published: int
     bus_messages_received: int
@@ -194,10 +196,10 @@ class DocumentHub:
         """The document as one Yjs update v1, saved content only. Raises: DocumentUnavailable."""
         try:
             stored = await self._store.load_document(key)
-            state, _waiting = await build_state(stored.snapshot, stored.updates, self.limits.thread_compaction_bytes)
+            compacted = await build_state(stored.snapshot, stored.updates, self.limits.thread_compaction_bytes)
         except (StoreUnavailable, DocumentBroken) as error:
             raise DocumentUnavailable(key.document) from error
-        return state
+        return compacted.state
 
     def statistics(self) -> HubStatistics:
         documents = self._library.documents
@@ -211,6 +213,7 @@ class DocumentHub:
             bytes_appended=self._saver.appended_bytes,
             store_failures=self._saver.failures,
             broken_copies=self._library.broken_copies,
+            updates_left_out=self._library.left_out,
             compactions=self._library.compactions,
             bus_messages_published=self._bridge.published,
             bus_messages_received=self._bridge.received,

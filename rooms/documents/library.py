@@ -12,6 +12,7 @@ from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken, DocumentUnavailable, TooManyReaders
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
+from rooms.documents.loading import load_document
 from rooms.documents.snapshot import is_read_at_once, read_snapshot
 from rooms.ports import DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
 
@@ -42,6 +43,7 @@ class DocumentLibrary:
         self._one_compaction = asyncio.Semaphore(1)
         self.broken_copies = 0
         self.compactions = 0
+        self.left_out = 0
 
     @property
     def documents(self) -> Collection[LiveDocument]:
@@ -169,7 +171,14 @@ class DocumentLibrary:
         live.snapshot_bytes = len(stored.snapshot or b"")
         live.log_entries = len(stored.updates)
         live.log_bytes = sum(map(len, stored.updates))
+        if live.copy.left_out:
+            self._note_left_out(live, len(live.copy.left_out))
         return live.copy
+
+    def _note_left_out(self, live: LiveDocument, count: int) -> None:
+        self.left_out += count
+        logger.warning("left out what the engine refuses", extra={"room_id": live.key.room_id, "updates": count})
+        self._written[live] = self._clock()  # the next one to open it need not find out again
 
     async def _read(self, key: DocumentKey, unsaved: Sequence[bytes]) -> tuple[StoredDocument, YjsDocument]:
         """What is stored, and a copy of it with what is not stored yet. Raises: DocumentUnavailable."""
@@ -188,7 +197,7 @@ class DocumentLibrary:
             facts = read_snapshot(snapshot)
         else:
             facts = await asyncio.to_thread(read_snapshot, snapshot)
-        growing = YjsDocument.load(snapshot, updates, self._limits.waiting_bytes, facts)
+        growing = load_document(snapshot, updates, self._limits.waiting_bytes, facts)
         copy = next(growing)
         for copy in growing:  # noqa: B007 (the last one is the complete one)
             await asyncio.sleep(0)

@@ -17,6 +17,7 @@ from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.flush import _integrate
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import Incoming
+from rooms.documents.loading import load_document
 from rooms.documents.scan import scan_update
 from rooms.documents.snapshot import read_snapshot
 from rooms.documents.sync import sync_update
@@ -126,7 +127,7 @@ class DocumentLife:
 
     def reload(self) -> None:
         self.copy.close()
-        *_growing, self.copy = YjsDocument.load(None, self.log, WAITING_LIMIT_BYTES, read_snapshot(None))
+        *_growing, self.copy = load_document(None, self.log, WAITING_LIMIT_BYTES, read_snapshot(None))
 
 
 Reach = tuple[dict[int, int], bytes]
@@ -169,8 +170,8 @@ def _check_a_reload(life: DocumentLife, expected: Reach, waiting: Sequence[bytes
 
 
 def _check_a_compaction(life: DocumentLife, expected: Reach, waiting: Sequence[bytes]) -> None:
-    snapshot, rest = compact(None, life.log)
-    *_growing, later = YjsDocument.load(snapshot, rest, WAITING_LIMIT_BYTES, read_snapshot(snapshot))
+    snapshot, rest, _left_out = compact(None, life.log)
+    *_growing, later = load_document(snapshot, rest, WAITING_LIMIT_BYTES, read_snapshot(snapshot))
     assert reach(later) == expected
     assert sorted(later.waiting) == waiting
     later.close()
@@ -181,7 +182,7 @@ def _check_who_was_there(life: DocumentLife, expected: Reach) -> None:
     reader: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
     for change in life.shown:
         reader.apply_update(change)
-    *_growing, theirs = YjsDocument.load(None, [reader.get_update()], WAITING_LIMIT_BYTES, read_snapshot(None))
+    *_growing, theirs = load_document(None, [reader.get_update()], WAITING_LIMIT_BYTES, read_snapshot(None))
     assert reach(theirs) == expected
     theirs.close()
 

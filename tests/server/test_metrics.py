@@ -51,6 +51,8 @@ def test_counters_count() -> None:
     metrics = Metrics()
     metrics.count_document_updates()
     metrics.count_document_updates(4)
+    metrics.raise_left_out_total(2)
+    metrics.raise_left_out_total(3)
     metrics.raise_bus_totals(repaired=1, published=10, received=9, malformed=0, lost=2)
     metrics.raise_bus_totals(repaired=3, published=15, received=9, malformed=1, lost=2)
     metrics.observe_flush(0.003)
@@ -64,6 +66,7 @@ def test_counters_count() -> None:
     metrics.count_request(None, "GET", 404, 0.01)
     assert value(metrics, "passerelle_document_updates_total") == 5
     assert value(metrics, "passerelle_document_gaps_repaired_total") == 3
+    assert value(metrics, "passerelle_document_updates_left_out_total") == 3
     assert value(metrics, "passerelle_document_bus_messages_total", outcome="published") == 15
     assert value(metrics, "passerelle_document_bus_messages_total", outcome="malformed") == 1
     assert value(metrics, "passerelle_document_bus_messages_total", outcome="lost") == 2

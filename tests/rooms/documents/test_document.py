@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooms.documents.compaction import compact, compact_deep
-from rooms.documents.document import MOST_HARMFUL, YjsDocument, merge_updates
+from rooms.documents.document import YjsDocument, merge_updates
 from rooms.documents.encoding import var_string, var_uint
 from rooms.documents.errors import DocumentBroken, MalformedMessage
+from rooms.documents.loading import MOST_WAITING_HARMFUL, load_document
 from rooms.documents.scan import Scan, scan_update
 from rooms.documents.snapshot import read_snapshot
 from rooms.documents.split import split_update
@@ -27,7 +28,7 @@ def integrate(document: YjsDocument, *updates: bytes) -> list[bytes]:
 
 
 def load(*updates: bytes, snapshot: bytes | None = None) -> YjsDocument:
-    *_growing, document = YjsDocument.load(snapshot, updates, WAITING, read_snapshot(snapshot))
+    *_growing, document = load_document(snapshot, updates, WAITING, read_snapshot(snapshot))
     return document
 
 
@@ -272,7 +273,7 @@ def test_mutated_updates_break_or_pass_and_nothing_else(seed: int) -> None:
 
 def test_a_snapshot_and_its_log_make_the_document() -> None:
     updates = generated_updates(seed=1, count=400)
-    state, waiting = compact(None, updates[:300])
+    state, waiting, _left_out = compact(None, updates[:300])
     assert waiting == []
     document = load(*updates[300:], snapshot=state)
     assert text_of(document.whole_state()) == text_of(*updates)
@@ -282,7 +283,7 @@ def test_a_snapshot_and_its_log_make_the_document() -> None:
 def test_compaction_never_leaves_out_what_waits() -> None:
     updates = generated_updates(seed=1, count=10)
     late = updates.pop(4)
-    state, waiting = compact(None, updates)
+    state, waiting, _left_out = compact(None, updates)
     assert waiting
     document = load(*waiting, snapshot=state)
     integrate(document, late)
@@ -319,7 +320,7 @@ def test_it_knows_which_deletions_it_has() -> None:
 
 def test_what_is_sound_is_loaded_quickly_and_is_the_same() -> None:
     log = typed_log("Il était une fois, à l'école, une classe. " * 5)
-    *_growing, carefully = YjsDocument.load(None, log, WAITING, read_snapshot(None))
+    *_growing, carefully = load_document(None, log, WAITING, read_snapshot(None))
     *_growing_too, quickly = YjsDocument.load_sound(log, WAITING)
     assert quickly is not None
     assert quickly.clocks == carefully.clocks
@@ -353,7 +354,7 @@ def test_what_waits_and_would_break_the_engine_does_not_keep_a_document_shut(in_
     assert text_of(load(*log).whole_state()) == "une classe"
 
 
-@pytest.mark.parametrize("count", [1, 3, MOST_HARMFUL + 3])
+@pytest.mark.parametrize("count", [1, 3, MOST_WAITING_HARMFUL + 3])
 def test_what_waited_to_break_the_engine_is_named_and_costs_no_text_when_it_is_read_again(count: int) -> None:
     word = struct_update(in_root(4, var_string("mot")), client=1)
     bad = [lurking(10 * number, 1, 0) for number in range(1, count + 1)]
@@ -364,7 +365,7 @@ def test_what_waited_to_break_the_engine_is_named_and_costs_no_text_when_it_is_r
         integrate(document, word)
     assert broken.value.waiting in bad
     assert text_of(load(*log, word).whole_state()) == "mot"
-    state, _waiting = compact(None, [*log, word])
+    state, _waiting, _left_out = compact(None, [*log, word])
     assert text_of(state) == "mot"
 
 

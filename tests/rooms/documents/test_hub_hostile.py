@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from rooms.documents import close_codes, sync
-from rooms.documents.document import MOST_HARMFUL
 from rooms.documents.errors import DocumentUnavailable, ProtocolViolation
 from rooms.documents.hub import DocumentHub
+from rooms.documents.loading import MOST_WAITING_HARMFUL
 from rooms.ports import StoreUnavailable
 from tests.rooms.documents.hostile import BREAKING, MALFORMED, lurking, lurking_circle
 from tests.support.documents import KEY, Access, Editor, RecordingReader, RecordingStore, text_of, until
@@ -54,7 +54,7 @@ async def test_an_update_that_breaks_the_copy_costs_its_sender_the_connection_an
 
 
 @pytest.mark.parametrize("lurk", [lurking, lurking_circle])
-@pytest.mark.parametrize("count", [1, MOST_HARMFUL + 3])
+@pytest.mark.parametrize("count", [1, MOST_WAITING_HARMFUL + 3])
 async def test_what_lies_in_wait_for_somebody_s_next_letter_harms_nobody(
     lurk: Callable[[int, int, int], bytes], count: int, hub: DocumentHub, store: RecordingStore
 ) -> None:

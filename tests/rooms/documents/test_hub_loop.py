@@ -214,7 +214,7 @@ async def test_a_log_of_nothing_but_what_waits_is_left_alone(store: RecordingSto
 
 async def test_large_states_are_built_in_a_process() -> None:
     updates = generated_updates(seed=1, count=200)
-    state, waiting = await build_state(None, updates, thread_bytes=0)
+    state, waiting, _left_out = await build_state(None, updates, thread_bytes=0)
     assert (text_of(state), waiting) == (text_of(*updates), [])
     with pytest.raises(DocumentBroken):
         await build_state(b"\xff", [], thread_bytes=0)
