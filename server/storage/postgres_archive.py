@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Iterable
 
 import asyncpg
 
-from rooms.models import Invitation, Role
 from server.storage.archive import (
     BindingRecord,
     ChatRecord,
@@ -19,6 +18,7 @@ from server.storage.archive import (
     state_bytes,
 )
 from server.storage.errors import NotEmpty
+from server.storage.invitation_row import COLUMNS, from_row
 from server.storage.postgres_rooms import decode_line, encode_line, insert_invitation
 from server.storage.postgres_schema import TABLES
 
@@ -62,12 +62,9 @@ async def _rooms(connection: "asyncpg.Connection") -> AsyncIterator[Record]:
     query = "SELECT room_id, seq, fence, body FROM rooms ORDER BY room_id"
     async for room_id, seq, fence, body in connection.cursor(query, prefetch=SMALL_ROWS_AHEAD):
         yield RoomRecord(room_id=room_id, seq=seq, fence=fence, state=raw_state(body))
-    query = (
-        "SELECT invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked"
-        " FROM invitations ORDER BY invitation_id"
-    )
-    async for invitation_id, room_id, code, role, *rest in connection.cursor(query, prefetch=SMALL_ROWS_AHEAD):
-        yield InvitationRecord(invitation=Invitation(invitation_id, room_id, code, Role(role), *rest))
+    query = f"SELECT {COLUMNS} FROM invitations ORDER BY invitation_id"
+    async for row in connection.cursor(query, prefetch=SMALL_ROWS_AHEAD):
+        yield InvitationRecord(invitation=from_row(row))
     query = "SELECT room_id, body FROM chat ORDER BY number"
     async for room_id, body in connection.cursor(query, prefetch=SMALL_ROWS_AHEAD):
         yield ChatRecord(room_id=room_id, line=decode_line(body))

@@ -6,9 +6,10 @@ import asyncpg
 import msgspec
 
 from rooms.invitations import fold_code
-from rooms.models import ChatLine, Invitation, Role, RoomState
+from rooms.models import ChatLine, Invitation, RoomState
 from rooms.ports import StaleFence
 from server.storage.encoding import decode_state, encode_state
+from server.storage.invitation_row import COLUMNS, from_row, to_row
 
 # --- rooms -------------------------------------------------------------------------------------
 
@@ -66,10 +67,8 @@ async def _check_fence(connection: "asyncpg.Connection", room_id: str, fence: in
 
 # --- invitations -------------------------------------------------------------------------------
 
-# In the order in which `_invitation` takes them.
-_INVITATION = "invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked"
 _SAVE_INVITATION = f"""
-INSERT INTO invitations ({_INVITATION}, folded_code) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO invitations ({COLUMNS}, folded_code) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (invitation_id) DO UPDATE SET
     room_id = excluded.room_id, code = excluded.code, role = excluded.role, label = excluded.label,
     lobby = excluded.lobby, created_at = excluded.created_at, expires_at = excluded.expires_at,
@@ -78,39 +77,12 @@ ON CONFLICT (invitation_id) DO UPDATE SET
 
 
 def _invitation(row: Any) -> Invitation | None:
-    if row is None:
-        return None
-    invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked = row
-    return Invitation(
-        id=invitation_id,
-        room_id=room_id,
-        code=code,
-        role=Role(role),
-        label=label,
-        lobby=lobby,
-        created_at=created_at,
-        expires_at=expires_at,
-        uses_left=uses_left,
-        revoked=revoked,
-    )
+    return None if row is None else from_row(row)
 
 
 async def insert_invitation(connection: "asyncpg.Connection", invitation: Invitation) -> None:
     """Insert or overwrite, whatever other invitation has its code."""
-    await connection.execute(
-        _SAVE_INVITATION,
-        invitation.id,
-        invitation.room_id,
-        invitation.code,
-        invitation.role.value,
-        invitation.label,
-        invitation.lobby,
-        invitation.created_at,
-        invitation.expires_at,
-        invitation.uses_left,
-        invitation.revoked,
-        fold_code(invitation.code),
-    )
+    await connection.execute(_SAVE_INVITATION, *to_row(invitation))
 
 
 async def save_invitation(
@@ -136,13 +108,13 @@ async def save_invitation(
 
 
 async def load_invitation(connection: "asyncpg.Connection", invitation_id: str) -> Invitation | None:
-    query = f"SELECT {_INVITATION} FROM invitations WHERE invitation_id = $1"
+    query = f"SELECT {COLUMNS} FROM invitations WHERE invitation_id = $1"
     return _invitation(await connection.fetchrow(query, invitation_id))
 
 
 async def find_invitation_by_code(connection: "asyncpg.Connection", code: str, now: float) -> Invitation | None:
     query = (
-        f"SELECT {_INVITATION} FROM invitations"
+        f"SELECT {COLUMNS} FROM invitations"
         " WHERE folded_code = $1 AND folded_code <> '' AND NOT revoked AND expires_at > $2 LIMIT 1"
     )
     return _invitation(await connection.fetchrow(query, fold_code(code), now))
@@ -152,7 +124,7 @@ async def take_invitation_use(connection: "asyncpg.Connection", invitation_id: s
     row = await connection.fetchrow(
         "UPDATE invitations SET uses_left = uses_left - 1"  # NULL (no limit) stays NULL
         " WHERE invitation_id = $1 AND NOT revoked AND expires_at > $2 AND (uses_left IS NULL OR uses_left > 0)"
-        f" RETURNING {_INVITATION}",
+        f" RETURNING {COLUMNS}",
         invitation_id,
         now,
     )
@@ -160,9 +132,9 @@ async def take_invitation_use(connection: "asyncpg.Connection", invitation_id: s
 
 
 async def list_invitations(connection: "asyncpg.Connection", room_id: str) -> tuple[Invitation, ...]:
-    query = f'SELECT {_INVITATION} FROM invitations WHERE room_id = $1 ORDER BY created_at, invitation_id COLLATE "C"'
-    found = (_invitation(row) for row in await connection.fetch(query, room_id))
-    return tuple(invitation for invitation in found if invitation is not None)
+    query = f'SELECT {COLUMNS} FROM invitations WHERE room_id = $1 ORDER BY created_at, invitation_id COLLATE "C"'
+    found = (from_row(row) for row in await connection.fetch(query, room_id))
+    return tuple(found)
 
 
 # --- chat --------------------------------------------------------------------------------------

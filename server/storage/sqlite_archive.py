@@ -5,8 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from rooms.invitations import fold_code
-from rooms.models import ChatLine, Invitation, Role
+from rooms.models import ChatLine
 from rooms.ports import StoreUnavailable
 from server.storage.archive import (
     BindingRecord,
@@ -23,7 +22,9 @@ from server.storage.archive import (
 )
 from server.storage.errors import NotEmpty
 from server.storage.folder import FolderLock, make_private_file, make_private_folder
+from server.storage.invitation_row import COLUMNS, from_row
 from server.storage.sqlite import FILE_NAME, connect
+from server.storage.sqlite_rooms import insert_invitation
 from server.storage.sqlite_schema import migrate
 
 _TABLES = ("rooms", "invitations", "chat", "documents")
@@ -46,18 +47,8 @@ def read(folder: Path) -> Iterator[Record]:
 def _rooms(connection: sqlite3.Connection) -> Iterator[Record]:
     for room_id, seq, fence, body in connection.execute("SELECT room_id, seq, fence, body FROM rooms ORDER BY room_id"):
         yield RoomRecord(room_id=room_id, seq=seq, fence=fence, state=raw_state(body))
-    for row in connection.execute(
-        "SELECT invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked"
-        " FROM invitations ORDER BY invitation_id"
-    ):
-        *texts, lobby, created_at, expires_at, uses_left, revoked = row
-        invitation_id, room_id, code, role, label = texts
-        yield InvitationRecord(
-            invitation=Invitation(
-                invitation_id, room_id, code, Role(role), label, bool(lobby), created_at, expires_at, uses_left,
-                bool(revoked),
-            )
-        )  # fmt: skip
+    for row in connection.execute(f"SELECT {COLUMNS} FROM invitations ORDER BY invitation_id"):
+        yield InvitationRecord(invitation=from_row(row))
     for room_id, *line in connection.execute(
         "SELECT room_id, line_id, participant_id, name, text, sent_at, client_id FROM chat ORDER BY number"
     ):
@@ -143,16 +134,7 @@ def _write_of_room(connection: sqlite3.Connection, record: RoomRecord | Invitati
             (record.room_id, record.seq, record.fence, state_bytes(record)),
         )
     elif isinstance(record, InvitationRecord):
-        invitation = record.invitation
-        connection.execute(
-            "INSERT INTO invitations (invitation_id, room_id, code, role, label, lobby, created_at, expires_at,"
-            " uses_left, revoked, folded_code) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                invitation.id, invitation.room_id, invitation.code, invitation.role.value, invitation.label,
-                invitation.lobby, invitation.created_at, invitation.expires_at, invitation.uses_left,
-                invitation.revoked, fold_code(invitation.code),
-            ),
-        )  # fmt: skip
+        insert_invitation(connection, record.invitation)
     else:
         line = record.line
         connection.execute(

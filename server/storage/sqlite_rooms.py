@@ -4,9 +4,10 @@ import sqlite3
 from typing import Any
 
 from rooms.invitations import fold_code
-from rooms.models import ChatLine, Invitation, Role, RoomState
+from rooms.models import ChatLine, Invitation, RoomState
 from rooms.ports import StaleFence
 from server.storage.encoding import decode_state, encode_state
+from server.storage.invitation_row import COLUMNS, from_row, to_row
 
 # --- rooms -------------------------------------------------------------------------------------
 
@@ -51,26 +52,18 @@ def save(connection: sqlite3.Connection, state: RoomState, fence: int | None) ->
 
 # --- invitations -------------------------------------------------------------------------------
 
-# In the order in which `_invitation` takes them.
-_INVITATION = "invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked"
 _LIVE = "revoked = 0 AND expires_at > ?"
 
 
 def _invitation(row: tuple[Any, ...] | None) -> Invitation | None:
-    if row is None:
-        return None
-    invitation_id, room_id, code, role, label, lobby, created_at, expires_at, uses_left, revoked = row
-    return Invitation(
-        id=invitation_id,
-        room_id=room_id,
-        code=code,
-        role=Role(role),
-        label=label,
-        lobby=bool(lobby),
-        created_at=created_at,
-        expires_at=expires_at,
-        uses_left=uses_left,
-        revoked=bool(revoked),
+    return None if row is None else from_row(row)
+
+
+def insert_invitation(connection: sqlite3.Connection, invitation: Invitation) -> None:
+    """Insert or overwrite, whatever other invitation has its code."""
+    values = ", ".join("?" * 11)
+    connection.execute(
+        f"INSERT OR REPLACE INTO invitations ({COLUMNS}, folded_code) VALUES ({values})", to_row(invitation)
     )
 
 
@@ -85,47 +78,32 @@ def save_invitation(connection: sqlite3.Connection, invitation: Invitation, fenc
         ).fetchone()
         if taken is not None:
             raise ValueError("another live invitation has this code")
-    connection.execute(
-        f"INSERT OR REPLACE INTO invitations ({_INVITATION}, folded_code) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            invitation.id,
-            invitation.room_id,
-            invitation.code,
-            invitation.role.value,
-            invitation.label,
-            invitation.lobby,
-            invitation.created_at,
-            invitation.expires_at,
-            invitation.uses_left,
-            invitation.revoked,
-            folded,
-        ),
-    )
+    insert_invitation(connection, invitation)
 
 
 def load_invitation(connection: sqlite3.Connection, invitation_id: str) -> Invitation | None:
-    query = f"SELECT {_INVITATION} FROM invitations WHERE invitation_id = ?"
+    query = f"SELECT {COLUMNS} FROM invitations WHERE invitation_id = ?"
     return _invitation(connection.execute(query, (invitation_id,)).fetchone())
 
 
 def find_invitation_by_code(connection: sqlite3.Connection, code: str, now: float) -> Invitation | None:
-    query = f"SELECT {_INVITATION} FROM invitations WHERE folded_code = ? AND folded_code <> '' AND {_LIVE}"
+    query = f"SELECT {COLUMNS} FROM invitations WHERE folded_code = ? AND folded_code <> '' AND {_LIVE}"
     return _invitation(connection.execute(query, (fold_code(code), now)).fetchone())
 
 
 def take_invitation_use(connection: sqlite3.Connection, invitation_id: str, now: float) -> Invitation | None:
     row = connection.execute(
         "UPDATE invitations SET uses_left = uses_left - 1"  # NULL (no limit) stays NULL
-        f" WHERE invitation_id = ? AND {_LIVE} AND (uses_left IS NULL OR uses_left > 0) RETURNING {_INVITATION}",
+        f" WHERE invitation_id = ? AND {_LIVE} AND (uses_left IS NULL OR uses_left > 0) RETURNING {COLUMNS}",
         (invitation_id, now),
     ).fetchone()
     return _invitation(row)
 
 
 def list_invitations(connection: sqlite3.Connection, room_id: str) -> tuple[Invitation, ...]:
-    query = f"SELECT {_INVITATION} FROM invitations WHERE room_id = ? ORDER BY created_at, invitation_id"
-    found = (_invitation(row) for row in connection.execute(query, (room_id,)))
-    return tuple(invitation for invitation in found if invitation is not None)
+    query = f"SELECT {COLUMNS} FROM invitations WHERE room_id = ? ORDER BY created_at, invitation_id"
+    found = (from_row(row) for row in connection.execute(query, (room_id,)))
+    return tuple(found)
 
 
 # --- chat --------------------------------------------------------------------------------------
