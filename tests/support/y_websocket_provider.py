@@ -1,38 +1,31 @@
 """y-websocket's own provider in Node, unchanged; see y_websocket_provider.mjs."""
 
 import asyncio
-import json
-import os
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from tests.support.deadlines import SECOND
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.line_process import LineProcess, start_node
 
 
 class Providers:
     """Any number of providers in one Node process, by name; what they reported, in order."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: LineProcess) -> None:
         self._process = process
         self._news = asyncio.Condition()
         self.reports: list[dict[str, Any]] = []
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            self.reports.append(json.loads(line))
+        async for report in self._process.lines():
+            self.reports.append(report)
             async with self._news:
                 self._news.notify_all()
 
     def do(self, command: str, name: str, **fields: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": command, "name": name, **fields}).encode() + b"\n")
+        self._process.write({"do": command, "name": name, **fields})
 
     async def until(
         self, name: str, condition: Callable[[dict[str, Any]], bool], seconds: float = 10
@@ -52,30 +45,13 @@ class Providers:
         )
 
     async def stop(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            async with asyncio.timeout(5 * SECOND):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+        await self._process.stop()
         await self._reader
 
 
 @asynccontextmanager
 async def running_providers() -> AsyncIterator[Providers]:
-    node = shutil.which("node", path=f"{os.environ['PATH']}:{ROOT}/.venv/bin")
-    assert node is not None, "Node is missing: `make test` installs what it needs"
-    assert (ROOT / "client_sdk/node_modules/y-websocket").is_dir(), "run `make client_sdk/node_modules/.ok`"
-    process = await asyncio.create_subprocess_exec(
-        node,
-        str(ROOT / "tests/support/y_websocket_provider.mjs"),
-        cwd=ROOT / "client_sdk/browser",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    providers = Providers(process)
+    providers = Providers(await start_node("y_websocket_provider.mjs", "node_modules/y-websocket"))
     try:
         yield providers
     finally:

@@ -2,13 +2,9 @@
 
 import asyncio
 import base64
-import json
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from rooms.documents.errors import ProtocolViolation
@@ -17,8 +13,7 @@ from rooms.documents.open_document import OpenDocument
 from rooms.ports import DocumentKey
 from tests.support.deadlines import SECOND
 from tests.support.documents import KEY, Access
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.line_process import LineProcess, start_node
 
 
 class YjsPeer:
@@ -74,7 +69,7 @@ class YjsPeer:
 
 
 class YjsProcess:
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: LineProcess) -> None:
         self._process = process
         self._peers: dict[int, YjsPeer] = {}
         self._asked: dict[int, asyncio.Future[Any]] = {}
@@ -87,8 +82,7 @@ class YjsProcess:
         return peer
 
     def write(self, line: dict[str, object]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(line).encode() + b"\n")
+        self._process.write(line)
 
     async def ask(self, peer: int, command: str) -> Any:
         number = next(self._numbers)
@@ -98,9 +92,7 @@ class YjsProcess:
             return await future
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            said = json.loads(line)
+        async for said in self._process.lines():
             if "ask" in said:
                 self._asked.pop(said["ask"]).set_result(said["answer"])
             else:
@@ -109,36 +101,14 @@ class YjsProcess:
             future.set_exception(RuntimeError("the Node process has ended: see its error output"))
 
     async def stop(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            async with asyncio.timeout(5 * SECOND):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+        await self._process.stop()
         await self._reading
 
 
 @asynccontextmanager
 async def yjs_process() -> AsyncIterator[YjsProcess]:
     """A Node process that hosts Yjs peers."""
-    node = shutil.which("node", path=f"{os.environ['PATH']}:{ROOT}/.venv/bin")
-    folder = ROOT / "client_sdk/browser"
-    assert node is not None, "Node is missing: `make test` installs what it needs"
-    assert (ROOT / "client_sdk/node_modules/yjs").is_dir(), "yjs is missing: run `make client_sdk/node_modules/.ok`"
-    script = (Path(__file__).parent / "yjs_peers.mjs").read_text("utf-8")
-    process = await asyncio.create_subprocess_exec(
-        node,
-        "--input-type=module",
-        "--eval",
-        script,
-        cwd=folder,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**24,
-    )
-    running = YjsProcess(process)
+    running = YjsProcess(await start_node("yjs_peers.mjs", "node_modules/yjs"))
     try:
         yield running
     finally:
