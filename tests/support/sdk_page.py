@@ -16,12 +16,13 @@ CLIENT_SDK = ROOT / "client_sdk"
 HELPERS = """
 globalThis.seen = new Map(); // track id -> {remote, element}
 globalThis.events = [];
-globalThis.enter = async (token, kind) => {
-  const room = new Passerelle.Room({ token, baseUrl: location.origin, logLevel: 'debug' });
+globalThis.enter = async (token, transports) => {
+  const room = new Passerelle.Room({ token, baseUrl: location.origin, logLevel: 'debug', transports });
   globalThis.room = room;
   room.media.on('state', (state) => events.push(['media', state, performance.now()]));
   room.on('connection', (state) => events.push(['connection', state, performance.now()]));
   room.media.on('speakers', (ids) => events.push(['speakers', ids]));
+  room.media.on('fallback', (state) => events.push(['fallback', state, performance.now()]));
   room.media.on('mutedByHost', (id) => events.push(['mutedByHost', id]));
   room.media.on('remoteTrack', (remote) => {
     const known = seen.get(remote.track.id);
@@ -66,6 +67,28 @@ globalThis.pictures = () => Object.fromEntries([...seen].filter(([, { element }]
   const [r, g, b] = context.getImageData(8, 6, 1, 1).data;
   return [id, { rgb: [r, g, b], frames: element.getVideoPlaybackQuality().totalVideoFrames }];
 }));
+globalThis.toneOf = async (id, seconds) => {
+  const remote = seen.get(id)?.remote;
+  if (!remote) return 0;
+  globalThis.listening ??= new AudioContext();
+  const analyser = listening.createAnalyser();
+  analyser.fftSize = 8192;
+  analyser.smoothingTimeConstant = 0;
+  const source = listening.createMediaStreamSource(remote.stream);
+  source.connect(analyser);
+  let best = -70, tone = 0; // quieter is silence
+  const end = performance.now() + seconds * 1000;
+  while (performance.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    const bins = new Float32Array(analyser.frequencyBinCount);
+    analyser.getFloatFrequencyData(bins);
+    let loudest = 8;
+    for (let bin = 8; bin < bins.length; bin += 1) if (bins[bin] > bins[loudest]) loudest = bin;
+    if (bins[loudest] > best) { best = bins[loudest]; tone = loudest * listening.sampleRate / analyser.fftSize; }
+  }
+  source.disconnect();
+  return tone;
+};
 globalThis.loudness = async () => {
   const energy = {};
   for (const { report } of await room.media.peerConnectionStats())
@@ -73,6 +96,31 @@ globalThis.loudness = async () => {
       if (stats.type === 'inbound-rtp' && stats.kind === 'audio') energy[stats.mid] = stats.totalAudioEnergy;
   return energy;
 };
+"""
+
+
+WATCH_FOR_GAPS = """
+(id) => {
+  // Bursts of a tone, 0.25 s in each 0.4: how long none was heard, whatever brought them.
+  const context = new AudioContext();
+  const analyser = context.createAnalyser();
+  const samples = new Float32Array(analyser.fftSize);
+  let source = null, of = null, heardAt = performance.now(), longest = 0;
+  setInterval(() => {
+    const { mediaStreamTrack } = seen.get(id).remote;
+    if (mediaStreamTrack !== of) {
+      source?.disconnect();
+      of = mediaStreamTrack;
+      source = context.createMediaStreamSource(new MediaStream([of]));
+      source.connect(analyser);
+    }
+    analyser.getFloatTimeDomainData(samples);
+    const now = performance.now();
+    if (samples.some((sample) => Math.abs(sample) > 0.02)) heardAt = now;
+    longest = Math.max(longest, (now - heardAt) / 1000);
+  }, 20);
+  globalThis.longestGap = () => longest;
+}
 """
 
 
@@ -98,31 +146,41 @@ async def sdk_context(browser: Browser) -> BrowserContext:
     return await browser.new_context(bypass_csp=True, permissions=["camera", "microphone"])
 
 
-async def sdk_page(context: BrowserContext, server: ServerProcess, script: str) -> Page:
+async def sdk_page(context: BrowserContext, server: ServerProcess | str, script: str) -> Page:
     """A page of the server's origin with the SDK in it; its console goes into `page.console_lines`."""
     page = await context.new_page()
     lines: list[str] = []
     page.on("console", lambda message: lines.append(message.text))
     page.on("pageerror", lambda error: lines.append(f"uncaught: {error}"))
     page.console_lines = lines  # type: ignore[attr-defined]
-    await page.goto(f"{server.url}/healthz")
+    await page.goto(f"{server if isinstance(server, str) else server.url}/healthz")
     await page.evaluate("document.body.replaceChildren()")
     await page.add_script_tag(content=script)
     await page.add_script_tag(content=HELPERS)
     return page
 
 
+LOOK = """async ([argument, milliseconds]) => {
+  const look = %s;
+  for (const end = performance.now() + milliseconds; ; ) {
+    const value = await look(argument);
+    if (value || performance.now() > end) return value;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}"""
+
+
 async def wait_for(page: Page, expression: str, argument: Any = None, deadline_s: float = 20.0 * SECOND) -> Any:
-    """The first true value of a JavaScript expression of `argument` (a function's source)."""
-    try:
-        handle = await page.wait_for_function(expression, arg=argument, timeout=deadline_s * 1_000, polling=50)
-    except Exception as error:
+    """The first true value of a JavaScript function of `argument`, which may be async: Playwright's own
+    `wait_for_function` takes the promise of one for a true value."""
+    value = await page.evaluate(LOOK % expression, [argument, deadline_s * 1_000])
+    if not value:
         lines = "\n".join(page.console_lines[-40:])  # type: ignore[attr-defined]
         state = await page.evaluate(
             "JSON.stringify([room.media.state, room.connectionState, pictures(), events.slice(-20)])"
         )
-        raise AssertionError(f"{expression} of {json.dumps(argument)}: {state}\n{lines}") from error
-    return await handle.json_value()
+        raise AssertionError(f"{expression} of {json.dumps(argument)}: {state}\n{lines}")
+    return value
 
 
 SEES = """
@@ -141,3 +199,9 @@ async def sees(page: Page, track_id: str, device_rgb: tuple[int, int, int], dead
 
 RED = FakeDevice("rouge", (200, 40, 40), 440.0)
 GREEN = FakeDevice("vert", (40, 160, 60), 880.0)
+
+
+async def hears_tone(page: Page, track_id: str, tone_hz: float, deadline_s: float = 20.0 * SECOND) -> None:
+    """What comes as this track is the tone."""
+    heard = "async ([id, hz]) => Math.abs((await toneOf(id, 0.5)) - hz) < 30"
+    await wait_for(page, heard, [track_id, tone_hz], deadline_s)
