@@ -11,6 +11,7 @@ need chromium chromium
 need firefox-esr firefox-esr
 need turnserver coturn
 need strace strace
+need ip iproute2
 need redis-server redis-server
 # PostgreSQL's server programs are not on PATH where Debian puts them.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql

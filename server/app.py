@@ -324,6 +324,7 @@ def set_gauges(house: House) -> None:
     house.metrics.set_bus(joined=bus.is_joined, lag_s=bus.lag_s, reconnects=bus.reconnects, gaps=bus.gaps)
     for engine, count in house.media.session_counts().items():
         house.metrics.set_media_sessions(engine, count)
+    house.metrics.set_media_fallbacks(house.media.fallback_count())
     house.metrics.set_media_workers(sum(engine.health().workers for engine in house.engines.values()))
     if isinstance(janus := house.engines.get("janus"), JanusEngine):
         house.metrics.set_janus_gateways(Counter(gateway.state for gateway in janus.gateways()))

@@ -103,6 +103,11 @@ class Metrics:
             registry=registry,
         )
         self._sockets = Gauge("passerelle_sockets", "Open sockets, by transport.", ["transport"], registry=registry)
+        self._media_fallbacks = Gauge(
+            "passerelle_media_fallback_sessions",
+            "Media sessions whose voice goes by the signaling connection, for want of a better way.",
+            registry=registry,
+        )
         self._media_sessions = Gauge(
             "passerelle_media_sessions", "Media sessions, by engine.", ["engine"], registry=registry
         )
@@ -168,6 +173,9 @@ class Metrics:
 
     def set_media_sessions(self, engine: str, count: int) -> None:
         self._media_sessions.labels(_known(engine, ENGINES)).set(count)
+
+    def set_media_fallbacks(self, count: int) -> None:
+        self._media_fallbacks.set(count)
 
     def set_janus_gateways(self, by_state: Mapping[str, int]) -> None:
         """All states at once; one that is not named has none."""

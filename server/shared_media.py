@@ -31,6 +31,7 @@ _REQUESTS: dict[str, type[msgspec.Struct]] = {
     "unpublish": messages.Unpublish,
     "subscribe": messages.Subscribe,
     "set_layout": messages.SetLayout,
+    "set_fallback": messages.SetFallback,
     "rebuild": messages.RebuildPeerConnection,
     "stop_session": messages.StopMedia,
 }
@@ -52,6 +53,13 @@ class SharedOutbox:
             self._local.send(connection_id, event, payload)
         else:
             self._sharing.tell_instance(instance_id, "", "send", _encode((connection_id, event, payload)))
+
+    def send_voice(self, connection_id: str, packet: bytes) -> None:
+        instance_id = self.instance_of.get(connection_id)
+        if instance_id is None:
+            self._local.send_voice(connection_id, packet)
+        else:
+            self._sharing.tell_instance(instance_id, "", "voice", _encode((connection_id, packet)))
 
     def track_changed(self, room_id: str, track: Track) -> None:
         self._local.track_changed(room_id, track)
@@ -144,6 +152,17 @@ class SharedMedia:
 
     async def set_layout(self, connection_id: str, request: messages.SetLayout) -> None:
         await self._of_session(connection_id, "set_layout", request)
+
+    async def set_fallback(self, connection_id: str, request: messages.SetFallback) -> None:
+        await self._of_session(connection_id, "set_fallback", request)
+
+    def receive_voice(self, connection_id: str, packet: bytes) -> None:
+        away = self._away.get(connection_id)
+        if away is None:
+            self._service.receive_voice(connection_id, packet)
+        elif (home := self._sharing.home_of(away[0])) is not None:
+            # Told, not asked: a packet that is lost is a sound that is missed.
+            self._sharing.tell_instance(home, away[0], "heard_voice", _encode((connection_id, packet)))
 
     async def rebuild(self, connection_id: str, request: messages.RebuildPeerConnection) -> None:
         await self._of_session(connection_id, "rebuild", request)
@@ -255,6 +274,12 @@ class SharedMedia:
                 self._put_track(message.room_id, decode(message.body, type=Track))
             case "track_gone":
                 self._drop_track(message.room_id, decode(message.body, type=str))
+            case "voice":
+                connection_id, packet = decode(message.body, type=tuple[str, bytes])
+                self._local.send_voice(connection_id, packet)
+            case "heard_voice":
+                connection_id, packet = decode(message.body, type=tuple[str, bytes])
+                self._service.receive_voice(connection_id, packet)
             case "speakers":
                 self._local.speakers_changed(message.room_id, decode(message.body, type=list[str]))
 

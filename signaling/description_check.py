@@ -20,6 +20,12 @@ def check_connection(engine: EngineName, pc: PeerConnectionName, to: str | None)
         raise SignalingError("invalid-description", "`to` names the other session of a peer connection")
 
 
+def check_microphone(session_id: str, track_id: str, grants: MediaGrants, known: Mapping[str, Track]) -> None:
+    """Whether the session may publish this microphone, by whatever way. Raises: SignalingError."""
+    media = PublishedMedia(mid="", track_id=track_id, source="microphone")
+    check_media(session_id, (media,), grants, known)
+
+
 def check_media(
     session_id: str, media: Sequence[PublishedMedia], grants: MediaGrants, known: Mapping[str, Track]
 ) -> None:

@@ -14,6 +14,7 @@ from signaling.engines import (
     SpeakersHeard,
     TrackAppeared,
     TrackDisappeared,
+    VoiceToSend,
 )
 from signaling.event_messages import media_closed, media_peer, peer_left, server_candidate, server_description
 from signaling.messages import PeerJoined
@@ -64,6 +65,8 @@ class EngineEvents:
             case PeerDisappeared():
                 session.peers.pop(event.peer_session_id, None)
                 self.send(session, "media_peer_left", peer_left(event))
+            case VoiceToSend():
+                self._voice(session, event.runs)
             case PeerConnectionLost():
                 self.send(session, "media_closed", media_closed(event))
                 if event.pc is None or session.is_over_http:
@@ -79,6 +82,19 @@ class EngineEvents:
         elif event.pc == "subscribe":
             session.subscribe.reopen(event.negotiation)
         self.send(session, "media_description", server_description(event))
+
+    def _voice(self, session: MediaSession, runs: bytes) -> None:
+        if session.voice is None or session.connection_id is None:
+            return
+        session.voice.put(runs)
+        self.send_voice(session)
+
+    def send_voice(self, session: MediaSession) -> None:
+        """What the session's voice channel lets go now."""
+        if session.voice is None or session.connection_id is None:
+            return
+        for packet in session.voice.packets_to_send():
+            self._outbox.send_voice(session.connection_id, packet)
 
     def _peer_appeared(self, session: MediaSession, event: PeerAppeared) -> None:
         peer = media_peer(event)

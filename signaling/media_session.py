@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from signaling.allowance import Allowance
-from signaling.description_check import check_connection, check_media
+from signaling.description_check import check_connection, check_media, check_microphone
 from signaling.engine_events import EngineEvents
 from signaling.engines import (
     EngineEvent,
     EngineUnavailable,
+    Fallback,
     MediaEngine,
 )
 from signaling.errors import SignalingError
@@ -27,6 +28,7 @@ from signaling.messages import (
     MediaClosed,
     MediaStarted,
     RebuildPeerConnection,
+    SetFallback,
     SetLayout,
     SetTrackMuted,
     StartMedia,
@@ -42,6 +44,7 @@ from signaling.ports import MediaOutbox, MediaRights
 from signaling.published_tracks import PublishedTracks
 from signaling.sessions import MediaSession, SessionRegister, new_session_id
 from signaling.turn import ice_servers
+from signaling.voice_channel import VoiceChannel
 
 logger = logging.getLogger("passerelle.signaling")
 
@@ -95,6 +98,10 @@ class MediaService:
         for session in self._sessions:
             counts[session.engine] = counts.get(session.engine, 0) + 1
         return counts
+
+    def fallback_count(self) -> int:
+        """Sessions whose voice goes by their signaling connection now."""
+        return sum(session.voice is not None for session in self._sessions)
 
     async def stop(self) -> None:
         """End every session. The engines are stopped by who started them."""
@@ -255,6 +262,38 @@ class MediaService:
         session = self._of(connection_id, request.session_id)
         async with session.in_order:
             await self._engine(session).set_layout(session.id, request.tracks)
+
+    async def set_fallback(self, connection_id: str, request: SetFallback) -> None:
+        """Raises: SignalingError; EngineUnavailable where the room's engine cannot do it."""
+        session = self._of(connection_id, request.session_id)
+        async with session.in_order:
+            if request.track_id is not None:
+                grants = self._rights.grants_of(session.room_id, session.participant_id)
+                check_microphone(session.id, request.track_id, grants, self._tracks.of_room(session.room_id))
+            wish = Fallback(request.track_id, request.muted, request.listens, request.interval_ms / 1_000)
+            try:
+                await self._engine(session).set_fallback(session.id, wish)
+            except ValueError as error:
+                raise SignalingError("track-id-taken", str(error)) from error
+            is_on = request.track_id is not None or request.listens
+            if not is_on or session.connection_id is None:
+                session.voice = None
+            elif session.voice is None:
+                session.voice = VoiceChannel(self._clock())
+
+    def receive_voice(self, connection_id: str, packet: bytes) -> None:
+        """A `media_voice` packet of a client; one that cannot be used is dropped."""
+        session = self._sessions.of_connection(connection_id)
+        if session is None or session.voice is None:
+            return
+        try:
+            runs = session.voice.receive(packet, self._clock())
+        except ValueError as error:
+            logger.debug("session %s: a voice packet dropped: %s", session.id, error)
+            return
+        if runs:
+            self._engine(session).receive_voice(session.id, runs)
+        self._events.send_voice(session)
 
     async def rebuild(self, connection_id: str, request: RebuildPeerConnection) -> None:
         """Raises: SignalingError."""

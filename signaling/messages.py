@@ -22,6 +22,10 @@ MAX_TRACKS_PER_SESSION = 8
 MAX_SUBSCRIPTIONS = 128
 MAX_PICTURE_PIXELS = 8_192
 """Of a tile's side: an 8K projector."""
+MIN_VOICE_INTERVAL_MS = 40
+MAX_VOICE_INTERVAL_MS = 100
+"""Of sound in one packet over the signaling connection: shorter costs a request each in long polling, longer is
+heard as a delay."""
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")]  # "$" alone lets a last line feed pass
 TrackSource = Literal["camera", "microphone", "screen", "screen_audio"]
@@ -194,6 +198,21 @@ class StopMedia(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`media_stop`"""
 
     session_id: Id
+
+
+class SetFallback(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`media_fallback`: no path of ICE leads to the server, so voice goes by this connection (`media_voice`).
+    The whole wish each time: without a track and without listening the voice's way ends."""
+
+    session_id: Id
+    track_id: Id | None = None
+    """One's own microphone, which is published so: the id of a track of this session goes on, another is a new one.
+    None: nothing is sent this way (any more)."""
+    muted: bool = False
+    listens: bool = False
+    """Whether the others' sounds are wanted this way."""
+    interval_ms: Annotated[int, Meta(ge=MIN_VOICE_INTERVAL_MS, le=MAX_VOICE_INTERVAL_MS)] = MIN_VOICE_INTERVAL_MS
+    """How much sound the server gathers in a packet."""
 
 
 class RebuildPeerConnection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

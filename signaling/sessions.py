@@ -9,6 +9,7 @@ from signaling.allowance import Allowance
 from signaling.mailbox import Mailbox
 from signaling.messages import EngineName, MediaPeer
 from signaling.negotiation import OfferWatch
+from signaling.voice_channel import VoiceChannel
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +31,8 @@ class MediaSession:
     is_opening: bool = True
     publish: OfferWatch = field(default_factory=OfferWatch)
     subscribe: OfferWatch = field(default_factory=OfferWatch)
+    voice: VoiceChannel | None = None
+    """While voice goes by the signaling connection; begins anew with each connection."""
     in_order: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the engine carries out one message: the next one must not overtake it, though it may
     come over another connection."""
@@ -81,6 +84,7 @@ class SessionRegister:
 
     def detach(self, session: MediaSession) -> None:
         connection_id, session.connection_id = session.connection_id, None
+        session.voice = None
         if connection_id is not None and self._by_connection.get(connection_id) is session:
             del self._by_connection[connection_id]
 

@@ -30,9 +30,16 @@ from server.error_answers import STATUS
 from server.realtime import adapter, connection
 from server.wire import http, room
 from signaling import errors as signaling_errors
-from signaling import media_session
+from signaling import media_session, voice_channel, voice_packet
 from signaling.engines import p2p
-from signaling.messages import MAX_SDP_CHARACTERS, MAX_SUBSCRIPTIONS, MAX_TRACKS_PER_SESSION, MediaClosed
+from signaling.messages import (
+    MAX_SDP_CHARACTERS,
+    MAX_SUBSCRIPTIONS,
+    MAX_TRACKS_PER_SESSION,
+    MAX_VOICE_INTERVAL_MS,
+    MIN_VOICE_INTERVAL_MS,
+    MediaClosed,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/protocol.md").read_text("utf-8")
@@ -125,6 +132,14 @@ def count(value: float) -> str:
         f"(at most {count(MAX_SDP_CHARACTERS)} characters)",
         f"every sending media line; at most {MAX_TRACKS_PER_SESSION}",
         f"(Subscription; at most {MAX_SUBSCRIPTIONS})",
+        f"a packet, binary, at most {count(voice_packet.MAX_PACKET_BYTES)} bytes",
+        f"one Opus packet (RFC 6716), at most {count(voice_packet.MAX_FRAME_BYTES)} bytes",
+        f"At most {voice_packet.MAX_FRAMES} frames in a packet",
+        f"{voice_channel.FRAMES_PER_S:.0f} a second ({voice_channel.FRAMES_AT_ONCE:.0f} at once) and "
+        f"{count(voice_channel.BYTES_PER_S)} bytes a second ({count(voice_channel.BYTES_AT_ONCE)} at once)",
+        f"at most {voice_channel.MAX_UNHEARD} packets under way that were not heard; then up to "
+        f"{voice_channel.MAX_WAITING} wait",
+        f"{MIN_VOICE_INTERVAL_MS} (default) to {MAX_VOICE_INTERVAL_MS} |",
     ],
 )
 def test_figures_are_those_of_the_code(sentence: str) -> None:

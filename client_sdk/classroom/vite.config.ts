@@ -39,6 +39,6 @@ function everyFile(folder: string): string[] {
 
 export default defineConfig({
   plugins: [preact(), finish()],
-  build: { outDir: output, emptyOutDir: true, assetsDir: 'assets', target: 'es2022', modulePreload: { polyfill: false } },
+  build: { outDir: output, emptyOutDir: true, assetsDir: 'assets', assetsInlineLimit: 0, target: 'es2022', modulePreload: { polyfill: false } },
   server: { proxy: { '/api': 'http://127.0.0.1:8080', '/socket.io': { target: 'http://127.0.0.1:8080', ws: true } } },
 })

@@ -23,7 +23,7 @@ from server.realtime.announcer import Announcer, SocketRegister
 from server.realtime.commands import Commands
 from server.realtime.connection import SocketConnection, hang_up
 from server.realtime.packets import PacketQueue, StrictPacket, encode
-from server.wire.registry import BINARY_EVENT
+from server.wire.registry import BINARY_EVENT, VOICE_EVENT
 from server.wire.room import Connect, Draining, TokenRenewed
 from signaling.ports import MediaDoor
 
@@ -209,6 +209,9 @@ class RealtimeServer:
             if name == BINARY_EVENT:
                 await self._document_message(connection, arguments)
                 return None
+            if name == VOICE_EVENT:
+                self._voice(connection, arguments)
+                return None
             if not isinstance(name, str):
                 raise Refusal("unknown-command", "There is no such command.")
             await self._pace.command(connection.participant_id, name)
@@ -234,6 +237,11 @@ class RealtimeServer:
         except ProtocolViolation as violation:
             connection.documents.pop(name, None)
             connection.tell_document_closed(name, violation.code, violation.reason)
+
+    def _voice(self, connection: SocketConnection, arguments: Sequence[Any]) -> None:
+        if len(arguments) != 1 or not isinstance(arguments[0], bytes):
+            raise Refusal("invalid", "media_voice has one binary packet.")
+        self._media.receive_voice(connection.connection_id, arguments[0])
 
     # --- housekeeping and the end -------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from server import presenter
 from server.connections import Connections
 from server.realtime.connection import SocketConnection
 from server.realtime.packets import Packets, encode
+from server.wire.registry import VOICE_EVENT
 from server.wire.room import (
     ChatSent,
     LobbyState,
@@ -158,6 +159,11 @@ class Announcer:
         connection = self._sockets.get(connection_id)
         if connection is not None:
             connection.emit(event, payload)
+
+    def send_voice(self, connection_id: str, packet: bytes) -> None:
+        connection = self._sockets.get(connection_id)
+        if connection is not None:
+            connection.emit(VOICE_EVENT, packet)
 
     def track_changed(self, room_id: str, track: Track) -> None:
         self._tell_all(room_id, TrackPublished(track=track))

@@ -11,8 +11,8 @@ from socketio import packet as socketio_packet
 from server.deflate import SharedMessage
 
 MAX_ATTACHMENTS = 1
-"""Binary parts of one event: `document_message` has one, no other event has any. The library would keep
-whatever number a peer announces, each part up to the longest message, until the last one has come."""
+"""Binary parts of one event: `document_message` and `media_voice` have one, no other event has any. The library would
+keep whatever number a peer announces, each part up to the longest message, until the last one has come."""
 
 Packets = Sequence[engineio_packet.Packet]
 

@@ -43,6 +43,7 @@ COMMANDS: dict[str, Command] = {
     "media_unpublish": Command(messages.Unpublish),
     "media_subscribe": Command(messages.Subscribe),
     "media_layout": Command(messages.SetLayout),
+    "media_fallback": Command(messages.SetFallback),
     "media_rebuild": Command(messages.RebuildPeerConnection),
     "media_stop": Command(messages.StopMedia),
 }
@@ -65,6 +66,9 @@ EVENTS: dict[str, type[msgspec.Struct]] = {
 
 BINARY_EVENT = "document_message"
 """Both ways: a document's name and one y-protocols message; the only event with two arguments."""
+
+VOICE_EVENT = "media_voice"
+"""Both ways: one packet of `signaling.voice_packet`."""
 
 HTTP_BODIES: tuple[type[msgspec.Struct], ...] = (
     http.CreateRoom,

@@ -25,6 +25,7 @@ from signaling.messages import (
     Subscription,
     Track,
 )
+from signaling.voice_packet import VoiceRun
 
 
 class EngineUnavailable(Exception):
@@ -41,6 +42,16 @@ class MediaGrants:
     publish_video: bool
     publish_screen: bool
     subscribe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What of a session goes by its signaling connection; see `signaling.messages.SetFallback`."""
+
+    track_id: str | None
+    muted: bool
+    listens: bool
+    interval_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,16 @@ class PeerConnectionLost:
     reason: Literal["failed", "worker_lost"]
 
 
+@dataclass(frozen=True, slots=True)
+class VoiceToSend:
+    """Sounds of others for a session that listens by its signaling connection."""
+
+    room_id: str
+    session_id: str
+    runs: bytes
+    """As `signaling.voice_packet.encode_runs` makes them."""
+
+
 EngineEvent = (
     DescriptionToSend
     | CandidateToSend
@@ -125,6 +146,7 @@ EngineEvent = (
     | TrackDisappeared
     | SpeakersHeard
     | PeerConnectionLost
+    | VoiceToSend
 )
 EngineSink = Callable[[EngineEvent], None]
 
@@ -201,6 +223,16 @@ class MediaEngine(Protocol):
         """Every video track on the subscriber's page, with the size of its tile; of others no picture is
         sent. Sound is not touched, nothing is negotiated. An engine with layers sends the smallest
         that fills the tile; one without may do nothing here."""
+
+    async def set_fallback(self, session_id: str, wish: Fallback) -> None:
+        """No path of ICE works: voice goes by the signaling connection, from now on or no longer. What others
+        say comes as VoiceToSend; a microphone's track is one like any other.
+
+        Raises: EngineUnavailable where it cannot be done; ValueError when the track cannot be this session's."""
+
+    def receive_voice(self, session_id: str, runs: Sequence[VoiceRun]) -> None:
+        """What the session's microphone sent by its signaling connection. Never blocks; what is of no such track
+        is dropped."""
 
     async def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         """Forget this peer connection; the next offer is for a fresh one."""

@@ -20,6 +20,7 @@ from signaling.engines import (
     EngineHealth,
     EngineSink,
     EngineUnavailable,
+    Fallback,
     MediaGrants,
     PeerAppeared,
     PeerDisappeared,
@@ -43,6 +44,7 @@ from signaling.messages import (
 )
 from signaling.negotiation import PeerNegotiation, Verdict
 from signaling.sdp_summary import MediaLine, media_lines
+from signaling.voice_packet import VoiceRun
 
 logger = logging.getLogger("passerelle.signaling")
 
@@ -186,6 +188,13 @@ class P2pEngine:
 
     async def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
         """Nothing: the pictures are not ours to hold back."""
+
+    async def set_fallback(self, session_id: str, wish: Fallback) -> None:
+        if wish.track_id is not None or wish.listens:
+            raise EngineUnavailable("a private room has no server end that may hear")
+
+    def receive_voice(self, session_id: str, runs: Sequence[VoiceRun]) -> None:
+        return None
 
     async def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         return None  # browsers restart ICE

@@ -32,16 +32,19 @@ def chromium_path() -> str:
 
 @asynccontextmanager
 async def launched_chromium(
-    device: FakeDevice | None = None, folder: Path | None = None, *extra_flags: str
+    device: FakeDevice | None = None, folder: Path | None = None, *extra_flags: str, executable: str | None = None
 ) -> AsyncIterator[Browser]:
-    """A browser of its own; `device` gives it a camera and a microphone from files in `folder`."""
+    """A browser of its own; `device` gives it a camera and a microphone from files in `folder`. `executable`: what
+    starts it, in place of Chromium itself."""
     flags = [*FLAGS, *extra_flags]
     if device is not None:
         assert folder is not None
         camera, microphone = device.write(folder)
         flags += [f"--use-file-for-fake-video-capture={camera}", f"--use-file-for-fake-audio-capture={microphone}"]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium_path(), chromium_sandbox=False, args=flags)
+        browser = await playwright.chromium.launch(
+            executable_path=executable or chromium_path(), chromium_sandbox=False, args=flags
+        )
         try:
             yield browser
         finally:

@@ -13,6 +13,7 @@ from signaling.engines import (
     EngineHealth,
     EngineSink,
     EngineUnavailable,
+    Fallback,
     MediaGrants,
     ReachabilityTarget,
     TrackAppeared,
@@ -29,6 +30,7 @@ from signaling.messages import (
     Track,
     TrackSource,
 )
+from signaling.voice_packet import VoiceRun
 from tests.support.media_session import EVERYTHING
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\na=sendrecv\r\n"
@@ -40,12 +42,17 @@ class RecordedOutbox:
     def __init__(self) -> None:
         self.sent: list[tuple[str, str, Any]] = []
         """(connection id, event, payload)"""
+        self.voice: list[tuple[str, bytes]] = []
+        """(connection id, packet)"""
         self.tracks: list[tuple[str, Track]] = []
         self.gone: list[tuple[str, str]] = []
         self.speakers: list[tuple[str, list[str]]] = []
 
     def send(self, connection_id: str, event: str, payload: msgspec.Struct) -> None:
         self.sent.append((connection_id, event, payload))
+
+    def send_voice(self, connection_id: str, packet: bytes) -> None:
+        self.voice.append((connection_id, packet))
 
     def track_changed(self, room_id: str, track: Track) -> None:
         self.tracks.append((room_id, track))
@@ -151,6 +158,14 @@ class PassiveEngine:
 
     async def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
         await self._record("layout", session_id, shown)
+
+    async def set_fallback(self, session_id: str, wish: Fallback) -> None:
+        await self._record("fallback", session_id, wish)
+        if self.refusal is not None:
+            raise self.refusal
+
+    def receive_voice(self, session_id: str, runs: Sequence[VoiceRun]) -> None:
+        self.calls.append(("voice", session_id, list(runs)))
 
     async def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         await self._record("rebuild", session_id, pc)

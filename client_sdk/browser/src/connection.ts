@@ -38,7 +38,7 @@ export interface ConnectionOptions {
  * socket of its own, so that nothing of a dead one is ever heard. */
 export class Connection extends Emitter<ConnectionEvents> {
   readonly #options: ConnectionOptions
-  readonly #origin: string
+  readonly origin: string
   readonly #path: string
   #state: ConnectionState = 'connecting'
   #transport: TransportName | null = null
@@ -56,7 +56,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     super()
     this.#options = options
     const url = new URL(options.baseUrl)
-    this.#origin = url.origin
+    this.origin = url.origin
     this.#path = `${url.pathname.replace(/\/+$/, '')}/socket.io`
   }
 
@@ -134,8 +134,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   #connect(): void {
     clearTimeout(this.#delayTimer)
     this.#delayTimer = undefined
-    const order = transportOrder(this.#options.transports, rememberedTransport(this.#origin))
-    const socket = io(this.#origin, {
+    const order = transportOrder(this.#options.transports, rememberedTransport(this.origin))
+    const socket = io(this.origin, {
       path: this.#path,
       forceNew: true,
       multiplex: false,
@@ -164,7 +164,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     const transport = nameOf(engine.transport.name)
     engine.on('packet', () => this.#liveness?.receive(Date.now()))
     engine.on('upgrade', (upgraded: { name: string }) => this.#socket === socket && this.#upgraded(nameOf(upgraded.name)))
-    rememberTransport(this.#origin, transport)
+    rememberTransport(this.origin, transport)
     this.#liveness = new Liveness(Date.now())
     this.#watch()
     this.#options.log.debug('connected', transport)
@@ -173,7 +173,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   #upgraded(transport: TransportName): void {
-    rememberTransport(this.#origin, transport)
+    rememberTransport(this.origin, transport)
     this.#options.log.debug('moved to', transport)
     this.#setState('connected', transport)
   }
@@ -190,7 +190,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (refusal === null && error.message === 'timeout' && order.length > 1 && order[0] === 'websocket') {
       // Neither opened nor refused: something in between swallows it. Polling first from now on; if
       // WebSocket works all the same, the connection moves to it by itself.
-      rememberTransport(this.#origin, 'polling')
+      rememberTransport(this.origin, 'polling')
       this.#discardSocket()
       this.#connect()
       return

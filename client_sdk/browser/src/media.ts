@@ -11,6 +11,7 @@ import { RemoteTracks, type RemoteTrack } from './remote_tracks.js'
 import { shareScreen } from './screen_share.js'
 import { ServerLink } from './server_link.js'
 import { SignalOutbox, gistOf } from './signal_outbox.js'
+import type { FallbackState } from './voice_fallback.js'
 import { SpeakerMeter } from './speaker_meter.js'
 import type { EngineName, MediaClosed, MediaStarted, ShownTrack, Subscription, Track, TrackMutedByHost, TrackSource } from './wire.js'
 
@@ -21,10 +22,11 @@ export type { RemoteTrack } from './remote_tracks.js'
  * - `idle`: not started, or stopped;
  * - `connecting`: for the first time;
  * - `connected`: everything that is to flow does;
+ * - `voice-only`: no media pass to the server; voice goes by the connection that works, see `Media.fallback`;
  * - `reconnecting`: something was interrupted, and is being set up again;
  * - `failed`: the server carries no media for us.
  */
-export type MediaState = 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'failed'
+export type MediaState = 'idle' | 'connecting' | 'connected' | 'voice-only' | 'reconnecting' | 'failed'
 
 export interface MediaEvents {
   state: (state: MediaState) => void
@@ -36,6 +38,8 @@ export interface MediaEvents {
   /** Who is loud now, loudest first. */
   speakers: (participantIds: string[]) => void
   mutedByHost: (trackId: string) => void
+  /** Whether voice goes by the signaling connection, or ought to and cannot. */
+  fallback: (state: FallbackState) => void
 }
 
 /** What media need of their room. */
@@ -46,6 +50,10 @@ export interface MediaHost {
   selfId: () => string | null
   /** Whether commands are answered now: connected, and admitted. */
   isReady: () => boolean
+  isPolling: () => boolean
+  sendVoice: (packet: Uint8Array) => void
+  rememberedFallback: () => boolean
+  rememberFallback: (isOn: boolean) => void
 }
 
 /** TURN credentials may have run out after this long: new ones are asked for. */
@@ -84,6 +92,7 @@ export class Media extends Emitter<MediaEvents> {
   #wasConnected = false
   #refusal: PasserelleError | null = null
   #state: MediaState = 'idle'
+  #fallback: FallbackState = 'off'
 
   /** @internal */
   constructor(host: MediaHost) {
@@ -93,6 +102,10 @@ export class Media extends Emitter<MediaEvents> {
 
   get state(): MediaState {
     return this.#state
+  }
+
+  get fallback(): FallbackState {
+    return this.#fallback
   }
 
   get localTracks(): readonly LocalTrack[] {
@@ -196,7 +209,7 @@ export class Media extends Emitter<MediaEvents> {
   /** Bytes that media have brought and taken over the present connections; begins anew with them. */
   async transferredBytes(): Promise<number> {
     const counts = await Promise.all((this.#link?.peerConnections() ?? []).map(({ connection }) => transferredBytes(connection)))
-    return counts.reduce((sum, count) => sum + count, 0)
+    return counts.reduce((sum, count) => sum + count, this.#link?.voiceBytes ?? 0)
   }
 
   /** For tests and signs of quality. */
@@ -228,6 +241,12 @@ export class Media extends Emitter<MediaEvents> {
   /** The room's tracks changed. @internal */
   tracksChanged(): void {
     this.#remote.setKnown(this.#host.tracks())
+    this.#link?.remoteTracksChanged()
+  }
+
+  /** A `media_voice` packet of the server. @internal */
+  receiveVoice(packet: Uint8Array): void {
+    this.#link?.receiveVoice(packet)
   }
 
   /** @internal */
@@ -327,6 +346,12 @@ export class Media extends Emitter<MediaEvents> {
       refusedTracks: (error) => this.#giveUpTracks(error),
       beginAnew: () => this.#outbox === outbox && this.#beginAnew(),
       changed: () => this.#settle(),
+      remoteTracks: () => this.#wishedRemote(),
+      isPolling: () => this.#host.isPolling(),
+      sendVoice: (packet) => this.#host.sendVoice(packet),
+      isFallenBack: () => false,
+      rememberedFallback: () => this.#host.rememberedFallback(),
+      rememberFallback: (isOn) => this.#host.rememberFallback(isOn),
     }
     this.#link =
       started.engine === 'p2p' ? new PeerLink(host, session_id, configurationOf(started), started.peers) : new ServerLink(host, session_id)
@@ -439,15 +464,25 @@ export class Media extends Emitter<MediaEvents> {
     this.emit('localTracks')
   }
 
-  #expectsRemoteMedia(): boolean {
+  /** What others publish, of what is wanted. */
+  #wishedRemote(): Track[] {
     const own = this.#session?.session_id
     const wished = this.#wished === null ? null : new Set(this.#wished.map(({ track_id }) => track_id))
-    return this.#host.tracks().some((track) => track.session_id !== own && !track.muted && (wished?.has(track.id) ?? true))
+    return this.#host.tracks().filter((track) => track.session_id !== own && (wished?.has(track.id) ?? true))
+  }
+
+  #expectsRemoteMedia(): boolean {
+    return this.#wishedRemote().some(({ muted }) => !muted)
   }
 
   // --- state ----------------------------------------------------------------------------------------
 
   #settle(): void {
+    const fallback = this.#link?.fallback ?? 'off'
+    if (fallback !== this.#fallback) {
+      this.#fallback = fallback
+      this.emit('fallback', fallback)
+    }
     const state = this.#stateNow()
     if (state === 'connected') this.#wasConnected = true
     if (state === this.#state) return
@@ -458,6 +493,7 @@ export class Media extends Emitter<MediaEvents> {
   #stateNow(): MediaState {
     if (!this.#isWanted) return this.#refusal === null ? 'idle' : 'failed'
     const connectivity = this.#link?.connectivity
+    if (this.#link?.fallback === 'on') return 'voice-only'
     if (connectivity === 'connected' || connectivity === 'new') return 'connected'
     return this.#wasConnected ? 'reconnecting' : 'connecting'
   }

@@ -4,7 +4,8 @@ import type { PasserelleError } from './errors.js'
 import type { PublishedLocalTrack } from './local_track.js'
 import type { Log } from './log.js'
 import type { Connectivity } from './peer_connection.js'
-import type { MediaClosed, MediaStarted } from './wire.js'
+import type { FallbackState } from './voice_fallback.js'
+import type { MediaClosed, MediaStarted, Track } from './wire.js'
 
 /** What a link needs of `Media`. */
 export interface LinkHost {
@@ -25,14 +26,31 @@ export interface LinkHost {
   refusedTracks: (error: PasserelleError) => void
   /** The session leads to nothing: another one. */
   beginAnew: () => void
-  /** `connectivity` may have changed. */
+  /** `connectivity` or `fallback` may have changed. */
   changed: () => void
+  /** What others publish, and is wanted. */
+  remoteTracks: () => readonly Track[]
+  /** Whether the signaling connection is by long polling. */
+  isPolling: () => boolean
+  sendVoice: (packet: Uint8Array) => void
+  /** Whether peer connections lead nowhere now, and are tried less and less often. */
+  isFallenBack: () => boolean
+  /** Whether they led nowhere when this tab tried them last. */
+  rememberedFallback: () => boolean
+  rememberFallback: (isOn: boolean) => void
 }
 
 export interface MediaLink {
   readonly connectivity: Connectivity
+  readonly fallback: FallbackState
+  /** Voice that came by the signaling connection. */
+  receiveVoice(packet: Uint8Array): void
+  /** Bytes of voice by the signaling connection. */
+  readonly voiceBytes: number
   /** Tracks of ours came or went. */
   localTracksChanged(): void
+  /** The room's tracks changed. */
+  remoteTracksChanged(): void
   /** A track of ours goes on with another MediaStreamTrack. */
   replaceTrack(track: PublishedLocalTrack): Promise<void>
   /** `sendsSmall` changed. */

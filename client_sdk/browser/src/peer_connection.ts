@@ -170,16 +170,19 @@ async function lifeSigns(pc: RTCPeerConnection): Promise<number | null> {
   return signs
 }
 
+/** Longest pause while voice has another way: an attempt costs a server something, and there are whole schools. */
+export const FALLEN_BACK_PAUSE_MS = 60_000
+
 /** Pauses between attempts at the same thing: none at first, then longer and longer, until it has
  * been well for a while. Pure: `now` in milliseconds is an argument. */
 export class Pacing {
   #tries = 0
   #lastAt = Number.NEGATIVE_INFINITY
 
-  /** How long to wait before the attempt that is due at `now`. */
-  nextDelayMs(now: number): number {
+  /** How long to wait before the attempt that is due at `now`; never longer than `longestMs`. */
+  nextDelayMs(now: number, longestMs = 10_000): number {
     if (now - this.#lastAt > 30_000) this.#tries = 0
-    const delayMs = this.#tries === 0 ? 0 : Math.min(500 * 2 ** this.#tries, 10_000)
+    const delayMs = this.#tries === 0 ? 0 : Math.min(500 * 2 ** this.#tries, longestMs)
     this.#tries += 1
     this.#lastAt = now + delayMs
     return delayMs

@@ -24,6 +24,18 @@ export class PeerLink implements MediaLink {
     for (const peer of peers) this.#join(peer, true)
   }
 
+  /** From browser to browser: no server may hear. */
+  readonly fallback = 'off'
+  readonly voiceBytes = 0
+
+  remoteTracksChanged(): void {
+    // Peers say themselves what they send.
+  }
+
+  receiveVoice(): void {
+    // None is asked for.
+  }
+
   get connectivity(): Connectivity {
     const all = [...this.#peers.values()].map((peer) => peer.connectivity)
     for (const worst of ['interrupted', 'connecting', 'connected'] as const) if (all.includes(worst)) return worst

@@ -975,6 +975,20 @@ export interface SubscribedMedia {
   participant_id: string;
 }
 /**
+ * `media_fallback`: no path of ICE leads to the server, so voice goes by this connection (`media_voice`).
+ *     The whole wish each time: without a track and without listening the voice's way ends.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "SetFallback".
+ */
+export interface SetFallback {
+  session_id: string;
+  track_id?: string | null;
+  muted?: boolean;
+  listens?: boolean;
+  interval_ms?: number;
+}
+/**
  * `set_hand`: one's own without `participant_id`; a host may lower (not raise) another's.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema

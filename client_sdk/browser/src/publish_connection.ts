@@ -1,6 +1,6 @@
 import type { PublishedLocalTrack } from './local_track.js'
 import type { LinkHost } from './media_link.js'
-import { ConnectionWatch, Pacing, candidateFromWire, candidateToWire, type Connectivity } from './peer_connection.js'
+import { ConnectionWatch, FALLEN_BACK_PAUSE_MS, Pacing, candidateFromWire, candidateToWire, type Connectivity } from './peer_connection.js'
 import type { Candidate, PublishedMedia, SessionDescription } from './wire.js'
 
 /** Longest wait for the answer to an offer, while there is a signaling connection. */
@@ -109,7 +109,7 @@ export class PublishConnection {
     this.#host.log.debug('publish connection to be rebuilt', why)
     this.#isStale = true
     this.#host.changed()
-    this.#rebuildTimer = setTimeout(() => this.#beginAnew(), this.#pacing.nextDelayMs(Date.now()))
+    this.#rebuildTimer = setTimeout(() => this.#beginAnew(), this.#pacing.nextDelayMs(Date.now(), this.#host.isFallenBack() ? FALLEN_BACK_PAUSE_MS : undefined))
   }
 
   /** The server refused our offer. */
@@ -133,6 +133,7 @@ export class PublishConnection {
 
   /** The network may have changed. */
   suspect(): void {
+    if (this.#isStale) this.#beginAnew() // rather than later
     void this.#watch?.suspect()
   }
 

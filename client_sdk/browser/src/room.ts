@@ -9,7 +9,7 @@ import { Media } from './media.js'
 import { randomId } from './random_id.js'
 import { applyEvent, follows, newChatLines } from './room_view.js'
 import { roomOfToken } from './token.js'
-import type { TransportName } from './transport_memory.js'
+import { rememberFallback, rememberedFallback, type TransportName } from './transport_memory.js'
 import type {
   ChatLine,
   Configure,
@@ -84,6 +84,10 @@ export class Room extends Emitter<RoomEvents> {
       tracks: () => this.#view?.tracks ?? [],
       selfId: () => this.#view?.self_id ?? null,
       isReady: () => this.#isInside,
+      isPolling: () => this.#connection.transport === 'polling',
+      sendVoice: (packet) => void this.#connection.send('media_voice', packet),
+      rememberedFallback: () => rememberedFallback(this.#connection.origin),
+      rememberFallback: (isOn) => rememberFallback(this.#connection.origin, isOn),
     })
     this.#connection.on('state', (state, transport) => this.emit('connection', state, transport))
     this.#connection.on('lost', () => this.#lost())
@@ -262,6 +266,7 @@ export class Room extends Emitter<RoomEvents> {
       return
     }
     const [payload] = args
+    if (event === 'media_voice') return this.media.receiveVoice(toBytes(payload))
     switch (event) {
       case 'room_view':
         return this.#receiveView(payload as RoomView)

@@ -4,6 +4,7 @@ import type { LinkHost, MediaLink } from './media_link.js'
 import type { Connectivity } from './peer_connection.js'
 import { PublishConnection } from './publish_connection.js'
 import { SubscribeConnection } from './subscribe_connection.js'
+import { VoiceFallback, type FallbackState } from './voice_fallback.js'
 import type { MediaClosed, ServerCandidate, ServerDescription } from './wire.js'
 
 /** Media by way of a server (engines sfu and janus): two peer connections with one offerer each. */
@@ -12,11 +13,58 @@ export class ServerLink implements MediaLink {
   readonly #publish: PublishConnection
   readonly #subscribe: SubscribeConnection
 
+  readonly #voice: VoiceFallback
+  #bySubscribe: ReadonlyMap<string, MediaStreamTrack> = new Map()
+  #wasSendingVoice = false
+
   constructor(host: LinkHost, sessionId: string) {
     this.#host = host
-    this.#publish = new PublishConnection(host, sessionId)
-    this.#subscribe = new SubscribeConnection(host, sessionId)
+    const within: LinkHost = {
+      ...host,
+      // Where the way leads nowhere a camera would only come and go for the others.
+      localTracks: () => host.localTracks().filter(({ source }) => !this.#voice.isSending || source === 'microphone'),
+      isFallenBack: () => this.#voice.state !== 'off',
+      received: (tracks) => {
+        this.#bySubscribe = tracks
+        this.#tellReceived()
+      },
+      changed: () => {
+        this.#watch()
+        host.changed()
+      },
+    }
+    this.#voice = new VoiceFallback(host, sessionId, () => this.#voiceChanged())
+    this.#publish = new PublishConnection(within, sessionId)
+    this.#subscribe = new SubscribeConnection(within, sessionId)
     this.localTracksChanged()
+  }
+
+  get fallback(): FallbackState {
+    return this.#voice.state
+  }
+
+  get voiceBytes(): number {
+    return this.#voice.transferredBytes
+  }
+
+  receiveVoice(packet: Uint8Array): void {
+    this.#voice.receive(packet)
+  }
+
+  #watch(): void {
+    this.#voice.update(this.#publish.connectivity, this.#subscribe.connectivity)
+  }
+
+  #voiceChanged(): void {
+    this.#tellReceived()
+    // What was not offered for want of a way is now.
+    if (this.#wasSendingVoice && !this.#voice.isSending) this.#publish.update()
+    this.#wasSendingVoice = this.#voice.isSending
+    this.#host.changed()
+  }
+
+  #tellReceived(): void {
+    this.#host.received(this.#voice.isHearing ? new Map([...this.#bySubscribe, ...this.#voice.received]) : this.#bySubscribe)
   }
 
   get connectivity(): Connectivity {
@@ -27,9 +75,17 @@ export class ServerLink implements MediaLink {
 
   localTracksChanged(): void {
     this.#publish.update()
+    this.#voice.localTracksChanged()
+    this.#watch()
+  }
+
+  /** The room's tracks changed. */
+  remoteTracksChanged(): void {
+    this.#watch()
   }
 
   replaceTrack(track: PublishedLocalTrack): Promise<void> {
+    this.#voice.localTracksChanged()
     return this.#publish.replaceTrack(track)
   }
 
@@ -56,6 +112,7 @@ export class ServerLink implements MediaLink {
 
   refused(event: string, payload: object, error: PasserelleError): void {
     const ofPublish = 'pc' in payload && payload.pc === 'publish'
+    if (event === 'media_fallback') this.#voice.refused(error)
     if (event !== 'media_description') return // a candidate too many, a track already gone
     if (ofPublish) {
       this.#host.refusedTracks(error)
@@ -64,6 +121,7 @@ export class ServerLink implements MediaLink {
   }
 
   suspend(): void {
+    this.#voice.suspend()
     this.#publish.suspend()
     this.#subscribe.suspend()
   }
@@ -71,6 +129,7 @@ export class ServerLink implements MediaLink {
   resume(): void {
     this.#publish.resume()
     this.#subscribe.resume()
+    this.#voice.resume()
   }
 
   suspect(): void {
@@ -88,6 +147,7 @@ export class ServerLink implements MediaLink {
   }
 
   close(): void {
+    this.#voice.close()
     this.#publish.close()
     this.#subscribe.close()
   }

@@ -1,5 +1,5 @@
 import type { LinkHost } from './media_link.js'
-import { ConnectionWatch, Pacing, candidateFromWire, candidateToWire, type Connectivity } from './peer_connection.js'
+import { ConnectionWatch, FALLEN_BACK_PAUSE_MS, Pacing, candidateFromWire, candidateToWire, type Connectivity } from './peer_connection.js'
 import type { Candidate, ServerDescription } from './wire.js'
 
 /** Longest wait for the server's offer after a rebuild, while there is something to receive. */
@@ -61,7 +61,7 @@ export class SubscribeConnection {
     this.#isStale = true
     this.#watch?.close()
     this.#host.changed()
-    this.#rebuildTimer = setTimeout(() => this.#ask(), this.#pacing.nextDelayMs(Date.now()))
+    this.#rebuildTimer = setTimeout(() => this.#ask(), this.#pacing.nextDelayMs(Date.now(), this.#host.isFallenBack() ? FALLEN_BACK_PAUSE_MS : undefined))
   }
 
   suspend(): void {
@@ -76,6 +76,7 @@ export class SubscribeConnection {
 
   /** The network may have changed. */
   suspect(): void {
+    if (this.#isStale) this.#ask() // rather than later
     void this.#watch?.suspect()
   }
 

@@ -33,3 +33,27 @@ export function transportOrder(allowed: readonly TransportName[], remembered: Tr
   if (remembered === null || !allowed.includes(remembered)) return [...allowed]
   return [remembered, ...allowed.filter((each) => each !== remembered)]
 }
+
+const FALLBACK_KEY = 'passerelle.fallback '
+const fellBack = new Set<string>()
+
+/** Whether media found no way to this server, and voice took another: the next page does not wait to learn it. */
+export function rememberFallback(origin: string, isOn: boolean): void {
+  if (isOn) fellBack.add(origin)
+  else fellBack.delete(origin)
+  try {
+    if (isOn) globalThis.sessionStorage?.setItem(FALLBACK_KEY + origin, 'yes')
+    else globalThis.sessionStorage?.removeItem(FALLBACK_KEY + origin)
+  } catch {
+    // Storage is forbidden or full: the next page learns again.
+  }
+}
+
+export function rememberedFallback(origin: string): boolean {
+  if (fellBack.has(origin)) return true
+  try {
+    return globalThis.sessionStorage?.getItem(FALLBACK_KEY + origin) === 'yes'
+  } catch {
+    return false // storage is forbidden: nothing is remembered
+  }
+}

@@ -1,6 +1,6 @@
 /** One stay in a room, as signals for the components: the SDK on one side, the page on the other. */
 
-import { PasserelleError, Room, type Media, type MediaState, type RemoteTrack, type RichText, type RoomDocument, type RoomView, type SharedDocument } from '@passerelle/client'
+import { PasserelleError, Room, type FallbackState, type Media, type MediaState, type RemoteTrack, type RichText, type RoomDocument, type RoomView, type SharedDocument } from '@passerelle/client'
 import { computed, signal } from '@preact/signals'
 import { emptyMoment, gather, newTexts, sentenceOf } from './announcements.js'
 import { openDevices, problemText, type DeviceChoice } from './devices.js'
@@ -33,6 +33,8 @@ export class Session {
   readonly connected = signal(false)
   readonly polling = signal(false)
   readonly mediaState = signal<MediaState>('idle')
+  /** Whether voice goes by the connection that works, for want of a better way; or would. */
+  readonly fallback = signal<FallbackState>('off')
   readonly speakers = signal<readonly string[]>([])
   readonly remote = signal<ReadonlyMap<string, RemoteTrack>>(new Map())
   /** Rises with each change of the local tracks, whose list is the SDK's. */
@@ -334,6 +336,7 @@ export class Session {
     const remoteChanged = () => (this.remote.value = new Map(media.remoteTracks))
     this.#off.push(
       media.on('state', (state) => (this.mediaState.value = state)),
+      media.on('fallback', (state) => (this.fallback.value = state)),
       media.on('remoteTrack', remoteChanged),
       media.on('remoteTrackEnded', remoteChanged),
       media.on('localTracks', () => (this.localVersion.value += 1)),

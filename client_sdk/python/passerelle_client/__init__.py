@@ -6,6 +6,8 @@ from passerelle_client.errors import Disconnected, PasserelleError, Refused, Rem
 from passerelle_client.room import Room
 from passerelle_client.room_events import RoomEvents
 from passerelle_client.room_view import RoomEvent
+from passerelle_client.voice import Voice
+from passerelle_client.voice_packet import VoiceFrame
 
 __all__ = [
     "Disconnected",
@@ -18,4 +20,6 @@ __all__ = [
     "RoomEvents",
     "SaveState",
     "SharedDocument",
+    "Voice",
+    "VoiceFrame",
 ]

@@ -429,6 +429,16 @@ class SetLayout(msgspec.Struct, kw_only=True):
     tracks: list[ShownTrack]
 
 
+class SetFallback(msgspec.Struct, kw_only=True):
+    """`media_fallback`: no path of ICE leads to the server, so voice goes by this connection (`media_voice`)."""
+
+    session_id: str
+    track_id: str | None = None
+    muted: bool = False
+    listens: bool = False
+    interval_ms: int = 40
+
+
 class RebuildPeerConnection(msgspec.Struct, kw_only=True):
     """`media_rebuild`: forget this peer connection; the client's next publish offer, or the"""
 
@@ -704,4 +714,4 @@ class TrackMutedByHost(msgspec.Struct, kw_only=True):
     session_id: str
     track_id: str
 
-__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501
+__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetFallback", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501

@@ -30,6 +30,7 @@ from passerelle_client.protocol import (
 from passerelle_client.protocol import Removed as RemovedMessage
 from passerelle_client.room_events import RoomEvents
 from passerelle_client.room_view import RoomEvent, apply_event
+from passerelle_client.voice import Voice
 from passerelle_client.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Room(Emitter):
         self.lobby_state: LobbyWord | None = None
         self._documents: dict[str, SharedDocument] = {}
         self._media: Media | None = None
+        self._voice: Voice | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._iterators: WeakSet[RoomEvents] = WeakSet()
         self._ended: PasserelleError | None = None
@@ -161,6 +163,8 @@ class Room(Emitter):
         """Close this connection; the participant stays in the room and may come back."""
         if self._media is not None:
             await self._media.close()
+        if self._voice is not None:
+            await self._voice.close()
         await self._connection.close()
         for task in tuple(self._tasks):
             task.cancel()
@@ -279,6 +283,17 @@ class Room(Emitter):
 
             self._media = Media(self)
         return self._media
+
+    @property
+    def voice(self) -> Voice:
+        """Voice as Opus packets over this very connection, without WebRTC; instead of `media`, not beside it."""
+        if self._voice is None:
+            self._voice = Voice(self)
+        return self._voice
+
+    def send_voice(self, packet: bytes) -> None:
+        """For `voice`: dropped when there is no connection."""
+        self._connection.send("media_voice", packet)
 
     def _send_document(self, name: str, message: bytes) -> None:
         self._connection.send("document_message", name, message)

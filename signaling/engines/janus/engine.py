@@ -19,6 +19,7 @@ from signaling.engines import (
     EngineHealth,
     EngineSink,
     EngineUnavailable,
+    Fallback,
     MediaGrants,
     PeerConnectionLost,
     ReachabilityTarget,
@@ -42,6 +43,7 @@ from signaling.messages import (
     Subscription,
     TrackSource,
 )
+from signaling.voice_packet import VoiceRun
 
 log = logging.getLogger(__name__)
 
@@ -284,6 +286,13 @@ class JanusEngine:
             session.set_layout({each.track_id: (each.width, each.height) for each in shown})
 
         await self._in_turn(session_id, "subscribe", follow)
+
+    async def set_fallback(self, session_id: str, wish: Fallback) -> None:
+        if wish.track_id is not None or wish.listens:
+            raise EngineUnavailable("a Janus gateway takes no voice but by its own peer connections")
+
+    def receive_voice(self, session_id: str, runs: Sequence[VoiceRun]) -> None:
+        return None
 
     async def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         await self._in_turn(session_id, pc, lambda session: session.rebuild(pc))

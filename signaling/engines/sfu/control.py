@@ -1,8 +1,8 @@
 """What the engine and its worker processes say to each other, and how it is framed.
 
 Over an inherited socket pair: a length of four bytes (big endian), then msgpack of one of the
-structs below. The engine sends commands, the worker answers each with `Done` and reports events in
-between, in order. Both sides are ours, and still every length is checked: a worker that speaks
+structs below. The engine sends commands, the worker answers each but `ReceiveVoice` with `Done` and reports
+events in between, in order. Both sides are ours, and still every length is checked: a worker that speaks
 nonsense is a worker to be restarted.
 """
 
@@ -14,13 +14,16 @@ import msgspec
 from signaling.engines import (
     DescriptionToSend,
     EngineEvent,
+    Fallback,
     MediaGrants,
     PeerConnectionLost,
     SpeakersHeard,
     TrackAppeared,
     TrackDisappeared,
+    VoiceToSend,
 )
 from signaling.messages import PublishedMedia, ShownTrack, Subscription
+from signaling.voice_packet import VoiceRun
 
 MAX_FRAME_BYTES = 1 << 20
 """An offer of 64 m-lines is about 90 kB; statistics of 500 tracks about 100 kB."""
@@ -82,6 +85,18 @@ class SetLayout(Command):
     shown: list[ShownTrack]
 
 
+class SetFallback(Command):
+    session_id: str
+    wish: Fallback
+
+
+class ReceiveVoice(msgspec.Struct, tag=True, kw_only=True, array_like=True):
+    """Fifty times a second: the only command without an answer."""
+
+    session_id: str
+    runs: list[VoiceRun]
+
+
 class Rebuild(Command):
     session_id: str
     pc: Literal["publish", "subscribe"]
@@ -101,7 +116,7 @@ class AskStatistics(Command):
     """Also the sign of life: a worker that does not answer is killed."""
 
 
-AnyCommand = (
+AnyAnswered = (
     OpenSession
     | SetGrants
     | CloseSession
@@ -111,11 +126,13 @@ AnyCommand = (
     | Unpublish
     | SetSubscription
     | SetLayout
+    | SetFallback
     | Rebuild
     | AcceptWhip
     | AcceptWhep
     | AskStatistics
 )
+AnyCommand = AnyAnswered | ReceiveVoice
 
 
 class TrackStatistics(msgspec.Struct, kw_only=True):
@@ -171,7 +188,7 @@ AnyReport = Ready | Done | Happened
 
 _EVENTS: dict[str, msgspec.msgpack.Decoder[EngineEvent]] = {
     kind.__name__: msgspec.msgpack.Decoder(kind)
-    for kind in (DescriptionToSend, TrackAppeared, TrackDisappeared, SpeakersHeard, PeerConnectionLost)
+    for kind in (DescriptionToSend, TrackAppeared, TrackDisappeared, SpeakersHeard, PeerConnectionLost, VoiceToSend)
 }
 _encoder = msgspec.msgpack.Encoder()
 command_decoder: msgspec.msgpack.Decoder[AnyCommand] = msgspec.msgpack.Decoder(AnyCommand)

@@ -15,6 +15,7 @@ from signaling.engines import (
     EngineHealth,
     EngineSink,
     EngineUnavailable,
+    Fallback,
     MediaGrants,
     PeerConnectionLost,
     ReachabilityTarget,
@@ -35,6 +36,7 @@ from signaling.messages import (
     ShownTrack,
     Subscription,
 )
+from signaling.voice_packet import VoiceRun
 
 log = logging.getLogger(__name__)
 
@@ -158,14 +160,16 @@ class SfuEngine:
                     session.tracks.discard(event.track_id)
         self._sink(event)
 
-    async def _ask(self, session: _Session, make: Callable[[int], control.AnyCommand]) -> control.Done:
+    async def _ask(self, session: _Session, make: Callable[[int], control.AnyAnswered]) -> control.Done:
         """Raises: WorkerLost; ValueError when the description was refused."""
         done = await self._worker(session.worker).request(make)
         if done.refused is not None:
             raise ValueError(done.refused)
         return done
 
-    async def _tell(self, session_id: str, make: Callable[[int], control.AnyCommand], *, in_order: bool = True) -> None:
+    async def _tell(
+        self, session_id: str, make: Callable[[int], control.AnyAnswered], *, in_order: bool = True
+    ) -> None:
         """As `_ask`, for what needs no answer: a lost worker is told to everyone by an event."""
         session = self._sessions.get(session_id)
         if session is None:
@@ -285,6 +289,17 @@ class SfuEngine:
             lambda number: control.SetLayout(request=number, session_id=session_id, shown=tracks),
         )
 
+    async def set_fallback(self, session_id: str, wish: Fallback) -> None:
+        await self._tell(
+            session_id, lambda number: control.SetFallback(request=number, session_id=session_id, wish=wish)
+        )
+
+    def receive_voice(self, session_id: str, runs: Sequence[VoiceRun]) -> None:
+        session = self._sessions.get(session_id)
+        if session is not None:
+            with contextlib.suppress(WorkerLost):
+                self._worker(session.worker).tell_voice(session_id, runs)
+
     async def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         await self._tell(session_id, lambda number: control.Rebuild(request=number, session_id=session_id, pc=pc))
 
@@ -300,7 +315,7 @@ class SfuEngine:
             lambda number: control.AcceptWhep(request=number, session_id=session_id, sdp=offer_sdp),
         )
 
-    async def _accept(self, session_id: str, make: Callable[[int], control.AnyCommand]) -> str:
+    async def _accept(self, session_id: str, make: Callable[[int], control.AnyAnswered]) -> str:
         session = self._sessions.get(session_id)
         if session is None:
             raise EngineUnavailable("the media session is gone")

@@ -7,13 +7,12 @@ it carries, and whichever of the track's layers.
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import ABS_SEND_TIME, AUDIO_LEVEL, CLOCK_RATES, MID, NegotiatedCodec, codec_for
 from signaling.engines.sfu.packet_cache import CachedPacket
-from signaling.engines.sfu.published import PublishedLayer, PublishedTrack, Run
+from signaling.engines.sfu.published import LineCounters, PublishedLayer, PublishedTrack, Run
 from signaling.engines.sfu.rewrite import Segment, StreamRewriter
 from signaling.engines.sfu.rtp import ExtensionWriter, abs_send_time, write_rtp
 from signaling.engines.sfu.vp8 import renumber
@@ -30,15 +29,6 @@ class LineSink(Protocol):
     connected: bool
 
     def send_rtp(self, length: int) -> None: ...
-
-
-@dataclass(slots=True)
-class LineCounters:
-    packets: int = 0
-    octets: int = 0
-    resent: int = 0
-    nacked: int = 0
-    """Sequence numbers that the subscriber asked for."""
 
 
 class OutgoingLine:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal
 
-from signaling.engines import DescriptionToSend, EngineEvent, MediaGrants
+from signaling.engines import DescriptionToSend, EngineEvent, Fallback, MediaGrants
 from signaling.engines.sfu.aiortc_seams import Certificate
 from signaling.engines.sfu.control import TrackStatistics, WorkerStatistics
 from signaling.engines.sfu.pacing import JoinPacer
@@ -18,6 +18,7 @@ from signaling.engines.sfu.session import Session
 from signaling.engines.sfu.transport import MediaNetwork
 from signaling.engines.sfu.udp import UdpMux
 from signaling.messages import PublishedMedia, SessionDescription, ShownTrack, Subscription
+from signaling.voice_packet import VoiceRun
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ class MediaHub:
         self._ticking: asyncio.Task[None] | None = None
         self._hurrying: asyncio.TimerHandle | None = None
         self._longest_stall_s = 0.0
-        self._network = MediaNetwork(mux, Certificate(), time.monotonic, self._spawn, self._hurry, self._paced)
+        self._network = MediaNetwork(
+            mux, Certificate(), time.monotonic, self._spawn, self._hurry, self._paced, self._later
+        )
 
     def open(self) -> None:
         """Raises: PortUnavailable."""
@@ -126,6 +129,15 @@ class MediaHub:
     def set_layout(self, session_id: str, shown: Sequence[ShownTrack]) -> None:
         if session := self._session(session_id):
             session.set_layout({each.track_id: (each.width, each.height) for each in shown})
+
+    def set_fallback(self, session_id: str, wish: Fallback) -> None:
+        """Raises: SdpError when the track is another's."""
+        if session := self._session(session_id):
+            session.set_fallback(wish)
+
+    def receive_voice(self, session_id: str, runs: Sequence[VoiceRun]) -> None:
+        if session := self._session(session_id):
+            session.receive_voice(runs, time.monotonic())
 
     def rebuild(self, session_id: str, pc: Literal["publish", "subscribe"]) -> None:
         if session := self._session(session_id):
@@ -227,6 +239,9 @@ class MediaHub:
             asyncio.get_running_loop().call_later(delay, callback)
         else:
             callback()
+
+    def _later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(delay_s, callback)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

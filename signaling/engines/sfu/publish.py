@@ -154,6 +154,9 @@ class PublishConnection:
             if len(self._by_ssrc) < MAX_BOUND_SSRCS or ssrc in self._by_ssrc:
                 self._by_ssrc[ssrc] = line.streams[None]
 
+    def carries(self, track: PublishedTrack) -> bool:
+        return any(line.track is track for line in self._lines.values())
+
     def drop_track(self, track: PublishedTrack) -> None:
         """Its packets are ignored from now on, whatever the client still sends."""
         for line in self._lines.values():
@@ -194,6 +197,8 @@ class PublishConnection:
             stream.layer.receive(packet, None, now)
 
     def _receive_stream(self, stream: _IncomingStream, layer: PublishedLayer, packet: RtpPacket, now: float) -> None:
+        if layer.track.voice is not None:
+            layer.track.end_voice()
         if packet.ssrc != stream.ssrc:
             if stream.ssrc is not None and now - stream.heard_at < SSRC_CHANGE_SILENCE_S:
                 return

@@ -6,7 +6,8 @@ in several sizes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import CLOCK_RATES, NegotiatedCodec
@@ -19,7 +20,7 @@ from signaling.engines.sfu.vp8 import PictureNumbers, read_vp8, vp8_size
 from signaling.messages import Track
 
 if TYPE_CHECKING:
-    from signaling.engines.sfu.forwarder import OutgoingLine
+    from signaling.engines.sfu.voice import VoiceSource
 
 MAX_PACKETS_PER_S = {"video": 1_500, "audio": 250}
 """What one track may send: four times a 4 Mbit/s picture, and Opus in 5 ms packets with repeats. A
@@ -33,6 +34,31 @@ make every tile waver with it."""
 _RATE_WEIGHT = 0.5
 """Of a new second in a layer's measured rate: key frames are ten times an ordinary frame."""
 _NEVER = float("-inf")
+
+
+@dataclass(slots=True)
+class LineCounters:
+    packets: int = 0
+    octets: int = 0
+    resent: int = 0
+    nacked: int = 0
+    """Sequence numbers that the subscriber asked for."""
+
+
+class TrackLine(Protocol):
+    """A subscriber's end of a track, whatever it is sent by."""
+
+    target: "PublishedLayer | None"
+    """The layer to be sent; None: nothing."""
+
+    @property
+    def counters(self) -> LineCounters: ...
+    def waits_for(self, layer: "PublishedLayer") -> bool: ...
+    def codecs_changed(self) -> None: ...
+    def pause(self) -> None: ...
+    def aim(self, layer: "PublishedLayer | None") -> None: ...
+    def detach(self) -> None: ...
+    def forward(self, packet: CachedPacket, now: float) -> None: ...
 
 
 class Run:
@@ -55,7 +81,7 @@ class PublishedLayer:
         self.log = ReceiveLog(track.clock_rate)
         self.cache = PacketCache()
         self.keyframes = KeyframeRequests()
-        self.lines: list[OutgoingLine] = []
+        self.lines: list[TrackLine] = []
         """Lines that send it, and those that begin to with its next key frame."""
         self.run = Run(self)
         self.size: tuple[int, int] | None = None
@@ -233,6 +259,8 @@ class PublishedTrack:
         self.is_video = track.kind == "video"
         self.is_held_back = False
         """One of many microphones, and not among the loudest: its packets go to nobody."""
+        self.voice: VoiceSource | None = None
+        """A microphone whose sound comes by the signaling connection: from there."""
         self.keyframe_asked_at = _NEVER
         """Of any of its layers."""
         self.codec_keys: dict[int, str] = {}
@@ -241,7 +269,7 @@ class PublishedTrack:
         """Smallest picture first."""
         self._rids: list[str | None] = [None]
         """As they were offered."""
-        self.lines: list[OutgoingLine] = []
+        self.lines: list[TrackLine] = []
         """Every line it is attached to."""
         self.heard = heard
         self.hurry = hurry
@@ -283,6 +311,12 @@ class PublishedTrack:
         sizes = {layer: layer.size for layer in self.layers}
         if None not in sizes.values():
             self.layers.sort(key=lambda layer: (sizes[layer] or (0, 0))[0] * (sizes[layer] or (0, 0))[1])
+
+    def end_voice(self) -> None:
+        """Its packets come by a peer connection from now on, with numbers of their own."""
+        self.voice = None
+        for layer in self.layers:
+            layer.restart()
 
     def layer(self, rid: str | None) -> PublishedLayer | None:
         return next((layer for layer in self.layers if layer.rid == rid), None)

@@ -11,10 +11,12 @@ from typing import Literal, Protocol
 from signaling.engines import (
     DescriptionToSend,
     EngineEvent,
+    Fallback,
     MediaGrants,
     PeerConnectionLost,
     TrackAppeared,
     TrackDisappeared,
+    VoiceToSend,
 )
 from signaling.engines.sfu.layers import Size
 from signaling.engines.sfu.publish import PublishConnection
@@ -22,6 +24,7 @@ from signaling.engines.sfu.published import PublishedTrack
 from signaling.engines.sfu.sdp import ParsedDescription, SdpError
 from signaling.engines.sfu.subscribe import Offer, SubscribeConnection, SubscriberView, WhepConnection
 from signaling.engines.sfu.transport import MediaNetwork
+from signaling.engines.sfu.voice import VoiceListener, VoiceSource
 from signaling.messages import (
     MAX_TRACKS_PER_SESSION,
     PeerConnectionName,
@@ -31,6 +34,7 @@ from signaling.messages import (
     TrackSource,
 )
 from signaling.negotiation import OfferNegotiation
+from signaling.voice_packet import VoiceRun
 
 LAYOUT_INTERVAL_S = 0.1
 """Pages change ten times a second at most; the page of ours waits for longer than that by itself."""
@@ -104,6 +108,8 @@ class Session:
         self._tracks_kept_until: float | None = None
         self._lost_at: dict[PeerConnectionName, float] = {}
         """Connections that ended by themselves, not reported yet."""
+        self._voice: VoiceSource | None = None
+        self._listener: VoiceListener | None = None
         self._closed = False
 
     # --- publishing -----------------------------------------------------------------------------
@@ -126,7 +132,8 @@ class Session:
         carried = {each.mid: self._track(each) for each in allowed}
         answer = self.publish.answer(offer, carried)
         for track_id in self.tracks.keys() - {each.track_id for each in allowed}:
-            self._remove_track(track_id)
+            if self.tracks[track_id].voice is None:
+                self._remove_track(track_id)
         for each in allowed:
             if each.track_id not in self.tracks:
                 self._add_track(carried[each.mid])
@@ -195,6 +202,7 @@ class Session:
 
     def _remove_track(self, track_id: str) -> None:
         track = self.tracks.pop(track_id)
+        track.voice = None
         for line in list(track.lines):
             line.detach()
         if self.publish is not None:
@@ -259,9 +267,11 @@ class Session:
 
     def refresh_subscription(self) -> None:
         """Tracks or wishes changed: send what is to be sent, offer when the m-lines change."""
+        tracks = [] if self._closed else self._tracks_to_send()
+        if self._listener is not None:
+            self._listener.set_tracks([each for each in tracks if not each.is_video])
         if self._closed or self._subscribe_failed:
             return
-        tracks = self._tracks_to_send()
         if self.subscribe is None:
             if tracks and not self._creating_subscribe:
                 self._creating_subscribe = True
@@ -323,6 +333,65 @@ class Session:
             self.subscribe.close()
         self.subscribe = None
         self._negotiation.start_over()
+
+    # --- without any peer connection --------------------------------------------------------------
+
+    def set_fallback(self, wish: Fallback) -> None:
+        """Raises: SdpError, and then nothing has changed."""
+        self._set_voice(wish.track_id, wish.muted)
+        before = self._listener
+        if before is not None and wish.listens and before.interval_s == wish.interval_s:
+            return
+        if before is not None:
+            before.close()
+        self._listener = VoiceListener(self._send_voice, self._network.later, wish.interval_s) if wish.listens else None
+        self.refresh_subscription()
+
+    def _set_voice(self, track_id: str | None, muted: bool) -> None:
+        before = self._voice
+        if before is not None and before.is_on and before.track.track.id == track_id:
+            self._mute_voice(before.track, muted)
+            return
+        track = None if track_id is None else self._microphone(track_id, muted)
+        self._voice = None
+        if before is not None and before.is_on:
+            self._end_voice(before.track)
+        if track is None or not is_granted("microphone", self._grants):
+            return
+        self._voice = VoiceSource(track)
+        if track.track.id in self.tracks:
+            self._mute_voice(track, muted)
+        else:
+            self._add_track(track)
+            self._room.tracks_changed()
+
+    def _mute_voice(self, track: PublishedTrack, muted: bool) -> None:
+        # Only `media_mute` unmutes: a host's mute may have crossed this wish.
+        if muted:
+            self.set_muted(track.track.id, True)
+
+    def _microphone(self, track_id: str, muted: bool) -> PublishedTrack:
+        known = self._room.find_track(track_id)
+        if known is not None and (known is not self.tracks.get(track_id) or known.track.source != "microphone"):
+            raise SdpError("the track id is taken")
+        return self._track(PublishedMedia(mid="", track_id=track_id, source="microphone", muted=muted))
+
+    def _end_voice(self, track: PublishedTrack) -> None:
+        """Nothing of it comes this way any more: it waits for a peer connection, if one is to carry it."""
+        track.end_voice()
+        if self.publish is None:
+            self._tracks_kept_until = self._network.clock() + KEEP_TRACKS_S
+        elif not self.publish.carries(track):
+            self.unpublish(track.track.id)
+
+    def receive_voice(self, runs: Sequence[VoiceRun], now: float) -> None:
+        """Frames of the microphone that goes this way; what is of another track is dropped."""
+        for run in runs:
+            if self._voice is not None and run.track_id == self._voice.track.track.id:
+                self._voice.receive(run.frames, now)
+
+    def _send_voice(self, runs: bytes) -> None:
+        self._emit(VoiceToSend(self._room.id, self.id, runs))
 
     # --- WHIP and WHEP --------------------------------------------------------------------------
 
@@ -397,7 +466,7 @@ class Session:
             self.subscribe.handle_second(now)
         if self._tracks_kept_until is not None and now > self._tracks_kept_until:
             self._tracks_kept_until = None
-            for track_id in list(self.tracks):
+            for track_id in [track_id for track_id, track in self.tracks.items() if track.voice is None]:
                 self._remove_track(track_id)
             self._room.tracks_changed()
         self._handle_offer_timer(now)
@@ -413,6 +482,8 @@ class Session:
     def close(self) -> None:
         """Its tracks disappear, its connections close; the room is told by its caller."""
         self._closed = True
+        if self._listener is not None:
+            self._listener.close()
         for track_id in list(self.tracks):
             self._remove_track(track_id)
         if self.publish is not None:

@@ -46,6 +46,8 @@ class MediaNetwork:
     """Something is to be asked of a publisher: have `handle_tick` called soon."""
     paced: Callable[[Callable[[], None]], None]
     """Call it when the pacing of joins allows a new peer connection."""
+    later: Callable[[float, Callable[[], None]], object]
+    """Call it after so many seconds."""
 
 
 class PeerTransport:

@@ -79,6 +79,8 @@ class ControlLink(asyncio.Protocol):
                 task = asyncio.create_task(self._answer_later(hub, command))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+            case control.ReceiveVoice():
+                _take_voice(hub, command)
             case _:
                 self.send(_obey_safely(hub, command))
 
@@ -104,7 +106,14 @@ class ControlLink(asyncio.Protocol):
         self.send(done)
 
 
-def _obey_safely(hub: MediaHub, command: control.AnyCommand) -> Done:
+def _take_voice(hub: MediaHub, command: control.ReceiveVoice) -> None:
+    try:
+        hub.receive_voice(command.session_id, command.runs)
+    except Exception:
+        log.exception("a voice could not be taken")
+
+
+def _obey_safely(hub: MediaHub, command: control.AnyAnswered) -> Done:
     """One session's command must not end the worker for all rooms."""
     try:
         return _obey(hub, command)
@@ -113,7 +122,7 @@ def _obey_safely(hub: MediaHub, command: control.AnyCommand) -> Done:
         return Done(request=command.request, refused=_INTERNAL)
 
 
-def _obey(hub: MediaHub, command: control.AnyCommand) -> Done:
+def _obey(hub: MediaHub, command: control.AnyAnswered) -> Done:
     done = Done(request=command.request)
     match command:
         case control.OpenSession():
@@ -135,6 +144,11 @@ def _obey(hub: MediaHub, command: control.AnyCommand) -> Done:
             hub.subscribe(command.session_id, command.wanted)
         case control.SetLayout():
             hub.set_layout(command.session_id, command.shown)
+        case control.SetFallback():
+            try:
+                hub.set_fallback(command.session_id, command.wish)
+            except SdpError as error:
+                done.refused = str(error)
         case control.Rebuild():
             hub.rebuild(command.session_id, command.pc)
         case control.AskStatistics():

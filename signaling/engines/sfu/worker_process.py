@@ -21,6 +21,7 @@ import signaling
 from signaling.engines import EngineEvent
 from signaling.engines.sfu import control
 from signaling.engines.sfu.control import Done, FrameReader, FrameTooLong, Happened, Ready, WorkerStatistics
+from signaling.voice_packet import VoiceRun
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0
 """A worker that lived this long begins with the first pause again."""
+MAX_VOICE_UNSENT_BYTES = 256 << 10
+"""A worker that is so far behind would play what is late."""
 MAX_UNSENT_BYTES = 16 << 20
 """Commands that the worker has not taken: it hangs."""
 
@@ -136,7 +139,7 @@ class WorkerProcess:
         self._waiting.clear()
         _fail(self._ready)
 
-    async def request(self, make: Callable[[int], control.AnyCommand], timeout_s: float = ANSWER_S) -> Done:
+    async def request(self, make: Callable[[int], control.AnyAnswered], timeout_s: float = ANSWER_S) -> Done:
         """Send the command that `make` makes of a request number, and wait for its answer.
 
         Raises: WorkerLost."""
@@ -157,6 +160,13 @@ class WorkerProcess:
             raise WorkerLost("the media worker does not answer") from None
         finally:
             self._waiting.pop(number, None)
+
+    def tell_voice(self, session_id: str, runs: Sequence[VoiceRun]) -> None:
+        """What a microphone sent by the signaling connection; lost when the worker is."""
+        transport = None if self._link is None else self._link.transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size() > MAX_VOICE_UNSENT_BYTES:
+            return
+        transport.write(control.encode_frame(control.ReceiveVoice(session_id=session_id, runs=list(runs))))
 
     async def statistics(self) -> WorkerStatistics:
         """Raises: WorkerLost."""

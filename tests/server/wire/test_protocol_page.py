@@ -13,7 +13,7 @@ from rooms.roles import PERMISSIONS, Permission
 from server import yjs_websocket
 from server.error_answers import STATUS
 from server.openapi import describe_api
-from server.wire.registry import BINARY_EVENT, COMMANDS, EVENTS, HTTP_BODIES, wire_types
+from server.wire.registry import BINARY_EVENT, COMMANDS, EVENTS, HTTP_BODIES, VOICE_EVENT, wire_types
 from server.wire.room import Connect, RoomEvent
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/protocol.md").read_text("utf-8")
@@ -54,8 +54,9 @@ def test_each_event_of_the_room_has_its_heading_and_all_its_fields(kind: type[ms
         assert f"`{field.encode_name}`" in text, field.encode_name
 
 
-def test_the_binary_event_has_its_heading() -> None:
-    section(f"`{BINARY_EVENT}` (both)")
+@pytest.mark.parametrize("event", [BINARY_EVENT, VOICE_EVENT])
+def test_each_binary_event_has_its_heading(event: str) -> None:
+    section(f"`{event}` (both)")
 
 
 def test_each_route_has_its_heading() -> None:

@@ -31,7 +31,9 @@ class House:
         self.now = 100.0
         self._background: list[asyncio.Task[None]] = []
         mux = UdpMux(["127.0.0.1"], 9)
-        self._network = MediaNetwork(mux, CERTIFICATE, lambda: self.now, self._spawn, lambda: None, lambda each: each())
+        self._network = MediaNetwork(
+            mux, CERTIFICATE, lambda: self.now, self._spawn, lambda: None, lambda each: each(), lambda *_: None
+        )
         self.connections: list[SubscribeConnection] = []
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -46,10 +46,17 @@ class House:
         self.now = 1_000.0
         self.events: list[EngineEvent] = []
         self.paced: list[Callable[[], None]] = []
+        self.later: list[Callable[[], None]] = []
         self._background: list[asyncio.Task[None]] = []
         mux = UdpMux(["127.0.0.1"], 9)
         network = MediaNetwork(
-            mux, CERTIFICATE, lambda: self.now, self._spawn, lambda: None, lambda callback: self.paced.append(callback)
+            mux,
+            CERTIFICATE,
+            lambda: self.now,
+            self._spawn,
+            lambda: None,
+            self.paced.append,
+            lambda _delay_s, callback: self.later.append(callback),
         )
         self.room = MediaRoom(network, "r", self.events.append)
 

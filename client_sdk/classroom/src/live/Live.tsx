@@ -108,6 +108,9 @@ function Status({ session }: { session: Session }) {
   let text = ''
   if (!session.connected.value) text = session.view.value || session.place.wasInside ? t('reconnecting') : t('connecting')
   else if (media === 'failed') text = t('mediaFailed')
+  else if (media === 'voice-only') text = t('voiceFallback')
+  else if (session.fallback.value === 'unsupported') text = t('voiceFallbackUnsupported')
+  else if (session.fallback.value === 'refused') text = t('voiceFallbackRefused')
   else if (media === 'reconnecting') text = t('mediaReconnecting')
   else if (session.polling.value) text = t('overPolling')
   return (
