@@ -70,6 +70,13 @@ class Configure:
 
 
 @dataclass(frozen=True, slots=True)
+class Spotlight:
+    """Show somebody large to everyone; None: nobody any more."""
+
+    participant_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CreateDocument:
     """Into the room's list. What it begins with is in the store before this is asked."""
 
@@ -110,6 +117,7 @@ Command = (
     | SetHand
     | Rename
     | Configure
+    | Spotlight
     | CreateDocument
     | RenameDocument
     | Connect

@@ -55,6 +55,8 @@ class RoomSettings:
     lobby_roles: frozenset[Role] = frozenset({Role.GUEST})
     chat_enabled: bool = True
     writing_enabled: bool = True
+    spotlight: str | None = None
+    """Id of the participant who is shown large to everyone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,9 @@ from rooms.commands import (
     Rename,
     RenameDocument,
     SetHand,
+    Spotlight,
 )
-from rooms.errors import PermissionDenied
+from rooms.errors import NotFound, PermissionDenied
 from rooms.events import (
     DocumentCreated,
     DocumentRenamed,
@@ -55,6 +56,10 @@ def decide(state: RoomState, command: Command, actor_id: str | None, now: float)
     """What happens when `actor_id` (None: the server itself) asks for `command`.
 
     Raises: RoomError."""
+    return _out_of_the_light(state, _decide(state, command, actor_id, now))
+
+
+def _decide(state: RoomState, command: Command, actor_id: str | None, now: float) -> Sequence[Event]:
     if isinstance(command, AskToJoin | ComeBack | RemoveInvited):
         return _decide_for_server(state, command, actor_id, now)
     match command:
@@ -72,6 +77,8 @@ def decide(state: RoomState, command: Command, actor_id: str | None, now: float)
             return _changed(present(state, actor_id), name=clean_name(name))
         case Configure():
             return _configure(state, command, actor_id)
+        case Spotlight(participant_id):
+            return _spotlight(state, participant_id, actor_id)
         case CreateDocument():
             return document_list.create(state, command, actor_id, now)
         case RenameDocument():
@@ -138,6 +145,22 @@ def _configure(state: RoomState, command: Configure, actor_id: str | None) -> Se
     if command.writing_enabled is not None:
         settings = replace(settings, writing_enabled=command.writing_enabled)
     return [] if settings == state.settings else [RoomConfigured(settings)]
+
+
+def _spotlight(state: RoomState, participant_id: str | None, actor_id: str | None) -> Sequence[Event]:
+    require(state, actor_id, Permission.CONFIGURE_ROOM)
+    if participant_id is not None and known(state, participant_id).status is not Status.ADMITTED:
+        raise NotFound
+    settings = replace(state.settings, spotlight=participant_id)
+    return [] if settings == state.settings else [RoomConfigured(settings)]
+
+
+def _out_of_the_light(state: RoomState, events: Sequence[Event]) -> Sequence[Event]:
+    """Whoever leaves is shown large no longer, nor when they come back next week."""
+    shown = state.settings.spotlight
+    if shown is None or not any(isinstance(each, ParticipantGone) and each.participant_id == shown for each in events):
+        return events
+    return [*events, RoomConfigured(replace(state.settings, spotlight=None))]
 
 
 # --- small changes -----------------------------------------------------------------------------

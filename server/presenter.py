@@ -45,6 +45,7 @@ def settings(given: RoomSettings) -> room.RoomSettings:
         lobby_roles=sorted(role.value for role in given.lobby_roles),
         chat_enabled=given.chat_enabled,
         writing_enabled=given.writing_enabled,
+        spotlight=given.spotlight,
     )
 
 

@@ -97,6 +97,7 @@ class Commands:
             "send_chat": self._send_chat,
             "rename": self._rename,
             "configure": self._configure,
+            "spotlight": self._spotlight,
             "mute_other": self._mute_other,
             "leave": self._leave,
             "ping_room": self._ping,
@@ -161,6 +162,9 @@ class Commands:
     async def _configure(self, connection: SocketConnection, request: wire.Configure) -> None:
         roles = None if request.lobby_roles is None else frozenset(Role(role) for role in request.lobby_roles)
         await self._execute(connection, domain.Configure(roles, request.chat_enabled, request.writing_enabled))
+
+    async def _spotlight(self, connection: SocketConnection, request: wire.Spotlight) -> None:
+        await self._execute(connection, domain.Spotlight(request.participant_id))
 
     async def _send_chat(self, connection: SocketConnection, request: wire.SendChat) -> None:
         if not request.text.strip():

@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "send_chat": Command(room.SendChat),
     "rename": Command(room.Rename),
     "configure": Command(room.Configure),
+    "spotlight": Command(room.Spotlight),
     "mute_other": Command(room.MuteOther),
     "leave": Command(room.Leave),
     "ping_room": Command(room.PingRoom),

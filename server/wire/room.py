@@ -69,6 +69,8 @@ class RoomSettings(msgspec.Struct, kw_only=True):
     chat_enabled: bool
     writing_enabled: bool
     """False: only hosts write in the documents."""
+    spotlight: Identifier | None = None
+    """The participant who is shown large to everyone."""
 
 
 class ChatLine(msgspec.Struct, kw_only=True):
@@ -270,6 +272,12 @@ class Configure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_d
     lobby_roles: Annotated[list[RoleName], Meta(max_length=8)] | None = None
     chat_enabled: bool | None = None
     writing_enabled: bool | None = None
+
+
+class Spotlight(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`spotlight`: show a participant large to everyone; null: nobody any more."""
+
+    participant_id: Identifier | None
 
 
 class MuteOther(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

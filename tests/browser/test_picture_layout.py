@@ -33,6 +33,7 @@ class Stage:
     server: ServerProcess
     viewer: Page
     """Of a host without a camera."""
+    guests: list[Page]
 
 
 async def guest_link(api: PasserelleApi, created: RoomCreated, server: ServerProcess) -> str:
@@ -55,15 +56,17 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             await page.goto(url)
             return page
 
+        guests: list[Page] = []
         for device in (RED, GREEN):
             page = await open_page(device, await guest_link(api, created, server), "camera", "microphone")
             await by_test(page, "join-name").fill(device.name)
             await by_test(page, "join").click()
             await enter_session(page)
+            guests.append(page)
         viewer = await open_page(None, f"{server.url}/salle/{created.room.id}#jeton={created.token}")
         await enter_session(viewer)
         await expect(by_test(viewer, "live")).to_be_visible(timeout=STEP_MS)
-        yield Stage(server, viewer)
+        yield Stage(server, viewer, guests)
 
 
 async def pictures(page: Page, condition: str) -> Any:
@@ -96,3 +99,51 @@ async def test_pictures_come_in_the_size_of_their_tiles_and_in_thrifty_mode_one_
         await pictures(viewer, "[of('rouge'), of('vert')].sort((a, b) => a - b).join() === '0,135'")
         await by_test(viewer, "thrifty").click()
         await pictures(viewer, "of('rouge') > 0 && of('vert') > 0")
+        await whoever_is_large_comes_large(on)
+        await a_projector_shows_one_picture_and_a_large_text(on, tmp_path)
+
+
+async def large(page: Page) -> list[str]:
+    """Names in the large place, once somebody has it."""
+    tiles = page.locator(".with-screen .grid").get_by_test_id("tile")
+    await expect(tiles.first).to_be_visible(timeout=STEP_MS)
+    return [str(await tile.get_attribute("data-name")) for tile in await tiles.all()]
+
+
+async def whoever_is_large_comes_large(on: Stage) -> None:
+    """What one pins for oneself, and whom a host shows to everyone; the others come small."""
+    viewer, guest = on.viewer, on.guests[0]
+    await viewer.set_viewport_size({"width": 1_900, "height": 1_000})
+    await viewer.get_by_role("button", name="Épingler vert pour moi").click()
+    assert await large(viewer) == ["vert"]
+    await pictures(viewer, "of('vert') === 540 && of('rouge') > 0 && of('rouge') < 540")
+    await viewer.get_by_role("button", name="Montrer rouge en grand à tout le monde").click()
+    assert await large(guest) == ["rouge"]
+    assert await large(viewer) == ["vert"], "what is pinned here stays"
+    assert await by_test(guest, "spotlight").count() == 0, "only a host decides for everyone"
+    await viewer.get_by_role("button", name="Ne plus épingler").click()
+    await expect(viewer.locator(".with-screen .grid").get_by_test_id("tile")).to_have_attribute("data-name", "rouge")
+    await pictures(viewer, "of('rouge') === 540 && of('vert') > 0 && of('vert') < 540")
+
+
+async def a_projector_shows_one_picture_and_a_large_text(on: Stage, folder: Path) -> None:
+    """With the keyboard, from the board; Escape ends it."""
+    viewer = on.viewer
+    await by_test(viewer, "editor").click()
+    await viewer.keyboard.type("Le fleuve monte deux fois par jour.")
+    await viewer.keyboard.press("Alt+KeyP")
+    await expect(by_test(viewer, "tile")).to_have_count(1)
+    await expect(by_test(viewer, "tile")).to_have_attribute("data-name", "rouge")
+    await expect(by_test(viewer, "announcement")).to_contain_text("projecteur")
+    await expect(by_test(viewer, "leave")).to_have_count(0)
+    await viewer.wait_for_function(
+        "() => parseFloat(getComputedStyle(document.querySelector('.tiptap')).fontSize) >= 0.029 * innerWidth",
+        timeout=STEP_MS,
+    )
+    await viewer.screenshot(path=folder / "projector.png")
+    await viewer.keyboard.press("Escape")
+    await expect(by_test(viewer, "leave")).to_be_visible()
+    await by_test(viewer, "tile").first.hover()
+    await viewer.screenshot(path=folder / "spotlight.png")
+    await viewer.get_by_role("button", name="Ne plus montrer en grand").click()
+    await expect(on.guests[0].locator(".with-screen")).to_have_count(0, timeout=STEP_MS)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from rooms.chat import require_chat
-from rooms.commands import Admit, Command, Configure, CreateDocument, Deny, Remove, RenameDocument, SetHand
+from rooms.commands import Admit, Command, Configure, CreateDocument, Deny, Remove, RenameDocument, SetHand, Spotlight
 from rooms.errors import ChatDisabled, PermissionDenied, RoleNotHere
 from rooms.models import Role, RoomKind, RoomSettings
 from rooms.roles import PERMISSIONS, ROLES_OF_KIND, Permission, default_settings, permissions_of
@@ -93,6 +93,7 @@ COMMANDS: list[tuple[Permission, Callable[[], Command]]] = [
     (P.REMOVE, lambda: Remove("waits")),
     (P.CONFIGURE_ROOM, lambda: Configure(chat_enabled=False)),
     (P.CONFIGURE_ROOM, lambda: Configure(lobby_roles=frozenset(Role))),
+    (P.CONFIGURE_ROOM, lambda: Spotlight("host")),
     (P.MANAGE_DOCUMENTS, lambda: CreateDocument("new", "Questions pour le musée")),
     (P.MANAGE_DOCUMENTS, lambda: RenameDocument("old", "Récit à plusieurs mains")),
     (P.LOWER_HANDS, lambda: SetHand(False, "host")),

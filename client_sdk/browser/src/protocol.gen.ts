@@ -845,6 +845,7 @@ export interface RoomSettings {
   lobby_roles: ("class" | "guest" | "host" | "observer" | "pupil")[];
   chat_enabled: boolean;
   writing_enabled: boolean;
+  spotlight?: string | null;
 }
 /**
  * Also sent when its `muted` changes: the whole track as it is now.
@@ -1032,6 +1033,15 @@ export interface SetTrackMuted {
   session_id: string;
   track_id: string;
   muted: boolean;
+}
+/**
+ * `spotlight`: show a participant large to everyone; null: nobody any more.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "Spotlight".
+ */
+export interface Spotlight {
+  participant_id: string | null;
 }
 /**
  * `media_start`, answered with MediaStarted. With the id of a session that the server still

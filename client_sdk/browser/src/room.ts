@@ -150,6 +150,11 @@ export class Room extends Emitter<RoomEvents> {
     await this.#command('rename', { name }, { again: true })
   }
 
+  /** Show somebody large to everyone; null: nobody any more. */
+  async spotlight(participantId: string | null): Promise<void> {
+    await this.#command('spotlight', { participant_id: participantId }, { again: true })
+  }
+
   async configure(change: Configure): Promise<void> {
     await this.#command('configure', change, { again: true })
   }

@@ -8,6 +8,7 @@ import './styles/panels.css'
 import './styles/live.css'
 import './styles/editor.css'
 import './styles/network.css'
+import './styles/projector.css'
 
 document.documentElement.lang = language.value === 'fr' ? 'fr-CA' : 'en-CA'
 // A part of an older page that the server no longer has, after an update: the new page, once a minute at most.

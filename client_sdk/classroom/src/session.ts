@@ -52,6 +52,10 @@ export class Session {
   readonly silenced = signal<readonly (() => void)[]>([])
   /** The loudspeaker's id; '' is the usual one. */
   readonly speaker = signal('')
+  /** The tile that this page alone shows large: a participant's id, or a screen's track. */
+  readonly pinned = signal<string | null>(null)
+  /** One picture and the text, for the back of the class. */
+  readonly isProjector = signal(false)
   camera: MediaStreamTrack | null = null
   microphone: MediaStreamTrack | null = null
   /** Whether the chat is on screen, and its lines read as they come. */

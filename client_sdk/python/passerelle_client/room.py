@@ -226,6 +226,10 @@ class Room(Emitter):
         """`lobby_roles`, `chat_enabled`, `writing_enabled`: what is given changes."""
         await self.command("configure", **settings)
 
+    async def spotlight(self, participant_id: str | None) -> None:
+        """Show somebody large to everyone; None: nobody any more."""
+        await self.command("spotlight", participant_id=participant_id)
+
     async def create_document(
         self, title: str, template: RichText | Mapping[str, Any] | str | None = None, *, document: str | None = None
     ) -> RoomDocument:

@@ -67,6 +67,7 @@ TRIES: list[tuple[Permission, str, Any]] = [
     (Permission.ADMIT, "admit", _admit),
     (Permission.REMOVE, "remove", _remove),
     (Permission.CONFIGURE_ROOM, "configure", {"chat_enabled": True}),
+    (Permission.CONFIGURE_ROOM, "spotlight", {"participant_id": None}),
     (Permission.MANAGE_DOCUMENTS, "create_document", {"title": "Visite", "template": "Qui ?"}),
     (Permission.MANAGE_DOCUMENTS, "rename_document", _rename_document),
     (Permission.LOWER_HANDS, "set_hand", _lower),

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact'
-import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Settings2, Sprout, UserPlus, Users, Video, VideoOff, Volume2 } from 'lucide-preact'
+import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Presentation, Settings2, Sprout, UserPlus, Users, Video, VideoOff, Volume2 } from 'lucide-preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { fill, t } from '../i18n.js'
 import { LanguageSwitch } from '../pages/Shell.js'
@@ -50,9 +50,11 @@ export function Live({ session }: { session: Session }) {
   }
   const toggle = (next: Panel) => (panel === next ? close() : setPanel(next))
   const withText = textShown || offStage
+  const isProjector = session.isProjector.value && !offStage
+  useProjectorKeys(session, offStage)
   return (
     <div
-      class={`live ${offStage ? 'off-stage' : ''} ${withText ? 'text-shown' : ''} ${panel ? 'panel-shown' : ''}`}
+      class={`live ${offStage ? 'off-stage' : ''} ${withText ? 'text-shown' : ''} ${panel && !isProjector ? 'panel-shown' : ''} ${isProjector ? 'projector' : ''}`}
       style={{ '--text-share': `${textShare}%` }}
       data-testid="live"
     >
@@ -60,19 +62,20 @@ export function Live({ session }: { session: Session }) {
         <h1>{roomName}</h1>
         <Status session={session} />
         <SoundButton session={session} />
+        {!offStage && <ProjectorButton session={session} />}
         {!offStage && <ThriftButton session={session} />}
         {session.can('publish_audio') && <DevicesButton session={session} />}
         <LanguageSwitch />
       </header>
       <main id="main" class="live-main">
         {!offStage && <Tiles session={session} onInvite={() => setPanel('invite')} />}
-        {!offStage && withText && <Divider share={textShare} onShare={setTextShare} />}
+        {!offStage && withText && !isProjector && <Divider share={textShare} onShare={setTextShare} />}
         {withText && (
           <section class="text-side" aria-label={t('text')}>
             <Texts session={session} />
           </section>
         )}
-        {panel && (
+        {panel && !isProjector && (
           <aside class="panel" aria-label={t(panel)} ref={aside} onKeyDown={closeByEscape}>
             {panel === 'people' && <PeoplePanel session={session} onClose={close} />}
             {panel === 'chat' && <ChatPanel session={session} onClose={close} />}
@@ -84,14 +87,14 @@ export function Live({ session }: { session: Session }) {
         <Hands session={session} />
         <Door session={session} onOpen={() => setPanel('people')} />
       </div>
-      <Bar
+      {!isProjector && <Bar
         session={session}
         panel={panel}
         toggle={toggle}
         unread={unread}
         textShown={textShown}
         onText={offStage ? null : () => setTextShown(!textShown)}
-      />
+      />}
       <QuestionDialog session={session} />
       <p class="visually-hidden" aria-live="polite" data-testid="announcement">
         {session.announcement.value}
@@ -137,6 +140,55 @@ function SoundButton({ session }: { session: Session }) {
   return (
     <button type="button" class="sound-button" data-testid="enable-sound" title={t('soundHeldBack')} onClick={() => session.startSounds()}>
       <Volume2 aria-hidden="true" /> {t('enableSound')}
+    </button>
+  )
+}
+
+/** Alt+P, for a teacher who stands at the board with a small keyboard; Escape ends it. */
+function useProjectorKeys(session: Session, offStage: boolean): void {
+  useEffect(() => {
+    if (offStage) return
+    const key = (event: KeyboardEvent) => {
+      // By its place: with Alt a Mac types another letter.
+      if (event.altKey && !event.ctrlKey && !event.metaKey && event.code === 'KeyP') {
+        event.preventDefault()
+        setProjector(session, !session.isProjector.value)
+      } else if (event.key === 'Escape' && session.isProjector.value && !(event.target as Element).closest('dialog')) setProjector(session, false)
+    }
+    // A browser takes Escape for itself while a page fills the screen.
+    const left = () => !document.fullscreenElement && (session.isProjector.value = false)
+    addEventListener('keydown', key)
+    document.addEventListener('fullscreenchange', left)
+    return () => {
+      removeEventListener('keydown', key)
+      document.removeEventListener('fullscreenchange', left)
+    }
+  }, [session, offStage])
+}
+
+function setProjector(session: Session, isOn: boolean): void {
+  session.isProjector.value = isOn
+  session.announcement.value = t(isOn ? 'projectorIsOn' : 'projectorIsOff')
+  // The whole screen where the browser gives it; without, the layout is the same.
+  if (isOn) document.documentElement.requestFullscreen?.().catch(() => undefined)
+  else if (document.fullscreenElement) document.exitFullscreen().catch(() => undefined)
+}
+
+function ProjectorButton({ session }: { session: Session }) {
+  const isOn = session.isProjector.value
+  const label = t(isOn ? 'projectorLeave' : 'projector')
+  return (
+    <button
+      type="button"
+      class={isOn ? 'projector-leave' : 'icon-button'}
+      aria-pressed={isOn}
+      aria-label={label}
+      aria-keyshortcuts="Alt+P"
+      title={`${label} (Alt+P)`}
+      data-testid="projector"
+      onClick={() => setProjector(session, !isOn)}
+    >
+      <Presentation aria-hidden="true" /> {isOn && <span>{t('projectorLeaveShort')}</span>}
     </button>
   )
 }

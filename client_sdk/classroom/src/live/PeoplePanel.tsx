@@ -1,5 +1,5 @@
 import type { Configure, Participant, RoomView } from '@passerelle/client'
-import { Hand, MicOff, UserX, VideoOff } from 'lucide-preact'
+import { Hand, MicOff, Spotlight, UserX, VideoOff } from 'lucide-preact'
 import { fill, t } from '../i18n.js'
 import type { Session } from '../session.js'
 import { raisedHands } from './hands.js'
@@ -89,6 +89,9 @@ function Person({ session, view, one }: { session: Session; view: RoomView; one:
   const tracks = view.tracks.filter((track) => track.participant_id === one.id && !track.muted)
   const microphone = tracks.find((track) => track.source === 'microphone')
   const camera = tracks.find((track) => track.source === 'camera')
+  const isInLight = view.settings.spotlight === one.id
+  const hasPicture = view.tracks.some((track) => track.participant_id === one.id && track.kind === 'video')
+  const light = isInLight ? t('spotlightOff') : fill('spotlightThis', { name: one.name })
   return (
     <li class={one.connected ? '' : 'away'}>
       <span class="person">
@@ -98,6 +101,11 @@ function Person({ session, view, one }: { session: Session; view: RoomView; one:
           {!one.connected && ` · ${t('away')}`}
         </small>
       </span>
+      {session.can('configure_room') && (isInLight || hasPicture) && (
+        <button type="button" class="icon-button" data-testid="spotlight-person" aria-pressed={isInLight} aria-label={light} title={light} onClick={() => void session.attempt(() => session.room.spotlight(isInLight ? null : one.id))}>
+          <Spotlight aria-hidden="true" />
+        </button>
+      )}
       {session.can('mute_others') && !isSelf && microphone && (
         <button type="button" class="icon-button" data-testid="mute-other" aria-label={`${t('muteThis')} ${one.name}`} title={`${t('muteThis')} ${one.name}`} onClick={() => void session.attempt(() => session.room.muteOther(microphone.id))}>
           <MicOff aria-hidden="true" />

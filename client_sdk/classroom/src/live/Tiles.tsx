@@ -1,13 +1,14 @@
 import type { Participant } from '@passerelle/client'
-import { Hand, MicOff, UserPlus } from 'lucide-preact'
+import { Hand, MicOff, Pin, PinOff, Spotlight, UserPlus } from 'lucide-preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { routeSound } from '../devices.js'
-import { t } from '../i18n.js'
+import { fill, t } from '../i18n.js'
 import type { Session } from '../session.js'
 import { onePicture } from './thrift.js'
-import { bestGrid, gridGap, orderTiles, type TileOrder } from './grid.js'
+import { bestGrid, gridGap, orderTiles } from './grid.js'
+import { placesOf, projected, type Placed } from './large_place.js'
 
-interface Tile extends TileOrder {
+interface Tile extends Placed {
   participant: Participant
   video: MediaStreamTrack | null
   /** Of a picture that the server sends: how large we show it, it is told. */
@@ -15,7 +16,7 @@ interface Tile extends TileOrder {
   muted: boolean
 }
 
-/** Everybody who has, or may have, a picture; screens take the big place. */
+/** Everybody who has, or may have, a picture; the large place is a screen's, or of whoever is pinned or in the light. */
 export function Tiles({ session, onInvite }: { session: Session; onInvite: () => void }) {
   const box = useRef<HTMLDivElement>(null)
   const [size, setSize] = useState({ width: 960, height: 540 })
@@ -30,20 +31,24 @@ export function Tiles({ session, onInvite }: { session: Session; onInvite: () =>
   const everything = orderTiles(tilesOf(session))
   if (session.thrift.isOn.value) shownPicture.current = pictureToShow(session, everything, shownPicture.current)
   const tiles = session.thrift.isOn.value ? everything.map((tile) => withoutPicture(tile, shownPicture.current)) : everything
-  const screens = tiles.filter((tile) => tile.isScreen)
-  const people = tiles.filter((tile) => !tile.isScreen)
-  const shown = screens.length ? screens : people
+  const places = placesOf(tiles, session.pinned.value, session.view.value?.settings.spotlight ?? null)
+  const isProjector = session.isProjector.value
+  const projectedBefore = useRef<string | null>(null)
+  const one = isProjector ? projected(tiles, places, projectedBefore.current) : null
+  projectedBefore.current = one?.id ?? null
+  const shown = one ? [one] : places.large.length ? places.large : tiles
   const grid = bestGrid(shown.length, size.width, size.height)
-  const others = people.filter((tile) => !tile.isSelf)
+  const isAlone = tiles.every((tile) => tile.isSelf && !tile.isScreen)
+  const strip = isProjector || !places.large.length ? [] : places.others
   return (
-    <section class={`stage ${screens.length ? 'with-screen' : ''}`} aria-label={t('people')}>
+    <section class={`stage ${places.large.length ? 'with-screen' : ''} ${strip.length ? 'with-strip' : ''}`} aria-label={t('people')}>
       <div class="grid-box" ref={box}>
         <ul class="grid" style={{ '--tile-width': `${grid.tileWidth}px`, maxWidth: `${grid.columns * (grid.tileWidth + gridGap)}px` }}>
           {shown.map((tile) => (
             <TileView key={tile.id} session={session} tile={tile} />
           ))}
         </ul>
-        {!others.length && !screens.length && (
+        {isAlone && !isProjector && (
           <div class="alone">
             <p>{session.can('invite') ? t('alone') : t('aloneParticipant')}</p>
             {session.can('invite') && (
@@ -54,9 +59,9 @@ export function Tiles({ session, onInvite }: { session: Session; onInvite: () =>
           </div>
         )}
       </div>
-      {screens.length > 0 && (
+      {strip.length > 0 && (
         <ul class="strip">
-          {people.map((tile) => (
+          {strip.map((tile) => (
             <TileView key={tile.id} session={session} tile={tile} />
           ))}
         </ul>
@@ -97,7 +102,7 @@ function tilesOf(session: Session): Tile[] {
       : camera && !camera.muted
         ? (session.remote.value.get(camera.id)?.mediaStreamTrack ?? null)
         : null
-    const base = { participant, isSelf, isSpeaking: speakers.has(participant.id), joinedAt: participant.joined_at }
+    const base = { participant, ownerId: participant.id, isSelf, isSpeaking: speakers.has(participant.id), joinedAt: participant.joined_at }
     const remoteTrackId = isSelf ? null : (camera?.id ?? null)
     const hasVideo = video !== null
     tiles.push({ ...base, id: participant.id, isScreen: false, video, remoteTrackId, hasVideo, muted: !microphone || microphone.muted })
@@ -113,11 +118,13 @@ function tilesOf(session: Session): Tile[] {
 
 function TileView({ session, tile }: { session: Session; tile: Tile }) {
   const { participant } = tile
+  const isShownToAll = !tile.isScreen && session.view.value?.settings.spotlight === participant.id
   const states = [
     tile.isSpeaking && t('speaking'),
     tile.muted && t('muted'),
     participant.hand_raised_at !== null && t('handRaised'),
     !participant.connected && t('away'),
+    isShownToAll && t('shownToAll'),
   ].filter(Boolean)
   return (
     <li
@@ -136,6 +143,7 @@ function TileView({ session, tile }: { session: Session; tile: Tile }) {
       <span class="tile-name">
         {participant.hand_raised_at !== null && <Hand class="hand" aria-hidden="true" />}
         {tile.muted && !tile.isScreen && <MicOff aria-hidden="true" />}
+        {isShownToAll && <Spotlight aria-hidden="true" />}
         <span class="tile-text">
           {tile.isScreen && `${t('screenOf')} `}
           {participant.name} {tile.isSelf && t('you')}
@@ -143,7 +151,30 @@ function TileView({ session, tile }: { session: Session; tile: Tile }) {
         {tile.isSpeaking && !tile.isScreen && <span class="speaking-word">{t('speaking')}</span>}
         <span class="visually-hidden">{states.join(', ')}</span>
       </span>
+      {!session.isProjector.value && <TileActions session={session} tile={tile} />}
     </li>
+  )
+}
+
+/** Large for oneself, or, by a host, for everyone. */
+function TileActions({ session, tile }: { session: Session; tile: Tile }) {
+  const { participant } = tile
+  const name = tile.isScreen ? `${t('screenOf')} ${participant.name}` : participant.name
+  const isPinned = session.pinned.value === tile.id
+  const isInLight = session.view.value?.settings.spotlight === participant.id
+  const pin = isPinned ? t('unpin') : fill('pinThis', { name })
+  const light = isInLight ? t('spotlightOff') : fill('spotlightThis', { name: participant.name })
+  return (
+    <span class={`tile-actions ${isPinned || (isInLight && !tile.isScreen) ? 'held' : ''}`}>
+      {session.can('configure_room') && !tile.isScreen && (
+        <button type="button" class="tile-button" data-testid="spotlight" aria-pressed={isInLight} aria-label={light} title={light} onClick={() => void session.attempt(() => session.room.spotlight(isInLight ? null : participant.id))}>
+          <Spotlight aria-hidden="true" />
+        </button>
+      )}
+      <button type="button" class="tile-button" data-testid="pin" aria-pressed={isPinned} aria-label={pin} title={pin} onClick={() => (session.pinned.value = isPinned ? null : tile.id)}>
+        {isPinned ? <PinOff aria-hidden="true" /> : <Pin aria-hidden="true" />}
+      </button>
+    </span>
   )
 }
 
