@@ -90,6 +90,10 @@ class DocumentStore(Protocol):
         nothing of the batch is stored, unless the answer of a database elsewhere was lost: then all of it may be.
         Whoever appends it again appends it twice, which to readers is as once."""
 
+    def append_at_once(self, appends: Sequence[DocumentAppend]) -> Sequence[int] | None:
+        """As `append_updates`, where that takes no longer than to wait for it: it is done when this returns. None:
+        nothing is stored, `append_updates` is to be awaited. Never raises."""
+
     async def append_first(self, append: DocumentAppend) -> bool:
         """Append as `append_updates` does, in one transaction with the look whether anything was ever appended to
         this document: only if nothing was; whether it did. Of several that ask at once, on however many

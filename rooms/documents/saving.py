@@ -31,8 +31,9 @@ class DocumentSaver:
     async def append(self, appends: Sequence[DocumentAppend]) -> bool:
         """Whether the store took them, all of them, in time."""
         try:
-            async with asyncio.timeout(self._limits.store_timeout_s):
-                await self._store.append_updates(appends)
+            if self._store.append_at_once(appends) is None:
+                async with asyncio.timeout(self._limits.store_timeout_s):
+                    await self._store.append_updates(appends)
         except Exception as error:
             # StoreUnavailable is what it may raise; whatever else it does must not cost any text.
             # After a timeout it may have them all the same: updates are idempotent.

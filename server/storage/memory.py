@@ -74,6 +74,9 @@ class MemoryStore:
         self._require()
         return tuple(self._append(append) for append in appends)
 
+    def append_at_once(self, appends: Sequence[DocumentAppend]) -> None:
+        """What is awaited is there as soon."""
+
     def _append(self, append: DocumentAppend) -> int:
         document = self._documents.setdefault(append.key, _Document())
         document.last_seq += 1

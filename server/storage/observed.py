@@ -32,6 +32,13 @@ class ObservedDocumentStore:
         self._metrics.observe_flush(time.monotonic() - started)
         return numbers
 
+    def append_at_once(self, appends: Sequence[DocumentAppend]) -> Sequence[int] | None:
+        started = time.monotonic()
+        numbers = self._store.append_at_once(appends)
+        if numbers is not None:
+            self._metrics.observe_flush(time.monotonic() - started)
+        return numbers
+
     async def append_first(self, append: DocumentAppend) -> bool:
         try:
             return await self._store.append_first(append)

@@ -153,6 +153,9 @@ class PostgresStore:
         work = partial(postgres_documents.append, appends=tuple(appends), now=self._clock())
         return await self._appends.run(work, APPEND_S)
 
+    def append_at_once(self, appends: Sequence[DocumentAppend]) -> None:
+        """Its answer has to come from elsewhere."""
+
     async def append_first(self, append: DocumentAppend) -> bool:
         work = partial(postgres_documents.append_first, one=append, now=self._clock())
         return await self._appends.run(work, APPEND_S)

@@ -129,7 +129,7 @@ class SqliteStore:
         return await self._reader.call(partial(sqlite_documents.load, key=key))
 
     async def append_updates(self, appends: Sequence[DocumentAppend]) -> Sequence[int]:
-        numbers = self._append_directly(appends)
+        numbers = self.append_at_once(appends)
         if numbers is not None:
             return numbers
         return await self._writer.call(partial(sqlite_documents.append, appends=tuple(appends), now=self._clock()))
@@ -137,7 +137,7 @@ class SqliteStore:
     async def append_first(self, append: DocumentAppend) -> bool:
         return await self._writer.call(partial(sqlite_documents.append_first, append=append, now=self._clock()))
 
-    def _append_directly(self, appends: Sequence[DocumentAppend]) -> Sequence[int] | None:
+    def append_at_once(self, appends: Sequence[DocumentAppend]) -> Sequence[int] | None:
         if self._direct is None or not self._writer.is_idle:
             return None  # nothing may overtake what waits for the thread
         numbers = self._direct.append(appends, self._clock())

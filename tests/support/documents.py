@@ -73,6 +73,9 @@ class RecordingStore:
         self.transactions += 1
         return [self._append(append) for append in appends]
 
+    def append_at_once(self, appends: Sequence[DocumentAppend]) -> None:
+        """Always awaited, so that a test can hold it back."""
+
     async def append_first(self, append: DocumentAppend) -> bool:
         await self.gate.wait()
         await asyncio.sleep(0)

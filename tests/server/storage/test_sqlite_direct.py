@@ -63,6 +63,14 @@ async def test_a_small_append_needs_no_thread(sqlite_store: SqliteStore, watch: 
     assert stored.bindings == {0: "p1", 1: "p1", 2: "p1"}
 
 
+async def test_what_is_appended_at_once_is_there_before_anything_is_awaited(sqlite_store: SqliteStore) -> None:
+    assert sqlite_store.append_at_once([make_append(b"a", (7, "p1")), make_append(b"b")]) == (1, 2)
+    assert sqlite_store.append_at_once([make_append(bytes(MAX_BYTES + 1))]) is None
+    stored = await sqlite_store.load_document(TEXT)
+    assert list(stored.updates) == [b"a", b"b"]
+    assert stored.bindings == {7: "p1"}
+
+
 @pytest.mark.parametrize("appends", [[make_append(bytes(MAX_BYTES + 1))], [make_append(b"a")] * (MAX_DOCUMENTS + 1)])
 async def test_a_long_append_is_the_threads(sqlite_store: SqliteStore, watch: Watch, appends: list) -> None:  # type: ignore[type-arg]
     assert len(await sqlite_store.append_updates(appends)) == len(appends)
