@@ -105,12 +105,15 @@ class DocumentHub:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._scanner: ThreadPoolExecutor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Asked for once: to ask costs a system call (CPython 3.11 looks at the process id), with each key pressed."""
         self._flushes = self._updates_taken = self._messages_sent = 0
 
     # --- for the server --------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Start flushing."""
+        self._loop = asyncio.get_running_loop()
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="scan")
         self._loops = [asyncio.create_task(self._flush_for_ever()), asyncio.create_task(self._keep_house())]
 
@@ -242,7 +245,7 @@ class DocumentHub:
         if live.due_at <= live.rests_until:
             return  # as soon as may be already: most calls are for a document that gathers
         self._flushed.clear()
-        loop = asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         now = loop.time()
         due_at = max(live.rests_until, now + patience_s)
         if live.due_at <= due_at:
@@ -387,7 +390,7 @@ class DocumentHub:
 
     def _rest(self, live: LiveDocument, sent: int) -> None:
         self._messages_sent += sent
-        now = asyncio.get_running_loop().time()
+        now = (self._loop or asyncio.get_running_loop()).time()
         self._pace.note_sends(sent, now)
         live.rests_until = now + self._pace.rest_s(sent, now)
 
