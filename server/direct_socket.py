@@ -5,9 +5,12 @@ somebody presses, which costs more than all that is then done with it. Here a me
 as long as nothing waits in the queue; what the function does not take goes the usual way, and so do the end, errors
 and everything that is not binary.
 
+It also plans the next ping anew with all that comes, by a callback and two looks at the clock; here it is noted when
+something came, and looked at when the ping is due.
+
 What is used of aiohttp is not all public (`_post_start`, `_reader`, `_parser`, that its queue's `feed_data` may be
-overridden, and where a request keeps its headers): the version is pinned, and `tests/server/test_direct_socket.py`
-fails if any of it changes.
+overridden, how it plans its pings, and where a request keeps its headers): the version is pinned, and
+`tests/server/test_direct_socket.py` fails if any of it changes.
 """
 
 import asyncio
@@ -42,6 +45,8 @@ class DirectSocket(DeflatingWebSocket):
     """Give `take_with` a function once the handler is ready for what comes."""
 
     _direct: _DirectQueue | None = None
+    _heard_at = 0.0
+    """When something came last (time of the event loop)."""
 
     def _post_start(self, request: Any, protocol: Any, writer: Any) -> None:
         super()._post_start(request, protocol, writer)
@@ -60,6 +65,17 @@ class DirectSocket(DeflatingWebSocket):
         """From now on; None: everything through the queue again."""
         if self._direct is not None:
             self._direct.taker = taker
+
+    def _on_data_received(self) -> None:
+        if self._heartbeat_cb is not None and self._loop is not None:
+            self._heard_at = self._loop.time()
+        elif not self._closed:
+            self._reset_heartbeat()  # a ping is under way, and this is as good as its answer
+
+    def _send_heartbeat(self) -> None:
+        # aiohttp plans it again if it is not due yet.
+        self._heartbeat_when = max(self._heartbeat_when, self._heard_at + (self._heartbeat or 0.0))
+        super()._send_heartbeat()
 
 
 def forget_headers(request: web.Request) -> None:

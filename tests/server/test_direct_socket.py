@@ -21,6 +21,8 @@ class Endpoint:
         self.queued: list[bytes] = []
         self.ended: asyncio.Future[WSMsgType] = asyncio.get_running_loop().create_future()
         self.url = ""
+        self.heartbeat_s = 25.0
+        self.socket: DirectSocket | None = None
 
     def take(self, data: bytes) -> bool:
         if data.startswith(b"refuse"):
@@ -29,7 +31,7 @@ class Endpoint:
         return True
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        socket = DirectSocket(max_msg_size=1_000, heartbeat=25.0)
+        socket = self.socket = DirectSocket(max_msg_size=1_000, heartbeat=self.heartbeat_s)
         await socket.prepare(request)
         socket.take_with(self.take)
         while True:
@@ -95,6 +97,44 @@ async def test_pings_are_answered(endpoint: Endpoint) -> None:
         await socket.ping(b"here?")
         answer = await socket.receive(DEADLINE_S)
         assert (answer.type, bytes(answer.data)) == (WSMsgType.PONG, b"here?")
+
+
+async def test_who_says_nothing_is_pinged_and_let_go_of_if_no_answer_comes(endpoint: Endpoint) -> None:
+    endpoint.heartbeat_s = 0.1 * SECOND
+    async with aiohttp.ClientSession() as session, session.ws_connect(endpoint.url, autoping=False) as socket:
+        for _ in range(2):
+            assert (await socket.receive(DEADLINE_S)).type is WSMsgType.PING
+            await socket.pong()
+        assert (await socket.receive(DEADLINE_S)).type is WSMsgType.PING
+        assert await end_of(endpoint) is WSMsgType.ERROR
+
+
+async def test_anything_that_comes_is_as_good_as_the_answer_to_a_ping(endpoint: Endpoint) -> None:
+    endpoint.heartbeat_s = 0.1 * SECOND
+    async with aiohttp.ClientSession() as session, session.ws_connect(endpoint.url, autoping=False) as socket:
+        for _ in range(3):
+            assert (await socket.receive(DEADLINE_S)).type is WSMsgType.PING
+            await socket.send_bytes(b"here")
+        await socket.close()
+    assert await end_of(endpoint) is WSMsgType.CLOSE
+
+
+async def test_who_has_just_said_something_is_not_pinged(endpoint: Endpoint) -> None:
+    loop = asyncio.get_running_loop()
+    async with aiohttp.ClientSession() as session, session.ws_connect(endpoint.url) as socket:
+        await socket.send_bytes(b"refuse")
+        async with asyncio.timeout(DEADLINE_S):
+            while not endpoint.queued:
+                await asyncio.sleep(0.001)
+        server = endpoint.socket
+        assert server is not None
+        server._heartbeat_when = loop.time() - 1.0  # as if the ping that was planned before were due
+        server._send_heartbeat()
+        assert server._pong_response_cb is None
+        assert server._heartbeat_when > loop.time() + 20.0
+        server._heartbeat_when = server._heard_at = loop.time() - 30.0
+        server._send_heartbeat()
+        assert server._pong_response_cb is not None
 
 
 async def test_headers_are_let_go_of_and_nothing_else(endpoint: Endpoint) -> None:
