@@ -310,7 +310,9 @@ def _taker(connection: YjsConnection, purse: DocumentPurse, receive: Callable[[b
         if connection.is_closing or not purse.spend(len(data)):
             return False
         try:
-            _receive(connection, receive, data)
+            receive(data)
+        except ProtocolViolation as violation:
+            connection.close(violation.code, violation.reason)
         except Exception as error:
             # As the handler would: this runs below aiohttp, which knows no such errors.
             logger.error("yjs_failed", room_id=connection.room_id, exc_info=error)

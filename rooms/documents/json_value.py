@@ -21,6 +21,10 @@ def parse_json(text: str, most_depth: int) -> Any:
     if text.count("[") + text.count("{") > most_depth and _depth(text) > most_depth:
         raise MalformedMessage("JSON nested too deep")
     try:
+        if text.startswith("{"):  # no white space around it: to look for that takes half as long as to read it
+            value, end = _DECODER.raw_decode(text)
+            if end == len(text):
+                return value
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise MalformedMessage("not JSON") from error

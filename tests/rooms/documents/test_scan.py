@@ -120,6 +120,15 @@ def test_values_as_deep_as_the_limit_pass() -> None:
         check_json("[" * (MAX_VALUE_DEPTH + 1) + "]" * (MAX_VALUE_DEPTH + 1), MAX_VALUE_DEPTH)
 
 
+@pytest.mark.parametrize("around", ["", " ", "\r\n\t "])
+def test_white_space_around_json_is_nothing_and_anything_else_is_refused(around: str) -> None:
+    for text in ('{"a": [1, null]}', "[1]", '"x"', "true"):
+        check_json(around + text + around, MAX_VALUE_DEPTH)
+        for wrong in (f"{around}{text}{around}x", f"{text}{around}{text}", f"{text}{around}\u00a0", text[:-1] + "\0"):
+            with pytest.raises(MalformedMessage):
+                check_json(wrong, MAX_VALUE_DEPTH)
+
+
 @pytest.mark.parametrize("text", ['"\\' * 200_000, '"' * 400_001, "[" * 400_000, '{"' * 200_000])
 def test_json_that_is_none_is_refused_in_linear_time(text: str) -> None:
     def refuse() -> None:
