@@ -106,8 +106,9 @@ class ClosedNetwork:
         """Another Wi-Fi: the address of before is nobody's any more."""
         before = self.address
         self.address = before.rpartition(".")[0] + f".{int(before.rpartition('.')[2]) + 1}"
-        _ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", "line")
+        # First out, then in: with the first address of a subnet the kernel takes away the others.
         _ip("-n", self.name, "addr", "del", f"{before}/24", "dev", "line")
+        _ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", "line")
 
     async def close(self) -> None:
         for server in self._servers:

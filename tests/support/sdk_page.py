@@ -107,8 +107,8 @@ WATCH_FOR_GAPS = """
   const samples = new Float32Array(analyser.fftSize);
   let source = null, of = null, heardAt = performance.now(), longest = 0;
   setInterval(() => {
-    const { mediaStreamTrack } = seen.get(id).remote;
-    if (mediaStreamTrack !== of) {
+    const mediaStreamTrack = seen.get(id)?.remote.mediaStreamTrack;
+    if (mediaStreamTrack !== undefined && mediaStreamTrack !== of) {
       source?.disconnect();
       of = mediaStreamTrack;
       source = context.createMediaStreamSource(new MediaStream([of]));
