@@ -13,14 +13,19 @@ from typing import Any
 
 class CuttableProxy:
     """Forwards TCP to a port of this machine, until it is cut: then every connection breaks and
-    new ones are refused.
+    new ones are refused. Held, nothing passes, and no connection breaks.
 
     On bare sockets, each ours from the moment it is accepted: an `asyncio.Server` that is closed while it takes a
     connection in leaves that one's socket open and known to nobody (Python 3.11).
     """
 
     def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+        self.target_port = target_port
+        """Where new connections go."""
+        self.delay_s = 0.0
+        """How long each piece (64 KiB at most) is on its way, one after the other."""
+        self._flows = asyncio.Event()
+        self._flows.set()
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._sockets: set[socket.socket] = set()
@@ -48,6 +53,14 @@ class CuttableProxy:
             open_socket.close()
         self._sockets.clear()
 
+    def hold(self) -> None:
+        """As a firewall that drops every packet: who is connected stays so, and hears nothing."""
+        self._flows.clear()
+
+    def release(self) -> None:
+        """What was held goes on."""
+        self._flows.set()
+
     def _accept(self) -> None:
         assert self._listener is not None
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
@@ -71,8 +84,9 @@ class CuttableProxy:
         self._own(far)
         pumps: list[asyncio.Task[None]] = []
         try:
-            await asyncio.get_running_loop().sock_connect(far, ("127.0.0.1", self._target_port))
-            pumps = [self._start(_pump(near, far)), self._start(_pump(far, near))]
+            await self._flows.wait()
+            await asyncio.get_running_loop().sock_connect(far, ("127.0.0.1", self.target_port))
+            pumps = [self._start(self._pump(near, far)), self._start(self._pump(far, near))]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         except OSError:
             pass  # nobody listens there: the line breaks
@@ -82,12 +96,14 @@ class CuttableProxy:
                 end.close()
                 self._sockets.discard(end)
 
-
-async def _pump(source: socket.socket, sink: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(OSError):
-        while data := await loop.sock_recv(source, 65_536):
-            await loop.sock_sendall(sink, data)
+    async def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while data := await loop.sock_recv(source, 65_536):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                await self._flows.wait()
+                await loop.sock_sendall(sink, data)
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -200,6 +200,11 @@ class Connection(Emitter):
                     await client.eio.queue.join()
         with contextlib.suppress(Exception):
             await client.eio.disconnect(abort=True)
+        # What is left of its loops would wait for half a minute, or begin a request on a session of its own.
+        loops = [loop for loop in (client.eio.read_loop_task, client.eio.write_loop_task) if loop is not None]
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
         http = client.eio.http
         if http is not None and not http.closed:
             await http.close()

@@ -87,6 +87,11 @@ class SharedDocument(Emitter):
         return self._sync is not None and self._sync.synced
 
     @property
+    def is_followed(self) -> bool:
+        """The server was asked to open it over the present connection, and has not said no."""
+        return self._sync is not None
+
+    @property
     def unsaved_count(self) -> int:
         """Messages on their way to the store; only meaningful while connected."""
         return (self._sync.unsaved_count if self._sync else 0) + bool(self._pending)

@@ -313,9 +313,14 @@ class Room(Emitter):
             else:
                 document.refuse(error)
             return
-        except (Disconnected, Removed):
+        except Removed:
             document.connection_lost()
-            return  # opened again at the next connection, or never
+            return
+        except Disconnected:
+            document.connection_lost()
+            if self._connection.state == "connected":  # nothing but the answer was late: no new connection opens it
+                self._spawn(self._reopen_later(document))
+            return
         document.opened(msgspec.convert(answer, DocumentOpened).can_write)
 
     # --- what arrives -----------------------------------------------------------------------
@@ -437,8 +442,9 @@ class Room(Emitter):
 
     async def _reopen_later(self, document: SharedDocument) -> None:
         await asyncio.sleep(REOPEN_DELAY_S)
-        # Not when it was opened by a new connection meanwhile, or closed.
-        if document.state == "offline" and self._documents.get(document.name) is document:
+        # Not when it was opened by a new connection meanwhile, or is, or was closed.
+        is_wanted = self._documents.get(document.name) is document and self._ended is None
+        if is_wanted and not document.is_followed and self._connection.state == "connected":
             await self._open_document(document)
 
     # --- the connection ---------------------------------------------------------------------

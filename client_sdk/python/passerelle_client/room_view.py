@@ -1,12 +1,16 @@
 """The room as this participant sees it: a view plus an event is the next view. Pure."""
 
+from typing import TypeVar
+
 import msgspec
 
 from passerelle_client.protocol import (
+    ChatLine,
     ChatSent,
     DocumentCreated,
     DocumentRenamed,
     LobbyChanged,
+    Participant,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
@@ -15,6 +19,7 @@ from passerelle_client.protocol import (
     RoomView,
     SettingsChanged,
     SpeakersChanged,
+    Track,
     TrackPublished,
     TrackUnpublished,
 )
@@ -34,6 +39,8 @@ RoomEvent = (
 )
 """What may happen in a room, as it is told to those inside."""
 
+Entry = TypeVar("Entry", Participant, ChatLine, Track)
+
 LONGEST_CHAT = 200
 """Lines that a view keeps, as the server does."""
 
@@ -43,8 +50,7 @@ def apply_event(view: RoomView, message: RoomEventMessage) -> RoomView:
     seq = max(view.seq, message.seq)
     match message.event:
         case ParticipantJoined(participant=participant) | ParticipantChanged(participant=participant):
-            others = [other for other in view.participants if other.id != participant.id]
-            changed = msgspec.structs.replace(view, participants=[*others, participant])
+            changed = msgspec.structs.replace(view, participants=_put(view.participants, participant))
         case ParticipantLeft(participant_id=gone):
             changed = msgspec.structs.replace(
                 view,
@@ -58,16 +64,21 @@ def apply_event(view: RoomView, message: RoomEventMessage) -> RoomView:
         case DocumentCreated(document=document) | DocumentRenamed(document=document):
             changed = msgspec.structs.replace(view, documents=_with(view.documents, document))
         case ChatSent(line=line):
-            others_ = [other for other in view.chat if other.id != line.id]
-            changed = msgspec.structs.replace(view, chat=[*others_, line][-LONGEST_CHAT:])
+            changed = msgspec.structs.replace(view, chat=_put(view.chat, line)[-LONGEST_CHAT:])
         case TrackPublished(track=track):
-            tracks = [other for other in view.tracks if other.id != track.id]
-            changed = msgspec.structs.replace(view, tracks=[*tracks, track])
+            changed = msgspec.structs.replace(view, tracks=_put(view.tracks, track))
         case TrackUnpublished(track_id=gone):
             changed = msgspec.structs.replace(view, tracks=[track for track in view.tracks if track.id != gone])
         case _:
             changed = view
     return msgspec.structs.replace(changed, seq=seq)
+
+
+def _put(entries: list[Entry], entry: Entry) -> list[Entry]:
+    """In place of the one with its id, else at the end: who came first stays first."""
+    if all(one.id != entry.id for one in entries):
+        return [*entries, entry]
+    return [entry if one.id == entry.id else one for one in entries]
 
 
 def _with(documents: list[RoomDocument], changed: RoomDocument) -> list[RoomDocument]:

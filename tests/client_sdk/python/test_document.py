@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from pycrdt import Map, Text
 
-from passerelle_client import Refused, SharedDocument
+from passerelle_client import Refused, Room, SharedDocument
+from passerelle_client import connection as connection_module
 from passerelle_client import document as document_module
 from passerelle_client.errors import Disconnected
 from tests.support.deadlines import SECOND
+from tests.support.network_cut import cuttable_proxy
 from tests.support.server_process import running_server
 from tests.support.text import text_becomes
 
@@ -162,6 +164,46 @@ async def test_a_cut_is_bridged_and_what_was_written_meanwhile_arrives(tmp_path:
         async with asyncio.timeout(DEADLINE):
             await late.when_synced()
         assert str(text(late)) == written
+
+
+async def test_a_document_whose_opening_was_not_answered_in_time_is_opened_when_answers_come(
+    school: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that stood still for a while, and a connection that outlived it."""
+    monkeypatch.setattr(connection_module, "ACKNOWLEDGEMENT_TIMEOUT_S", 0.3)
+    async with cuttable_proxy(int(school.url.rpartition(":")[2])) as line:
+        room = await Room.connect(line.url, school.created.token, transports=["websocket"])
+        try:
+            line.hold()
+            document = room.document("texte")
+            with pytest.raises(Disconnected):
+                await room.command("ping_room")  # asked after it, so the document's time is over as well
+            monkeypatch.undo()
+            line.release()
+            async with asyncio.timeout(DEADLINE):
+                await document.when_synced()
+            assert room.connection_state == "connected"
+        finally:
+            await room.close()
+
+
+async def test_a_document_that_could_not_be_opened_at_first_is_opened_later(
+    school: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await school.host()
+    asked = room._connection.call
+    refusals = [Refused("store-unavailable", "the store cannot be read now")]
+
+    async def refuse_once(name: str, payload: Any) -> Any:
+        if name == "document_open" and refusals:
+            raise refusals.pop()
+        return await asked(name, payload)
+
+    monkeypatch.setattr(room._connection, "call", refuse_once)
+    document = room.document("texte")
+    async with asyncio.timeout(DEADLINE):
+        await document.when_synced()
+    assert not refusals
 
 
 async def becomes_equal(documents: list[SharedDocument]) -> None:

@@ -66,6 +66,20 @@ def a_line(line_id: str) -> ChatSent:
     return ChatSent(line=ChatLine(id=line_id, participant_id="p", name="Zoé", text="Allô", sent_at=1.0))
 
 
+def test_who_came_first_stays_first_whatever_changes() -> None:
+    result = after(
+        ParticipantJoined(participant=person("first")),
+        ParticipantJoined(participant=person("second")),
+        ParticipantChanged(participant=person("first", "Léa")),
+        ParticipantChanged(participant=person("me", "Noé")),
+    )
+    assert [(each.id, each.name) for each in result.participants] == [
+        ("me", "Noé"),
+        ("first", "Léa"),
+        ("second", "Zoé"),
+    ]
+
+
 def test_people_come_change_and_leave_with_their_tracks() -> None:
     there = after(ParticipantJoined(participant=person("p")), TrackPublished(track=a_track()))
     assert [each.id for each in there.participants] == ["me", "p"]
