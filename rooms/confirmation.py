@@ -32,7 +32,9 @@ class Confirmation:
         now = self._us.now()
         others = (room.readers | set(self._us.peers.alive(now))) - {self._us.instance_id}
         mine = replace(question, fence=room.fence, seq=room.state.seq, by_home=True)
-        is_sure = room.settles_at is None and all(room.connections.is_sure(each, now) for each in mine.participant_ids)
+        # Just after a room was taken over no roll has come; but every instance that lives is asked all the same.
+        is_settled = room.settles_at is None or self._us.knows_everyone()
+        is_sure = is_settled and all(room.connections.is_sure(each, now) for each in mine.participant_ids)
         answers = await asyncio.gather(
             self.here(room_id, mine), *(self._ask_to_confirm(each, room_id, mine) for each in others)
         )

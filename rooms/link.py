@@ -104,6 +104,11 @@ class InstanceLink:
         self.malformed = 0
         """Messages that could not be read: another version's, or not ours."""
 
+    @property
+    def is_joined(self) -> bool:
+        """What is said now goes out, and what the others say is heard, as far as is known."""
+        return self._bus.health().is_joined
+
     async def start(self) -> None:
         self._writer = asyncio.create_task(self._write())
         for topic in (topic_of(self.instance_id), EVERYONE):

@@ -6,13 +6,14 @@ connected), `confirmation` (what is closed).
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from math import inf
 from typing import Protocol
 
 from rooms.difference import steps_between
 from rooms.home import Home, RoomChange
 from rooms.instance_messages import Aside
 from rooms.keeping import NotHome
-from rooms.link import InstanceLink, Peers
+from rooms.link import SILENT_S, InstanceLink, Peers
 from rooms.loaded_rooms import LoadedRoom, LoadedRooms
 from rooms.models import ChatLine, RoomState
 from rooms.orders import Call
@@ -75,7 +76,25 @@ class Membership:
         """Rooms that this instance became the home of though it knew another one."""
         self.gaps = 0
         """Times that a replica had missed something and asked."""
+        self._hears_since = inf
+        """Since when nothing that the others say can have been missed; infinite before the start."""
+        self._beat_at = -inf
         self._number = 0
+
+    def hears_anew(self) -> None:
+        """Something may have been missed."""
+        self._hears_since = self.now()
+
+    def beats(self) -> None:
+        """Its heart beats now. A longer pause than the others' patience was one in which nothing was heard either."""
+        if self.now() - self._beat_at >= SILENT_S:
+            self.hears_anew()
+        self._beat_at = self.now()
+
+    def knows_everyone(self) -> bool:
+        """Whether every instance that lives has been heard: each says so several times in this while."""
+        now = self.now()
+        return now - self._hears_since >= SILENT_S and now - self._beat_at < SILENT_S and self.link.is_joined
 
     def next_number(self) -> int:
         """Of what this instance says of its connections: rises."""

@@ -292,6 +292,7 @@ class Sharing:
                     self._us.companion.aside(message)
 
     def _bus_gap(self) -> None:
+        self._us.hears_anew()
         for room in self._us.rooms:
             if room.tenure is None:
                 self._succession.missed(room)
@@ -363,6 +364,7 @@ class Sharing:
                 self._tend(room)
 
     def _beat(self) -> None:
+        self._us.beats()
         rooms = [
             Roomful(room.state.id, Mark(room.fence, room.state.seq, room.chats))
             for room in self._us.rooms

@@ -6,6 +6,7 @@ from contextlib import suppress
 from rooms.commands import Admit, Configure, Leave, Remove, Rename, SetHand
 from rooms.errors import RoomError, Unavailable
 from rooms.events import ParticipantChanged, ParticipantGone
+from rooms.link import SILENT_S
 from rooms.models import ParticipantStatus, Role, RoomKind
 from rooms.ports import LEASE_S
 from rooms.presence import UNSURE_S
@@ -507,6 +508,45 @@ async def test_an_instance_that_never_comes_back_is_doubted_for_a_while_only() -
         assert not await first.manager.wait_gone(room.id, [room.klass.id], 1.0)
         await settled(UNSURE_S)
         assert await first.manager.wait_gone(room.id, [room.klass.id], 1.0)
+
+
+@in_virtual_time
+async def test_a_removal_is_confirmed_right_after_a_room_was_handed_over() -> None:
+    async with shared_room(3) as room:
+        first, second, third = room.instances
+        other = await room.join(first, lobby=False)
+        await third.connect(room.id, other.id)
+        await settled(SILENT_S)
+        await first.disconnect(room.id, room.host.id)
+        await second.connect(room.id, room.host.id)
+        await first.manager.leave()
+        await first.manager.stop()
+        first.is_dead = True
+        await settled()
+        assert room.rooms.home(room.id) in (second, third)
+        await room.do(second, Remove(other.id))
+        assert await second.manager.wait_gone(room.id, [other.id], 1.0)
+        assert (room.id, other.id) not in third.open
+
+
+@in_virtual_time
+async def test_a_removal_is_not_confirmed_by_a_new_home_that_may_not_know_of_everyone() -> None:
+    """It was stopped itself a moment ago, and has not heard since who lives."""
+    async with shared_room(3) as room:
+        first, second, third = room.instances
+        other = await room.join(first, lobby=False)
+        await third.connect(room.id, other.id)
+        await settled(SILENT_S)
+        await first.manager.leave()
+        await first.manager.stop()
+        first.is_dead = True
+        await settled()
+        home = room.rooms.home(room.id)
+        home.sharing._us.hears_anew()
+        await room.do(home, Remove(other.id))
+        assert not await home.manager.wait_gone(room.id, [other.id], 1.0)
+        await settled(SETTLE_S + BEAT_S)
+        assert await home.manager.wait_gone(room.id, [other.id], 1.0)
 
 
 def test_an_order_outlasts_a_lease() -> None:
