@@ -11,11 +11,16 @@
 5. The aiohttp driver makes its WebSocketResponse with permessage-deflate for every message: three times the
    CPU for messages of 70 bytes, and no setting. Ours deflates long ones (server/deflate.py). Nor does the driver
    say which transport a socket is on, so that a peer that reads nothing could not be hung up on.
+6. A poll whose connection breaks takes its packets with it: browsers and aiohttp ask the same again on another
+   connection, as HTTP allows for GET (RFC 9110 section 9.2.2), and get what comes after. Nobody notices; half a
+   binary event, an answer, a document's first sync are gone for good. Each poll has a stamp of its own (`t`), so
+   the same stamp is the same poll, and gets the same packets.
 """
 
 import asyncio
 import base64
 from typing import Any
+from urllib.parse import parse_qs
 
 import engineio.async_drivers.aiohttp as aiohttp_driver
 from aiohttp.web import WebSocketResponse
@@ -68,6 +73,22 @@ async def _handle_whole_post_request(self: Any, environ: dict[str, Any]) -> None
         raise exceptions.EngineIOError("a POST that cannot be read whole") from error
 
 
+_handle_get_request = async_socket.AsyncSocket.handle_get_request
+
+
+async def _handle_poll_once(self: Any, environ: dict[str, Any]) -> Any:
+    """The packets of the poll before are kept until the next one comes: a moment, for a client that is there."""
+    stamp = "" if environ.get("HTTP_UPGRADE") else parse_qs(environ.get("QUERY_STRING", "")).get("t", [""])[0]
+    if not stamp:
+        return await _handle_get_request(self, environ)
+    asked, poll = getattr(self, "last_poll", ("", None))
+    if asked == stamp and poll is not None:
+        return await asyncio.shield(poll)
+    poll = asyncio.ensure_future(_handle_get_request(self, environ))
+    self.last_poll = (stamp, poll)
+    return await poll
+
+
 class LongDeflatingWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
     """The driver's WebSocket, which deflates long messages alone. It leaves its transport with the engine.io
     socket that it serves, as `websocket_transport`."""
@@ -106,4 +127,5 @@ def apply_fixes() -> None:
     packet.Packet.encode = _encode_each_form
     payload.Payload.max_decode_packets = MAX_PACKETS_PER_POST
     async_socket.AsyncSocket.handle_post_request = _handle_whole_post_request
+    async_socket.AsyncSocket.handle_get_request = _handle_poll_once
     aiohttp_driver._async["websocket"] = LongDeflatingWebSocket

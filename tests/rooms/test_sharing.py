@@ -533,7 +533,7 @@ async def test_a_removal_is_confirmed_right_after_a_room_was_handed_over() -> No
 async def test_a_removal_is_not_confirmed_by_a_new_home_that_may_not_know_of_everyone() -> None:
     """It was stopped itself a moment ago, and has not heard since who lives."""
     async with shared_room(3) as room:
-        first, second, third = room.instances
+        first, _second, third = room.instances
         other = await room.join(first, lobby=False)
         await third.connect(room.id, other.id)
         await settled(SILENT_S)

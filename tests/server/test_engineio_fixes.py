@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from engineio import packet
 
@@ -20,6 +21,7 @@ from server.engineio_fixes import MAX_PACKETS_PER_POST, apply_fixes
 from tests.support import engineio_behaviour
 from tests.support.deadlines import SECOND
 from tests.support.engineio_behaviour import BURST
+from tests.support.network_cut import cuttable_proxy
 from tests.support.room_client import connected
 from tests.support.running_house import RunningHouse, running_house
 
@@ -38,6 +40,7 @@ SEEN: dict[str, tuple[Any, Any]] = {
     "burst": (0, BURST),
     "pieces": (False, True),
     "deflate": (True, False),
+    "again": ("4two", "4one"),
 }
 
 
@@ -152,3 +155,41 @@ async def test_an_engine_socket_knows_its_websocket_transport(house: RunningHous
     async with connected(house.url, host.token):
         (engine_socket,) = house.house.realtime.server.eio.sockets.values()
         assert not engine_socket.websocket_transport.is_closing()
+
+
+# --- 6: a poll that is asked again -------------------------------------------------------------------
+
+
+async def test_a_poll_whose_connection_broke_is_given_to_whoever_asks_it_again(house: RunningHouse) -> None:
+    """While it waited: what comes meanwhile goes to nobody else, and what comes later to the next poll."""
+    host = await house.room()
+    async with connected(house.url, host.token) as other, cuttable_proxy(int(house.url.rpartition(":")[2])) as line:
+        engine = f"{line.url}/socket.io/?EIO=4&transport=polling"
+        async with house.http.get(engine) as answer:
+            sid = json.loads((await answer.text())[1:])["sid"]
+        guest = await house.guest(host, role="class")
+        async with house.http.post(f"{engine}&sid={sid}", data="40" + json.dumps({"token": guest.token})) as answer:
+            assert answer.status == 200
+
+        async def poll(stamp: str) -> str:
+            async with aiohttp.ClientSession() as http, http.get(f"{engine}&sid={sid}&t={stamp}") as answer:
+                return await answer.text()
+
+        heard = ""
+        while "room_view" not in heard:
+            heard = await poll(f"before {len(heard)}")
+        waiting = asyncio.create_task(poll("a"))
+        (engine_socket,) = [each for each in house.house.realtime.server.eio.sockets.values() if each.sid == sid]
+        async with asyncio.timeout(5 * SECOND):
+            while engine_socket.last_poll[0] != "a":
+                await asyncio.sleep(0.005)
+        await line.cut()
+        with pytest.raises(aiohttp.ClientError):
+            await waiting
+        await other.do("send_chat", text="Pendant la coupure")
+        line.mend()
+        assert "Pendant la coupure" in await poll("a")
+        assert "Pendant la coupure" in await poll("a")
+        await other.do("send_chat", text="Ensuite")
+        assert "Pendant" not in (next_one := await poll("b")), next_one
+        assert "Ensuite" in next_one

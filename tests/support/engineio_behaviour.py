@@ -2,7 +2,7 @@
 
 Prints one JSON object: `mixed` (what a polling client gets of a binary packet that a WebSocket client was
 sent before), `burst` (how many of 40 packets of one POST arrive), `pieces` (whether a POST in two pieces
-arrives whole), `deflate` (whether a WebSocket deflates what is short).
+arrives whole), `deflate` (whether a WebSocket deflates what is short), `again` (what a poll gets that is asked again).
 """
 
 import asyncio
@@ -88,6 +88,15 @@ class EngineServer:
         await self.hear_the_rest()
         return self.heard == [LONG]
 
+    async def again(self) -> str:
+        """As browsers do when the connection breaks before the answer is there."""
+        sid = await self.open_polling()
+        for message in ("one", "two"):
+            await self.server.send(sid, message)
+            async with self.http.get(f"{self.url}&transport=polling&sid={sid}&t=a") as response:
+                answer = await response.text()
+        return answer
+
     async def deflate(self) -> bool:
         """By the first byte of its first frame (RFC 7692 section 6): engine.io's greeting of 100 bytes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -113,7 +122,7 @@ async def look() -> dict[str, Any]:
         await site.start()
         engine.port = runner.addresses[0][1]
         seen: dict[str, Any] = {}
-        for question in ("mixed", "burst", "pieces", "deflate"):
+        for question in ("mixed", "burst", "pieces", "deflate", "again"):
             engine.heard.clear()
             async with asyncio.timeout(15 * SECOND):
                 seen[question] = await getattr(engine, question)()

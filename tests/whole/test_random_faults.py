@@ -69,9 +69,12 @@ class Faults:
     async def end(self) -> None:
         victim = self._instance()
         self.say(f"terminate {victim.name}")
-        assert await self._fleet.terminate(victim) == 0
+        async with asyncio.timeout(10 * SECOND):
+            assert await self._fleet.terminate(victim) == 0
+        self.say(f"{victim.name} has ended")
         await self.last(0.0, 3.0)
         await self._fleet.start(victim)
+        self.say(f"{victim.name} is back")
 
     async def pause(self) -> None:
         """Longer than a lease; some of its people's connections wait for it."""
