@@ -165,6 +165,11 @@ class Sharing:
         room = self._us.rooms.get(room_id)
         return room is not None and room.tenure is not None
 
+    def decides(self, room_id: str) -> bool:
+        """Whether this instance is the room's home, and surely so now."""
+        room = self._us.rooms.get(room_id)
+        return room is not None and room.tenure is not None and room.tenure.may_decide(self._us.now())
+
     def forgotten(self, room: LoadedRoom) -> None:
         """It left memory."""
         room_id = room.state.id

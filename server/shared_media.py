@@ -181,11 +181,15 @@ class SharedMedia:
         method: Callable[[str, Any], Awaitable[None]] = getattr(self._service, name)
         return method
 
-    async def mute_by_host(self, room_id: str, track_id: str) -> None:
+    async def mute_by_host(self, room_id: str, track_id: str) -> bool:
         if self._sharing.is_home(room_id):
-            await self._service.mute_by_host(room_id, track_id)
-        else:
-            await self._ask(room_id, None, "mute", track_id)
+            return await self._mute_here(room_id, track_id)
+        muted = msgspec.msgpack.decode(await self._ask(room_id, None, "mute", track_id), type=bool | None)
+        return muted is True  # None: an older version's home, which does not say
+
+    async def _mute_here(self, room_id: str, track_id: str) -> bool:
+        """Not confirmed by a home that may be none any more: then the room's media live elsewhere by now."""
+        return await self._service.mute_by_host(room_id, track_id) and self._sharing.decides(room_id)
 
     async def accept_whip(self, room_id: str, participant_id: str, offer_sdp: str) -> tuple[str, str]:
         return await self._accept(room_id, participant_id, offer_sdp, "whip")
@@ -235,7 +239,7 @@ class SharedMedia:
                 self._service.connection_lost(connection_id)
                 self._outbox.instance_of.pop(connection_id, None)
             case "mute":
-                await self._service.mute_by_host(room_id, decode(call.body, type=str))
+                return await self._mute_here(room_id, decode(call.body, type=str))
             case "whip":
                 return await self._service.accept_whip(room_id, participant_id, decode(call.body, type=str))
             case "whep":

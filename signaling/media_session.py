@@ -309,8 +309,9 @@ class MediaService:
 
     # --- what the house says ------------------------------------------------------------------
 
-    async def mute_by_host(self, room_id: str, track_id: str) -> None:
-        """Raises: SignalingError when there is no such track."""
+    async def mute_by_host(self, room_id: str, track_id: str) -> bool:
+        """Whether no packet of it leaves from now on; False with p2p, where its owner's device alone can stop it.
+        Raises: SignalingError when there is no such track."""
         track = self._tracks.of_room(room_id).get(track_id)
         session = self._sessions.get(track.session_id) if track is not None else None
         if session is None:
@@ -318,6 +319,7 @@ class MediaService:
         # First the word: with p2p its receiver is who stops the sound.
         self._events.send(session, "media_muted", TrackMutedByHost(session_id=session.id, track_id=track_id))
         await self._engine(session).set_track_muted(session.id, track_id, True)
+        return session.engine != "p2p"
 
     async def remove_participant(self, room_id: str, participant_id: str) -> None:
         """Their media end now, and do not come back."""

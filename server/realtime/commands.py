@@ -184,9 +184,9 @@ class Commands:
     async def _ping(self, _connection: SocketConnection, _request: wire.PingRoom) -> None:
         return None
 
-    async def _mute_other(self, connection: SocketConnection, request: wire.MuteOther) -> None:
+    async def _mute_other(self, connection: SocketConnection, request: wire.MuteOther) -> wire.Muting:
         self._require(connection, Permission.MUTE_OTHERS)
-        await self._media.mute_by_host(connection.room_id, request.track_id)
+        return wire.Muting(confirmed=await self._media.mute_by_host(connection.room_id, request.track_id))
 
     # --- documents --------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ COMMANDS: dict[str, Command] = {
     "rename": Command(room.Rename),
     "configure": Command(room.Configure),
     "spotlight": Command(room.Spotlight),
-    "mute_other": Command(room.MuteOther),
+    "mute_other": Command(room.MuteOther, room.Muting),
     "leave": Command(room.Leave),
     "ping_room": Command(room.PingRoom),
     "create_document": Command(document.CreateDocument, document.RoomDocument),

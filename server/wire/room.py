@@ -287,6 +287,14 @@ class MuteOther(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     track_id: Identifier
 
 
+class Muting(msgspec.Struct, kw_only=True):
+    """The acknowledgement of `mute_other`."""
+
+    ok: bool = True
+    confirmed: bool = True
+    """False: it was asked, and whether the track is silent everywhere is not known."""
+
+
 class Leave(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`leave`: for good, not a lost connection."""
 

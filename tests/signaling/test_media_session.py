@@ -469,7 +469,7 @@ async def test_a_slow_engine_gets_a_sessions_messages_in_their_order(house: Hous
 async def test_a_host_mutes_and_the_owner_is_told(house: House) -> None:
     session = (await house.start("c1")).session_id
     house.sfu.publish(session, "t")
-    await house.media.mute_by_host("room", "t")
+    assert await house.media.mute_by_host("room", "t"), "no packet leaves any more"
     assert house.sfu.calls[-1] == ("mute", session, "t", True)
     assert house.outbox.events_to("c1")[-1] == "media_muted"
     for room, track in (("room", "unknown"), ("private", "t")):

@@ -177,6 +177,7 @@ async def test_an_instance_that_stood_still_has_a_second_from_when_it_goes_on(
 
 
 async def test_the_last_packet_is_less_than_a_second_later(fleet: Fleet) -> None:
+    """After a mute by a host of the other instance, and after a removal."""
     home, there = fleet.instances
     with loopback_for_aioice():
         async with PasserelleApi(home.url) as api:
@@ -196,8 +197,16 @@ async def test_the_last_packet_is_less_than_a_second_later(fleet: Fleet) -> None
         try:
             host.media.on("remote_track", lambda remote: listening.append(asyncio.create_task(listen(remote))))
             await host.media.start()
-            await guest.media.publish(AudioStreamTrack(), "microphone")
+            track = await guest.media.publish(AudioStreamTrack(), "microphone")
             await eventually(lambda: len(heard_at) > 20, 20 * SECOND, "the museum is heard")
+            began_at = time.monotonic()
+            async with connected(there.url, created.token) as other:
+                assert (await other.do("mute_other", track_id=track.id))["confirmed"]
+            await asyncio.sleep(2 * OUT_WITHIN_S)
+            assert heard_at[-1] - began_at < OUT_WITHIN_S
+            await guest.media.set_muted(track.id, False)
+            heard_at.clear()
+            await eventually(lambda: len(heard_at) > 20, 20 * SECOND, "the museum is heard again")
             began_at = time.monotonic()
             assert await host.remove(joined.participant_id)
             await asyncio.sleep(2 * OUT_WITHIN_S)

@@ -613,6 +613,16 @@ export interface MuteOther {
   track_id: string;
 }
 /**
+ * The acknowledgement of `mute_other`.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "Muting".
+ */
+export interface Muting {
+  ok?: boolean;
+  confirmed?: boolean;
+}
+/**
  * 200 of `POST /api/network-check`.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema

@@ -16,6 +16,7 @@ import type {
   DocumentClosed,
   Draining,
   LobbyState,
+  Muting,
   Permission,
   Removal,
   Removed,
@@ -172,8 +173,10 @@ export class Room extends Emitter<RoomEvents> {
     await this.#command('rename_document', { document, title }, { again: true })
   }
 
-  async muteOther(trackId: string): Promise<void> {
-    await this.#command('mute_other', { track_id: trackId })
+  /** Only its owner unmutes. False: it was asked, but nobody can say that the track is silent (between browsers only its
+   * owner's device can stop it). */
+  async muteOther(trackId: string): Promise<boolean> {
+    return (await this.#command<Partial<Muting>>('mute_other', { track_id: trackId })).confirmed !== false
   }
 
   /** Leave for good. */

@@ -222,6 +222,7 @@ export const en: Dictionary = {
   sayManyWrote: '{count} new messages.',
   removeQuestion: 'Remove {name} from the room? Their link will not work any more.',
   notConfirmed: 'Done, but one server does not answer: this person may still see the room. That ends as soon as it does.',
+  muteNotConfirmed: 'Their device has been asked, but nothing can confirm it: please check.',
   revokeQuestion: 'Turn this invitation off? Whoever came with it leaves the room.',
   inRoom: 'In the room',
   invitationMade: 'The invitation is ready.',

@@ -222,6 +222,7 @@ export const fr = {
   sayManyWrote: '{count} nouveaux messages.',
   removeQuestion: 'Retirer {name} de la salle ? Son lien ne marchera plus.',
   notConfirmed: 'C’est fait, mais un serveur ne répond pas : cette personne voit peut-être encore la salle. Cela cessera dès qu’il répondra.',
+  muteNotConfirmed: 'C’est demandé à l’appareil de la personne, mais rien ne peut le confirmer : vérifiez.',
   revokeQuestion: 'Désactiver cette invitation ? Les personnes entrées avec elle sortiront de la salle.',
   inRoom: 'Dans la salle',
   invitationMade: 'Invitation prête.',

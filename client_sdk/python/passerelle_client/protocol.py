@@ -544,6 +544,13 @@ class Removal(msgspec.Struct, kw_only=True):
     confirmed: bool = True
 
 
+class Muting(msgspec.Struct, kw_only=True):
+    """The acknowledgement of `mute_other`."""
+
+    ok: bool = True
+    confirmed: bool = True
+
+
 class DocumentOpened(msgspec.Struct, kw_only=True):
     document: str
     can_write: bool
@@ -721,4 +728,4 @@ class TrackMutedByHost(msgspec.Struct, kw_only=True):
     session_id: str
     track_id: str
 
-__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetFallback", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "Spotlight", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501
+__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "Muting", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetFallback", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "Spotlight", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501

@@ -249,9 +249,11 @@ class Room(Emitter):
         """Its title, for everyone."""
         await self.command("rename_document", document=document, title=title)
 
-    async def mute_other(self, track_id: str) -> None:
-        """Mute somebody's track; only they can unmute it."""
-        await self.command("mute_other", track_id=track_id)
+    async def mute_other(self, track_id: str) -> bool:
+        """Mute somebody's track; only they can unmute it. False: it was asked, but nobody can say that it is silent
+        (between browsers only its owner's device can stop it)."""
+        answer = await self.command("mute_other", track_id=track_id)
+        return answer.get("confirmed") is not False
 
     def tell(self, name: str, /, **fields: Any) -> None:
         """A command whose answer nobody waits for; nothing happens without a connection."""

@@ -107,12 +107,12 @@ function Person({ session, view, one }: { session: Session; view: RoomView; one:
         </button>
       )}
       {session.can('mute_others') && !isSelf && microphone && (
-        <button type="button" class="icon-button" data-testid="mute-other" aria-label={`${t('muteThis')} ${one.name}`} title={`${t('muteThis')} ${one.name}`} onClick={() => void session.attempt(() => session.room.muteOther(microphone.id))}>
+        <button type="button" class="icon-button" data-testid="mute-other" aria-label={`${t('muteThis')} ${one.name}`} title={`${t('muteThis')} ${one.name}`} onClick={() => void muteOne(session, microphone.id)}>
           <MicOff aria-hidden="true" />
         </button>
       )}
       {session.can('mute_others') && !isSelf && camera && (
-        <button type="button" class="icon-button" data-testid="stop-camera" aria-label={`${t('stopThisCamera')} ${one.name}`} title={`${t('stopThisCamera')} ${one.name}`} onClick={() => void session.attempt(() => session.room.muteOther(camera.id))}>
+        <button type="button" class="icon-button" data-testid="stop-camera" aria-label={`${t('stopThisCamera')} ${one.name}`} title={`${t('stopThisCamera')} ${one.name}`} onClick={() => void muteOne(session, camera.id)}>
           <VideoOff aria-hidden="true" />
         </button>
       )}
@@ -132,6 +132,12 @@ function Person({ session, view, one }: { session: Session; view: RoomView; one:
       )}
     </li>
   )
+}
+
+async function muteOne(session: Session, trackId: string) {
+  await session.attempt(async () => {
+    if (!(await session.room.muteOther(trackId))) session.notify(t('muteNotConfirmed'))
+  })
 }
 
 async function removeOne(session: Session, id: string) {
