@@ -20,19 +20,32 @@ DEADLINE_S = 30 * SECOND
 class Lesson:
     """A room with its people; who types is replaced each round, the text stays."""
 
-    def __init__(self, server: ServerProcess, room_id: str, tokens: Sequence[str]) -> None:
+    def __init__(
+        self, server: ServerProcess, room_id: str, tokens: Sequence[str], others: Sequence[ServerProcess] = ()
+    ) -> None:
+        """`others`: of the same room; its people are spread over all of them."""
         self.server = server
+        self._servers = (server, *others)
         self.room_id = room_id
-        self._tokens = tokens
+        self.tokens = tokens
         self._clients = iter(range(1_000_000, 2_000_000))
         self.typists: list[Typist] = []
+
+    def server_of(self, number: int) -> ServerProcess:
+        """To which that one of the people is connected."""
+        return self._servers[number % len(self._servers)]
+
+    def typists_at(self, server: ServerProcess) -> list[Typist]:
+        return [typist for number, typist in enumerate(self.typists) if self.server_of(number) is server]
 
     @contextlib.asynccontextmanager
     async def typing(self) -> AsyncIterator[None]:
         """Everybody types. At the end all of them are gone."""
         self.typists = [
-            Typist(self.server.url, self.room_id, DOCUMENTS[number % len(DOCUMENTS)], token, next(self._clients))
-            for number, token in enumerate(self._tokens)
+            Typist(
+                self.server_of(number).url, self.room_id, DOCUMENTS[number % len(DOCUMENTS)], token, next(self._clients)
+            )
+            for number, token in enumerate(self.tokens)
         ]
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
@@ -76,11 +89,11 @@ class Lesson:
             while any(typist.saved < typist.typed for typist in self.typists):
                 await asyncio.sleep(0.01)
 
-    async def check(self) -> int:
-        """How many characters were promised or shown. Raises: AssertionError when one is missing."""
+    async def check(self, server: ServerProcess | None = None) -> int:
+        """How many characters were promised or shown. Raises: AssertionError when one is missing, over that instance."""
         promised = 0
         for document in DOCUMENTS:
-            there = await clocks_of(self.server.url, self.room_id, document, self._tokens[0])
+            there = await clocks_of((server or self.server).url, self.room_id, document, self.tokens[0])
             for typist in self.typists:
                 if typist.document != document:
                     continue
@@ -97,11 +110,16 @@ class Lesson:
 @contextlib.asynccontextmanager
 async def a_lesson(tmp_path: Path, **environment: str) -> AsyncIterator[Lesson]:
     async with running_server(tmp_path, environment) as server:
-        async with PasserelleApi(server.url) as api:
-            created = await api.create_room("Dictée", host_name="Mme Roy")
-            invitation = await api.create_invitation(created.room.id, created.token, "pupil", lobby=False)
-            joined = [await api.join(f"Élève {number}", code=invitation.code) for number in range(PEOPLE)]
-        yield Lesson(server, created.room.id, [pupil.token for pupil in joined])
+        yield await begin_lesson([server])
+
+
+async def begin_lesson(servers: Sequence[ServerProcess]) -> Lesson:
+    """A new room, over all of them."""
+    async with PasserelleApi(servers[0].url) as api:
+        created = await api.create_room("Dictée", host_name="Mme Roy")
+        invitation = await api.create_invitation(created.room.id, created.token, "pupil", lobby=False)
+        joined = [await api.join(f"Élève {number}", code=invitation.code) for number in range(PEOPLE)]
+    return Lesson(servers[0], created.room.id, [pupil.token for pupil in joined], servers[1:])
 
 
 async def wait_until_closed(typists: Sequence[Typist]) -> None:
