@@ -30,15 +30,16 @@ class Confirmation:
         if room is None:
             raise NotHome
         now = self._us.now()
-        others = (room.readers | set(self._us.peers.alive(now))) - {self._us.instance_id}
+        others = sorted((room.readers | set(self._us.peers.alive(now))) - {self._us.instance_id})
         mine = replace(question, fence=room.fence, seq=room.state.seq, by_home=True)
         # Just after a room was taken over no roll has come; but every instance that lives is asked all the same.
         is_settled = room.settles_at is None or self._us.knows_everyone()
-        is_sure = is_settled and all(room.connections.is_sure(each, now) for each in mine.participant_ids)
-        answers = await asyncio.gather(
+        closed_here, *answers = await asyncio.gather(
             self.here(room_id, mine), *(self._ask_to_confirm(each, room_id, mine) for each in others)
         )
-        return is_sure and all(answers)
+        confirmed = {each for each, is_closed in zip(others, answers, strict=True) if is_closed}
+        is_sure = [room.connections.is_sure(each, now, confirmed) for each in mine.participant_ids]
+        return is_settled and closed_here and all(answers) and all(is_sure)
 
     async def _ask_to_confirm(self, instance_id: str, room_id: str, question: ConfirmGone) -> bool:
         ask = Ask(secrets.token_urlsafe(9), self._us.instance_id, room_id, None, question)

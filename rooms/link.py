@@ -38,6 +38,8 @@ class Peers:
     def __init__(self) -> None:
         self._heard_at: dict[str, float] = {}
         self._leaving: set[str] = set()
+        self._lost: dict[str, float] = {}
+        """Instances that fell silent without a goodbye, and when they were last heard; the newest MAX_INSTANCES."""
 
     def hear(self, beat: Beat, now: float) -> None:
         if beat.is_gone:
@@ -50,8 +52,10 @@ class Peers:
         """It said something."""
         if len(self._heard_at) < MAX_INSTANCES or instance_id in self._heard_at:
             self._heard_at[instance_id] = now
+        self._lost.pop(instance_id, None)
 
     def forget(self, instance_id: str) -> None:
+        self._lost.pop(instance_id, None)
         self._heard_at.pop(instance_id, None)
         self._leaving.discard(instance_id)
 
@@ -70,8 +74,17 @@ class Peers:
         """Those who fell silent since this was asked; they are forgotten."""
         silent = [each for each in self._heard_at if not self.is_alive(each, now)]
         for each in silent:
+            heard_at = self._heard_at[each]
             self.forget(each)
+            self._lost[each] = heard_at
+            if len(self._lost) > MAX_INSTANCES:
+                del self._lost[next(iter(self._lost))]
         return silent
+
+    def missing(self, now: float) -> dict[str, float]:
+        """Those of whom nothing is known: they said no goodbye, and for so many seconds nothing else."""
+        silent = {each: at for each, at in self._heard_at.items() if not self.is_alive(each, now)}
+        return {each: now - at for each, at in (self._lost | silent).items()}
 
 
 class InstanceLink:

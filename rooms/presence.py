@@ -6,7 +6,7 @@ opens or closes, and its whole roll whenever one of the two may have missed some
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rooms.events import Event, ParticipantChanged, ParticipantWaited
@@ -132,9 +132,11 @@ class OpenConnections:
         """The participant may be connected there, and nobody can tell."""
         self._lost.setdefault(participant_id, {})[instance_id] = now + UNSURE_S
 
-    def is_sure(self, participant_id: str, now: float) -> bool:
-        """Whether all that is known of this participant's connections is all there are."""
-        lost = {each: until for each, until in self._lost.pop(participant_id, {}).items() if until > now}
+    def is_sure(self, participant_id: str, now: float, closed_at: Collection[str] = ()) -> bool:
+        """Whether all that is known of this participant's connections is all there are. `closed_at`: instances that
+        have just said that the participant has none there."""
+        doubts = self._lost.pop(participant_id, {}).items()
+        lost = {each: until for each, until in doubts if until > now and each not in closed_at}
         if lost:
             self._lost[participant_id] = lost
         return not lost

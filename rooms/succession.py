@@ -18,7 +18,7 @@ from rooms.orders import (
     Snapshot,
 )
 from rooms.ports import Lease, LeaseHeld, LeasesUnavailable, StaleFence, StoreUnavailable
-from rooms.presence import nobody_connected
+from rooms.presence import UNSURE_S, nobody_connected
 from rooms.replica import Replica
 from rooms.roll_call import RollCall
 from rooms.tenure import Tenure
@@ -73,13 +73,15 @@ class Succession:
         """As its home when nobody is, else a replica. Raises: NotFound, Unavailable."""
         if (releasing := self._releasing.get(room_id)) is not None:
             await asyncio.wait([releasing])
-        ends_at, floor = self._us.now() + ORDER_DEADLINE_S, 0
+        ends_at, floor, former = self._us.now() + ORDER_DEADLINE_S, 0, ""
         while self._us.now() < ends_at:
             asked_at = self._us.now()
             held = await self._acquire(room_id, floor)
             if isinstance(held, Lease):
                 try:
-                    return await self._read(held, asked_at)
+                    room = await self._read(held, asked_at)
+                    self._doubt_everyone(room, former)
+                    return room
                 except StaleFence as stale:
                     floor = stale.fence
                     continue
@@ -87,6 +89,7 @@ class Succession:
                     await self.release(held)
                     raise
             if held is not None:
+                former = held.instance_id
                 answer = await self._replica.greet(room_id, held.instance_id, {})
                 if answer is not None and isinstance(answer.reply, Snapshot):
                     return self._replica.make(answer.reply, held.instance_id)
@@ -236,6 +239,16 @@ class Succession:
             for person in state.participants.values():
                 if person.connected and person.id not in room.connections:
                     room.connections.doubt(person.id, former, self._us.now())
+
+    def _doubt_everyone(self, room: LoadedRoom, former: str) -> None:
+        """Of a room that was not followed here nobody knows who is connected where: over an instance that fell silent
+        it may be any of those who were there before it did. `former`: whose lease lapsed; empty when it was free."""
+        silent_s = {**self._us.peers.missing(self._us.now()), **({former: 0.0} if former else {})}
+        silent_s.pop(self._us.instance_id, None)
+        for instance_id, for_s in silent_s.items():
+            for person in room.state.participants.values():
+                if for_s < UNSURE_S and person.created_at <= self._us.clock() - for_s:
+                    room.connections.doubt(person.id, instance_id, self._us.now())
 
     async def leave(self) -> None:
         """Hand every room over."""

@@ -549,5 +549,30 @@ async def test_a_removal_is_not_confirmed_by_a_new_home_that_may_not_know_of_eve
         assert await home.manager.wait_gone(room.id, [other.id], 1.0)
 
 
+@in_virtual_time
+async def test_a_room_read_after_its_home_fell_silent_doubts_whoever_was_there_until_that_one_is_heard() -> None:
+    """Over an instance that did not follow the room: it cannot know who was connected at the home."""
+    async with shared_room(3) as room:
+        first, second, third = room.instances
+        await second.disconnect(room.id, room.klass.id)
+        await first.connect(room.id, room.klass.id)
+        second.manager._rooms.forget(room.id)
+        third.manager._rooms.forget(room.id)
+        await settled()
+        first.cut_off()
+        await settled(A_LEASE + 2 * BEAT_S)
+        newcomer = await room.join(third, lobby=False)
+        await room.do(third, Remove(room.klass.id))
+        assert not await third.manager.wait_gone(room.id, [room.klass.id], 1.0)
+        await settled(SETTLE_S + BEAT_S)
+        assert not await third.manager.wait_gone(room.id, [room.klass.id], 1.0), "it may still be shown the room"
+        await room.do(third, Remove(newcomer.id))
+        assert await third.manager.wait_gone(room.id, [newcomer.id], 1.0), "who came later was never there"
+        first.come_back()
+        await settled(2 * BEAT_S)
+        assert await third.manager.wait_gone(room.id, [room.klass.id], 1.0)
+        assert (room.id, room.klass.id) not in first.open
+
+
 def test_an_order_outlasts_a_lease() -> None:
     assert ORDER_DEADLINE_S > LEASE_S

@@ -90,7 +90,7 @@ async def _insist(typist: Typist, session: aiohttp.ClientSession) -> None:
     while True:
         with contextlib.suppress(aiohttp.ClientError, OSError):
             await typist.run(session)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)  # not more often than anybody may connect
 
 
 async def remove(of: Class) -> None:
