@@ -121,8 +121,9 @@ async def stopped(fleet: Fleet, seconds: float) -> None:
 async def overrun(fleet: Fleet, _seconds: float) -> None:
     """On a channel that both listen to: both are cut off by Redis."""
     channels = await fleet.redis.ask("PUBSUB", "CHANNELS")
-    everyone = next(channel for channel in channels if channel.endswith(b"instances"))
-    assert await fleet.redis.ask("PUBLISH", everyone, b"x" * OVERRUN_BYTES) >= 2
+    listeners = {channel: (await fleet.redis.ask("PUBSUB", "NUMSUB", channel))[1] for channel in channels}
+    of_both = next(channel for channel, count in listeners.items() if count == len(fleet.instances))
+    assert await fleet.redis.ask("PUBLISH", of_both, b"x" * OVERRUN_BYTES) == len(fleet.instances)
 
 
 Fault = Callable[[Fleet, float], Awaitable[None]]
