@@ -39,7 +39,7 @@ RoomEvent = (
 )
 """What may happen in a room, as it is told to those inside."""
 
-Entry = TypeVar("Entry", Participant, ChatLine, Track)
+Entry = TypeVar("Entry", bound=Participant | ChatLine | Track)
 
 LONGEST_CHAT = 200
 """Lines that a view keeps, as the server does."""
