@@ -282,6 +282,14 @@ class DocumentBridge:
         self._take_update(live, exchange, Arrival(message.sender, message.update, scan, message.kind is Kind.ANSWER))
         if message.is_too_large:
             self._comparison.begin(live, exchange)
+        self._release_waiting(live, exchange)
+
+    def _release_waiting(self, live: LiveDocument, exchange: DocumentExchange) -> None:
+        """What others had not stored is stored: who brought it back is told so."""
+        if not exchange.holds_unsaved and not live.is_failing:
+            for reader in [each for each in live.readers if each.waits_for_others]:
+                reader.waits_for_others = False
+                reader.acknowledge()
 
     def _take_update(self, live: LiveDocument, exchange: DocumentExchange | None, arrival: Arrival) -> None:
         # One for which there is no memory is not taken; a heartbeat will tell that it is missing.
@@ -367,6 +375,7 @@ class DocumentBridge:
         if silent or exchange.is_adopting or exchange.is_reading_due:
             # It may have stored what it could not make known any more; others may have heard more of it.
             self._comparison.begin(live, exchange)
+        self._release_waiting(live, exchange)
         self._say_state(live, copy, exchange, wants_reply=bool(silent))
 
     # --- inside ----------------------------------------------------------------------------------------

@@ -78,6 +78,11 @@ class DocumentExchange:
         """Who was asked, and until when it may answer."""
         self.beat(now)
 
+    @property
+    def holds_unsaved(self) -> bool:
+        """What another instance told may be stored nowhere yet, by it or by whoever adopts it."""
+        return self.is_adopting or any(peer.is_unsaved for peer in self.peers.values())
+
     # --- what comes -------------------------------------------------------------------------------
 
     def hear(self, message: BusMessage, now: float, clocks: Mapping[int, int] | None = None) -> Heard | None:

@@ -69,6 +69,9 @@ class OpenDocument:
         """It has asked for the document and been answered: it may be sent what is new."""
         self.queued_bytes = 0
         """Its share of `live.incoming`."""
+        self.waits_for_others = False
+        """It was asked for what is not here, and what is here another instance may not have stored: the answer says
+        nothing about that, so nothing is called saved until it is."""
         self._access = access
         self._home = home
         self._asked = 0
@@ -149,6 +152,8 @@ class OpenDocument:
         """Send our sync step 1, unless an answer is under way. Raises: DocumentBroken."""
         if self._asked == 0 and self.live.copy is not None:
             self._asked += 1
+            exchange = self.live.exchange
+            self.waits_for_others = exchange is not None and exchange.holds_unsaved
             self.reader.send(sync.sync_step_1(self.live.copy.state_vector()))
 
     def answer(self, state_vector: bytes) -> None:
@@ -172,7 +177,7 @@ class OpenDocument:
         """How far its writing is saved, or that it is not. None: it is not to be told; not every client asks."""
         if self.is_closed or not self.reader.wants_acknowledgement or self.is_lagging:
             return None
-        if self.live.is_failing:
+        if self.live.is_failing or self.waits_for_others:
             return sync.unsaved(self.acknowledgements.unsaved)
         return sync.saved(self.acknowledgements.saved)
 

@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from tests.support.deadlines import SECOND
 from tests.support.fleet import Fleet, Instance, running_fleet
 from tests.support.throng import DOCUMENTS, FORBIDDEN, Throng
 
-AGREEMENT_S = 45 * SECOND
+AGREEMENT_S = 60.0
+"""Silent instances are given up after half a minute, and what they had not stored is stored by others then."""
 NOTICED_S = 3.0
 """A proxy in front needs some health checks to see that an instance does not answer."""
 
@@ -284,22 +286,25 @@ async def check_store(throng: Throng) -> None:
         assert len(set(lines)) == len(lines), "a line is there twice"
         assert throng.promises.lines <= set(lines)
         for name in DOCUMENTS:
-            await _check_document(throng, store, name)
+            await until("the store has another text", partial(_check_document, throng, store, name))
     finally:
         await store.close()
 
 
-async def _check_document(throng: Throng, store: PostgresStore, name: str) -> None:
+async def _check_document(throng: Throng, store: PostgresStore, name: str) -> str:
+    """What is stored otherwise than shown: what somebody wrote and was never told that it is saved, perhaps."""
     stored = await store.load_document(DocumentKey(throng.room_id, name))
     doc: pycrdt.Doc[Any] = pycrdt.Doc()
     for update in (*([stored.snapshot] if stored.snapshot else []), *stored.updates):
         doc.apply_update(update)
-    assert throng.host.room is not None
-    assert text_of(doc) == text_of(throng.host.room.document(name).doc), f"the store has another {name}"
     assert FORBIDDEN not in text_of(doc)
     clocks = read_state_vector(doc.get_state())
     lost = {client: clock for client, clock in throng.promises.clocks[name].items() if clocks.get(client, 0) < clock}
     assert not lost, f"saved, and not there: {lost} of {name}"
+    assert throng.host.room is not None
+    if (text := text_of(doc)) != (wanted := text_of(throng.host.room.document(name).doc)):
+        return f"{name} is {text} where everybody has {wanted}"
+    return ""
 
 
 async def check_a_newcomer(throng: Throng) -> None:
@@ -364,6 +369,7 @@ async def survive(folder: Path, seed: int, *, rounds: int, scale: float) -> None
             await throng.end()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(280)
 async def test_whatever_fails_all_agree_in_the_end(tmp_path: Path) -> None:
     await survive(tmp_path, 1, rounds=0, scale=0.2)

@@ -159,6 +159,28 @@ async def test_the_text_of_an_instance_that_died_unsaved_is_saved_by_the_others(
         failing.is_failing = False
 
 
+async def test_what_an_instance_died_with_is_not_called_saved_to_its_author_before_another_has_stored_it() -> None:
+    """The author comes back over the other one, which has the text, so that nothing has to be sent."""
+    async with instances() as them:
+        failing = RecordingStore()
+        one, two = await them.start(failing), await them.start()
+        ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
+        failing.is_failing = True
+        ada.type("Bonjour")
+        await until(lambda: ben.text == "Bonjour")
+        await them.kill(one)
+        again = await Editor("ada", doc=ada.doc).join(two)
+        await until(lambda: again.is_unsaved or again.saved)
+        assert (again.is_unsaved, again.saved, them.store.text()) == (True, 0, "")
+        them.beat(4)
+        await until(lambda: them.store.text() == "Bonjour")
+        them.beat()
+        await until(lambda: again.all_saved)
+        ben.type(" !")
+        await until(lambda: ben.all_saved)
+        failing.is_failing = False
+
+
 async def test_what_was_stored_and_never_told_is_read_from_the_store() -> None:
     """An instance that dies between the two."""
     async with instances() as them:
