@@ -1,6 +1,6 @@
-"""ROLE-2 over two instances: removed, revoked or set to read-only, the last accepted write and the last forwarded packet
-are less than a second later, whichever instance is the room's home, and the old token gets nothing. An instance that stood
-still meanwhile has a second from when it goes on."""
+"""ROLE-2 over two instances: removed, revoked or set to read-only, the last accepted write is less than a second later,
+whichever instance is the room's home, and the old token gets nothing. An instance that stood still meanwhile has a second
+from when it goes on."""
 
 import asyncio
 import contextlib
@@ -13,14 +13,12 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 import pytest_asyncio
-from aiortc.mediastreams import AudioStreamTrack
 
-from passerelle_client import PasserelleApi, Room
-from passerelle_client.media import RemoteTrack
+from passerelle_client import PasserelleApi
 from passerelle_client.protocol import RoomCreated
 from tests.support.deadlines import SECOND
 from tests.support.fleet import Fleet, Instance, running_fleet
-from tests.support.media_session import eventually, loopback_for_aioice
+from tests.support.media_session import eventually
 from tests.support.room_client import ConnectRefused, connected, yjs_connected
 from tests.support.typists import Typist, clocks_of
 
@@ -174,46 +172,3 @@ async def test_an_instance_that_stood_still_has_a_second_from_when_it_goes_on(
         await the_old_token_gets_nothing(of)
         async with connected(first.url, of.created.token) as host:
             assert (await host.do("remove", participant_id=of.pupil_id))["confirmed"] is True
-
-
-async def test_the_last_packet_is_less_than_a_second_later(fleet: Fleet) -> None:
-    """After a mute by a host of the other instance, and after a removal."""
-    home, there = fleet.instances
-    with loopback_for_aioice():
-        async with PasserelleApi(home.url) as api:
-            created = await api.create_room("Les marées")
-            invitation = await api.create_invitation(created.room.id, created.token, "guest", lobby=False)
-            joined = await api.join("Musée", invitation=invitation.id)
-        host, guest = await Room.connect(home.url, created.token), await Room.connect(there.url, joined.token)
-        heard_at: list[float] = []
-        listening: list[asyncio.Task[None]] = []
-
-        async def listen(remote: RemoteTrack) -> None:
-            with contextlib.suppress(Exception):
-                while True:
-                    await remote.media_stream_track.recv()
-                    heard_at.append(time.monotonic())
-
-        try:
-            host.media.on("remote_track", lambda remote: listening.append(asyncio.create_task(listen(remote))))
-            await host.media.start()
-            track = await guest.media.publish(AudioStreamTrack(), "microphone")
-            await eventually(lambda: len(heard_at) > 20, 20 * SECOND, "the museum is heard")
-            began_at = time.monotonic()
-            async with connected(there.url, created.token) as other:
-                assert (await other.do("mute_other", track_id=track.id))["confirmed"]
-            await asyncio.sleep(2 * OUT_WITHIN_S)
-            assert heard_at[-1] - began_at < OUT_WITHIN_S
-            await guest.media.set_muted(track.id, False)
-            heard_at.clear()
-            await eventually(lambda: len(heard_at) > 20, 20 * SECOND, "the museum is heard again")
-            began_at = time.monotonic()
-            assert await host.remove(joined.participant_id)
-            await asyncio.sleep(2 * OUT_WITHIN_S)
-            assert heard_at[-1] - began_at < OUT_WITHIN_S
-        finally:
-            await host.close()
-            await guest.close()
-            for task in listening:
-                task.cancel()
-            await asyncio.gather(*listening, return_exceptions=True)
