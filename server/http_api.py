@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 from aiohttp import web
+from multidict import CIMultiDict
 
 from rooms.errors import InvitationRefused
 from rooms.invitations import fold_code
@@ -22,6 +23,7 @@ from server.error_answers import Refusal
 from server.limits import CREATE_INVITATION, CREATE_ROOM, HTTP_MEDIA, JOIN, RESUME, Limit, Limiter
 from server.wire import http
 from signaling.ports import MediaDoor
+from signaling.turn import ice_servers
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -177,8 +179,21 @@ class HttpApi:
             raise Refusal("invalid-description", "An offer is UTF-8 text.") from None
         accept = self._media.accept_whip if kind == "whip" else self._media.accept_whep
         session_id, answer = await accept(claims.room_id, claims.participant_id, offer)
-        location = f"{self._base_url(request)}/{kind}/{claims.room_id}/{session_id}"
-        return web.Response(status=201, text=answer, content_type="application/sdp", headers={"Location": location})
+        headers = CIMultiDict({"Location": f"{self._base_url(request)}/{kind}/{claims.room_id}/{session_id}"})
+        for link in self._ice_links(claims.participant_id):
+            headers.add("Link", link)
+        return web.Response(status=201, text=answer, content_type="application/sdp", headers=headers)
+
+    def _ice_links(self, participant_id: str) -> list[str]:
+        """RFC 9725 section 4.6: each ICE server as a Link, with its credential."""
+        settings = self._settings
+        links: list[str] = []
+        for server in ice_servers(settings.turn_urls, settings.turn_secret, participant_id, time.time()):
+            terms = '; rel="ice-server"'
+            if server.credential is not None:
+                terms += f'; username="{server.username}"; credential="{server.credential}"; credential-type="password"'
+            links += [f"<{url}>{terms}" for url in server.urls]
+        return links
 
     def _require_media(self, state: RoomState, participant_id: str, kind: str) -> None:
         """Raises: RoomError."""

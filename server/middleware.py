@@ -148,7 +148,7 @@ def _add_headers(request: web.Request, response: web.StreamResponse, settings: S
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and _is_allowed(settings, origin):
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "Location, Retry-After"
+        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "Location, Link, Retry-After"
     if settings.allowed_origins:
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)
 

@@ -144,6 +144,26 @@ async def test_offers_of_the_wrong_kind_are_refused(house: RunningHouse) -> None
         assert (response.status, response.headers["Accept-Post"]) == (204, "application/sdp")
 
 
+async def test_ice_servers_are_named_with_their_credentials(tmp_path: Path) -> None:
+    turn = {"turn_urls": ("stun:stun.test:3478", "turns:turn.test:443?transport=tcp"), "turn_secret": "0" * 32}
+    async with running_house(tmp_path / "turn", media=True, **turn) as house:
+        host = await house.room()
+        viewer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        viewer.addTransceiver("audio", direction="recvonly")
+        await viewer.setLocalDescription(await viewer.createOffer())
+        async with house.http.post(
+            f"{house.url}/whep/{host.room_id}",
+            data=viewer.localDescription.sdp.encode(),
+            headers={"Content-Type": "application/sdp", "Authorization": f"Bearer {host.token}"},
+        ) as response:
+            stun, relay = response.headers.getall("Link")
+        await viewer.close()
+    assert stun == '<stun:stun.test:3478>; rel="ice-server"'
+    assert relay.startswith('<turns:turn.test:443?transport=tcp>; rel="ice-server"; username="')
+    assert f':{host.id}"; credential="' in relay
+    assert relay.endswith('; credential-type="password"')
+
+
 async def test_media_of_a_consultation_touch_no_server(house: RunningHouse) -> None:
     host = await house.room(kind="consultation")
     status, body, _location = await post_offer(house, "whip", host, "v=0\r\n")
