@@ -8,6 +8,7 @@ from typing import Any
 
 from signaling.engines import EngineSink, MediaGrants
 from signaling.engines.sfu.aiortc_seams import PacketBuffer
+from signaling.engines.sfu.batch import SendEach
 from signaling.engines.sfu.hub import MediaHub
 from signaling.engines.sfu.udp import Peer, UdpMux
 from signaling.messages import PeerConnectionName, PublishedMedia, SessionDescription
@@ -40,6 +41,11 @@ class LossyMux(UdpMux):
     def __init__(self, addresses: Sequence[str], port: int, share: float) -> None:
         super().__init__(addresses, port)
         self.loss = _Loss(share)
+
+    def open(self) -> None:
+        super().open()
+        # A batch goes past the socket's own methods.
+        self.batch = SendEach()
 
     def _new_socket(self, family: socket.AddressFamily) -> socket.socket:
         lossy = _LossySocket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

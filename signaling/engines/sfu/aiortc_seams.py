@@ -174,17 +174,17 @@ class SecureTransport:
             raise SrtpError("refused by libsrtp")
         return int(self._length[0])
 
-    def protector(self, buffer: "PacketBuffer") -> Callable[[int], int]:
-        """A function that encrypts the RTP packet of so many bytes at the start of `buffer`, where it
-        is, and gives its new length; for one connection's life. It raises SrtpError.
+    def protector(self) -> Callable[[Any, int], int]:
+        """A function that encrypts the RTP packet of so many bytes at a place (PacketBuffer's), where it is, and
+        gives its new length; for one connection's life. It raises SrtpError.
 
         A closure, because it runs for every packet of every subscriber."""
-        protect, handle, place, length = lib.srtp_protect, self._outgoing, buffer.place, ffi.new("int *")
+        protect, handle, length = lib.srtp_protect, self._outgoing, ffi.new("int *")
         if handle is None:
             raise SrtpError("not connected")
         session = self._dtls._tx_srtp
 
-        def protect_packet(size: int) -> int:
+        def protect_packet(place: Any, size: int) -> int:
             length[0] = size
             if protect(handle, place, length):
                 raise SrtpError("refused by libsrtp")

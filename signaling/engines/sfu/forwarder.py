@@ -14,7 +14,15 @@ from signaling.engines.sfu.codecs import ABS_SEND_TIME, AUDIO_LEVEL, CLOCK_RATES
 from signaling.engines.sfu.packet_cache import CachedPacket
 from signaling.engines.sfu.published import LineCounters, PublishedLayer, PublishedTrack, Run
 from signaling.engines.sfu.rewrite import Segment, StreamRewriter
-from signaling.engines.sfu.rtp import ExtensionWriter, abs_send_time, write_rtp
+from signaling.engines.sfu.rtp import (
+    EXTENDED,
+    HEADER_SIZE,
+    PLAIN,
+    abs_send_time,
+    extension_writer,
+    pack_header,
+    write_rtp,
+)
 from signaling.engines.sfu.vp8 import renumber
 
 MAX_RESENT_PER_S = 400.0
@@ -25,9 +33,10 @@ RESENT_BURST = 300.0
 class LineSink(Protocol):
     """Where a line's packets go: a peer connection's transport."""
 
-    out_bytes: bytearray
     connected: bool
 
+    @property
+    def out_bytes(self) -> bytearray: ...
     def send_rtp(self, length: int) -> None: ...
 
 
@@ -52,7 +61,7 @@ class OutgoingLine:
         self._codecs: dict[str, NegotiatedCodec] = {}
         self._payload_types: dict[int, int] = {}
         """The track's payload type → the subscriber's, found as they come."""
-        self._extensions = ExtensionWriter(mid, None, None, None)
+        self._extensions = extension_writer(mid, None, None, None)
         self._described: object = None
         self._enabled = False
         self._rewriter = StreamRewriter(CLOCK_RATES[kind], 1 + secrets.randbelow(1 << 14), secrets.randbits(32))
@@ -85,7 +94,7 @@ class OutgoingLine:
             # Other numbers for a packet sent before would be another packet under its number.
             self._described, self._codecs = described, by_key
             self.codecs_changed()
-            self._extensions = ExtensionWriter(
+            self._extensions = extension_writer(
                 self.mid, extensions.get(MID), extensions.get(ABS_SEND_TIME), extensions.get(AUDIO_LEVEL)
             )
         self._enabled = True
@@ -205,20 +214,21 @@ class OutgoingLine:
         return run.layer.clock_offset(last.layer) if same_track and last.layer is not run.layer else None
 
     def _write(self, packet: CachedPacket, payload_type: int, outgoing: int, segment: Segment) -> None:
-        sink = self._sink
-        length = write_rtp(
-            sink.out_bytes,
+        # Written out, and not by write_rtp: this runs for every packet of every subscriber.
+        sink, tail, size = self._sink, packet.tail(self._extensions), len(packet.payload)
+        buffer, length = sink.out_bytes, HEADER_SIZE + len(tail)
+        pack_header(
+            buffer,
+            0,
+            EXTENDED if len(tail) > size else PLAIN,
             packet.marker << 7 | payload_type,
-            outgoing,
-            packet.timestamp + segment.timestamp_shift,
+            outgoing & 0xFFFF,
+            packet.timestamp + segment.timestamp_shift & 0xFFFFFFFF,
             self.ssrc,
-            self._extensions.block(packet.abs_send_time, packet.audio_level),
-            packet.payload,
         )
-        numbers = packet.numbers
-        if numbers is not None and segment.renumbers:
-            start = length - len(packet.payload)
-            renumber(sink.out_bytes, start, numbers, segment.picture_shift, segment.tl0_shift)
+        buffer[HEADER_SIZE:length] = tail
+        if segment.renumbers and packet.numbers is not None:
+            renumber(buffer, length - size, packet.numbers, segment.picture_shift, segment.tl0_shift)
         sink.send_rtp(length)
 
     def resend(self, lost: Iterable[int], now: float) -> None:

@@ -4,8 +4,9 @@ Pure. Packets are found by the publisher's extended sequence number.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from signaling.engines.sfu.rtp import ExtensionWriter
 from signaling.engines.sfu.vp8 import PictureNumbers
 
 KEEP_S = 1.0
@@ -35,6 +36,15 @@ class CachedPacket:
     starts_keyframe: bool
     numbers: PictureNumbers | None = None
     """VP8's, which are shifted where a line changes its source."""
+    _tails: dict[ExtensionWriter, bytes] = field(default_factory=dict)
+
+    def tail(self, extensions: ExtensionWriter) -> bytes:
+        """Extension block and payload, made once for all lines with these extensions."""
+        tail = self._tails.get(extensions)
+        if tail is None:
+            block = extensions.block(self.abs_send_time, self.audio_level)
+            tail = self._tails[extensions] = block + self.payload
+        return tail
 
 
 class PacketCache:

@@ -6,9 +6,14 @@ Pure. A payload is never touched; header and extension block are written anew pe
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 HEADER_SIZE = 12
 _HEADER = struct.Struct(">BBHII")
+pack_header = _HEADER.pack_into
+"""(buffer, 0, first byte, marker and payload type, sequence number, timestamp, SSRC), each within its bits."""
+PLAIN, EXTENDED = 0x80, 0x90
+"""First bytes: version 2, without and with an extension block."""
 _ONE_BYTE_PROFILE = 0xBEDE
 _MAX_CSRC_AND_EXTENSIONS = 15 * 4 + 4 + 256
 """A header longer than this leaves no room for a payload; nobody sends one."""
@@ -92,7 +97,7 @@ def write_rtp(
 
     `extension_block` is whole (profile and length included) or empty. The caller has checked that
     the buffer is large enough: a bytearray would grow and lose its place in memory."""
-    first = 0x90 if extension_block else 0x80
+    first = EXTENDED if extension_block else PLAIN
     _HEADER.pack_into(buffer, 0, first, payload_type_and_marker, sequence_number & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc)
     middle = HEADER_SIZE + len(extension_block)
     end = middle + len(payload)
@@ -136,6 +141,14 @@ class ExtensionWriter:
         if self._has_time:
             return self._before + abs_send_time + self._after
         return self._plain + self._after if self._plain else b""
+
+
+@lru_cache(maxsize=512)
+def extension_writer(
+    mid: str, mid_id: int | None, abs_send_time_id: int | None, audio_level_id: int | None
+) -> ExtensionWriter:
+    """One writer for all m-lines that are described alike, so that what it writes can be kept for all of them."""
+    return ExtensionWriter(mid, mid_id, abs_send_time_id, audio_level_id)
 
 
 def _frame(elements: bytes, size: int) -> tuple[bytes, bytes]:

@@ -5,6 +5,7 @@ It knows no tracks: decrypted packets go to its owner, what the owner gives it l
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from signaling.engines.sfu.aiortc_seams import (
@@ -58,14 +59,15 @@ class PeerTransport:
         self._ice = IceLite(network.clock())
         self._secure = SecureTransport(network.certificate, self._send_dtls, self._state_changed)
         self._started = False
+        self._handshake: Callable[[], None] | None = None
+        """Begins as DTLS client once there is an address to say hello to: a hello that goes nowhere is
+        repeated after a second, then after two, and who waits for it (FFmpeg) gives up before."""
         self._closed = False
         self.connected = False
         self._selected: Source | None = None
         self._remote_fingerprints: list[tuple[str, str]] = []
-        self._out = PacketBuffer()
-        self.out_bytes = self._out.bytes
-        """Where the owner writes an RTP packet before `send_rtp`."""
-        self._protect: Callable[[int], int] | None = None
+        self._batch = network.mux.batch
+        self._protect: Callable[[Any, int], int] | None = None
         self._mux.register(self._ice.ufrag, self)
 
     # --- descriptions ---------------------------------------------------------------------------
@@ -95,7 +97,11 @@ class PeerTransport:
             return
         self._started = True
         self._remote_fingerprints = section.fingerprints
-        self._secure.start(role, section.fingerprints)
+        begin = partial(self._secure.start, role, section.fingerprints)
+        if role == "client" and self._selected is None:
+            self._handshake = begin
+        else:
+            begin()
 
     # --- from the mux ---------------------------------------------------------------------------
 
@@ -111,6 +117,9 @@ class PeerTransport:
         selected = self._ice.selected
         self._selected = selected if isinstance(selected, Source) else None
         self._mux.send(answer.response, source)
+        if self._selected is not None and self._handshake is not None and not self._closed:
+            begin, self._handshake = self._handshake, None
+            begin()
 
     def receive_datagram(self, buffer: PacketBuffer, size: int) -> None:
         first = buffer.bytes[0]
@@ -144,7 +153,7 @@ class PeerTransport:
         if self._closed:
             return
         if state == "connected":
-            self._protect = self._secure.protector(self._out)
+            self._protect = self._secure.protector()
             self.connected = True
             self._owner.transport_connected()
         else:
@@ -159,26 +168,31 @@ class PeerTransport:
 
     # --- to the other side ----------------------------------------------------------------------
 
+    @property
+    def out_bytes(self) -> bytearray:
+        """Where the owner writes an RTP packet before `send_rtp`; another place for each packet."""
+        return self._batch.bytes
+
     def send_rtp(self, length: int) -> None:
         """Send the packet of `length` bytes that stands at the start of `out_bytes`."""
-        selected, protect = self._selected, self._protect
+        selected, protect, batch = self._selected, self._protect, self._batch
         if selected is None or protect is None:
             return
         try:
-            selected.socket.sendto(self._out.view[: protect(length)], selected.address)
-        except (OSError, SrtpError):
-            # The kernel's buffer is full, or there is no route: to the subscriber, a lost packet.
-            self._mux.send_failures += 1
+            batch.commit(selected, protect(batch.place, length))
+        except SrtpError:
+            batch.failures += 1
 
     def send_rtcp(self, data: bytes) -> None:
+        batch = self._batch
         if self._selected is None or not self.connected or len(data) > MAX_PAYLOAD_BYTES:
             return
-        self.out_bytes[: len(data)] = data
+        batch.bytes[: len(data)] = data
         try:
-            length = self._secure.protect_rtcp(self._out.place, len(data))
+            length = self._secure.protect_rtcp(batch.place, len(data))
         except SrtpError:
             return
-        self._mux.send(self._out.view[:length], self._selected)
+        batch.commit(self._selected, length)
 
     # --- time and end ---------------------------------------------------------------------------
 

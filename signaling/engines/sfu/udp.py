@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from signaling.engines.sfu.aiortc_seams import PacketBuffer
+from signaling.engines.sfu.batch import CAN_BATCH, SendBatch, SendEach, SocketName
 from signaling.engines.sfu.stun import BindingRequest, is_stun, parse_binding_request
 
 log = logging.getLogger(__name__)
@@ -27,11 +28,12 @@ _MAX_DATAGRAM = 1_500
 class Source:
     """An address as one of our sockets sees it; equal for equal pairs."""
 
-    __slots__ = ("_hash", "address", "socket")
+    __slots__ = ("_hash", "address", "name", "socket")
 
     def __init__(self, sock: socket.socket, address: tuple[str | int, ...]) -> None:
         self.socket = sock
         self.address = address
+        self.name = SocketName(address)
         self._hash = hash((sock.fileno(), address))
 
     def __hash__(self) -> int:
@@ -62,10 +64,16 @@ class UdpMux:
         self._routes: dict[socket.socket, dict[tuple[str | int, ...], Peer]] = {}
         self._by_ufrag: dict[str, Peer] = {}
         self._buffer = PacketBuffer()
+        self.batch: SendBatch | SendEach = SendEach()
+        """Media on their way out."""
         self.strangers = 0
         """Datagrams from nobody."""
-        self.send_failures = 0
+        self._send_failures = 0
+
+    @property
+    def send_failures(self) -> int:
         """Datagrams that the kernel did not take (its buffer is full, or no route)."""
+        return self._send_failures + self.batch.failures
 
     @property
     def candidates(self) -> list[tuple[str, int]]:
@@ -82,6 +90,8 @@ class UdpMux:
                 if self._port or attempt == PORT_TRIES - 1:
                     raise PortUnavailable(f"media port {self._port or 'any'}: {error.strerror}") from None
         loop = asyncio.get_running_loop()
+        if CAN_BATCH:
+            self.batch = SendBatch(loop.call_soon)
         for sock in self._sockets:
             loop.add_reader(sock.fileno(), self._readable, sock)
 
@@ -102,6 +112,7 @@ class UdpMux:
 
     def close(self) -> None:
         loop = asyncio.get_running_loop()
+        self.batch.flush()
         for sock in self._sockets:
             loop.remove_reader(sock.fileno())
         self._close_sockets()
@@ -136,6 +147,13 @@ class UdpMux:
     # --- packets --------------------------------------------------------------------------------
 
     def _readable(self, sock: socket.socket) -> None:
+        self.batch.hold()
+        try:
+            self._read(sock)
+        finally:
+            self.batch.release()
+
+    def _read(self, sock: socket.socket) -> None:
         buffer = self._buffer
         routes = self._routes[sock]
         for _ in range(MAX_BATCH):
@@ -181,4 +199,4 @@ class UdpMux:
         try:
             source.socket.sendto(data, source.address)
         except OSError:
-            self.send_failures += 1
+            self._send_failures += 1
