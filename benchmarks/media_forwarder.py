@@ -21,6 +21,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from signaling.engines import DescriptionToSend, EngineEvent, MediaGrants
@@ -128,7 +129,7 @@ class LightPeer:
 
     def _state_changed(self, state: str) -> None:
         if state == "connected":
-            self._protect = self._secure.protector(self._out)
+            self._protect = partial(self._secure.protector(), self._out.place)
             self.connected.set()
 
     def _readable(self) -> None:

@@ -25,6 +25,7 @@ JOINS_AT_ONCE = 10
 DRAIN_S = 0.5
 MEASURING_PEERS = 4
 """Subscribers that decrypt: each costs the generator a microsecond a packet."""
+GOOD_LINE_BPS = 1_000_000_000
 _CANDIDATE = re.compile(r"^a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ host", re.MULTILINE | re.IGNORECASE)
 
 
@@ -34,6 +35,9 @@ class Shape:
 
     rooms: int
     subscribers_each: int
+    tracks: int = 1
+    """Of each publisher. What a track may send is bounded by the worker (MAX_PACKETS_PER_S, twelve times the
+    rate), so a publisher that sends more shares it out among several."""
 
     @property
     def joins(self) -> int:
@@ -66,7 +70,7 @@ class Generator:
         self._sessions: list[str] = []
         self._descriptions: dict[tuple[str, str], asyncio.Queue[DescriptionToSend]] = {}
         self._burst = 0
-        self._sequence = 0
+        self._sequences = [0] * shape.tracks
 
     def hear(self, event: EngineEvent) -> None:
         if isinstance(event, DescriptionToSend):
@@ -89,21 +93,30 @@ class Generator:
     async def _publish(self, engine: MediaEngine, room_id: str, session_id: str) -> None:
         peer = await self._open(engine, room_id, session_id, measures=False)
         self._publishers.append(peer)
-        section = WrittenSection(
-            "video",
-            "0",
-            "sendonly",
-            offered_codecs("video"),
-            offered_extensions("video"),
-            ssrc=len(self._publishers),
-            stream=SentStream("bench", session_id, "bench"),
-        )
-        offer = write_description(1, 1, peer.describe("actpass"), [section])
-        media = [PublishedMedia(mid="0", track_id=session_id, source="camera")]
+        sections = [
+            WrittenSection(
+                "video",
+                str(track),
+                "sendonly",
+                offered_codecs("video"),
+                offered_extensions("video"),
+                ssrc=self._ssrc(peer, track),
+                stream=SentStream("bench", f"{session_id}-{track}", "bench"),
+            )
+            for track in range(self._shape.tracks)
+        ]
+        offer = write_description(1, 1, peer.describe("actpass"), sections)
+        media = [
+            PublishedMedia(mid=str(track), track_id=f"{session_id}-{track}", source="camera")
+            for track in range(self._shape.tracks)
+        ]
         await engine.receive_description(
             session_id, "publish", 1, SessionDescription(type="offer", sdp=offer), media, None
         )
         await self._connect(peer, (await self._queue(session_id, "publish").get()).description.sdp)
+
+    def _ssrc(self, peer: LightPeer, track: int) -> int:
+        return 1 + self._publishers.index(peer) * self._shape.tracks + track
 
     async def _subscribe(self, engine: MediaEngine, number: int) -> None:
         session_id, room_id = f"s{number}", f"room-{number % self._shape.rooms}"
@@ -149,6 +162,8 @@ class Generator:
             if number % int(CHECK_EVERY_S * BURSTS_PER_S) == 0:
                 for peer in (*self._publishers, *self._subscribers):
                     peer.check()
+                for peer in self._subscribers:
+                    peer.allow(GOOD_LINE_BPS)
             sent += self._send_burst(PACKETS_PER_BURST * factor)
         took = time.monotonic() - begin
         await asyncio.sleep(DRAIN_S)
@@ -156,7 +171,18 @@ class Generator:
         return Sent(sent * self._shape.subscribers_each, self._received() - received, took, delays)
 
     def _send_burst(self, packets: int) -> int:
-        block = ExtensionWriter("0", offered_extensions("video")[MID], None, None).block(bytes(3), None)
+        """Of each publisher, shared out among its tracks."""
+        shares = [
+            packets // self._shape.tracks + (track < packets % self._shape.tracks)
+            for track in range(self._shape.tracks)
+        ]
+        for track, share in enumerate(shares):
+            self._send_picture(track, share)
+        self._burst += 1
+        return packets * len(self._publishers)
+
+    def _send_picture(self, track: int, packets: int) -> None:
+        block = ExtensionWriter(str(track), offered_extensions("video")[MID], None, None).block(bytes(3), None)
         # VP8 (RFC 7741): a first packet of a key frame every second, else of others.
         key, delta = (
             bytearray(b"\x10\x00" + bytes(PAYLOAD_BYTES - 2)),
@@ -164,11 +190,10 @@ class Generator:
         )
         for number in range(packets):
             payload = key if number == 0 and self._burst % BURSTS_PER_S == 0 else delta
-            for ssrc, peer in enumerate(self._publishers, 1):
-                peer.send_packet(self._sequence & 0xFFFF, self._burst * 3_000, ssrc, block, payload)
-            self._sequence += 1
-        self._burst += 1
-        return packets * len(self._publishers)
+            for index, peer in enumerate(self._publishers):
+                ssrc = 1 + index * self._shape.tracks + track
+                peer.send_packet(self._sequences[track] & 0xFFFF, self._burst * 3_000, ssrc, block, payload)
+            self._sequences[track] += 1
 
     def _received(self) -> int:
         return sum(peer.received for peer in self._subscribers)

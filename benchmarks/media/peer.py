@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.aiortc_seams import Certificate, PacketBuffer, SecureTransport
 from signaling.engines.sfu.rtp import write_rtp
 from signaling.engines.sfu.sdp import ParsedDescription, TransportDescription
@@ -72,13 +73,19 @@ class LightPeer:
         """ICE's sign of life."""
         self._send(self._check())
 
+    def allow(self, bitrate_bps: int) -> None:
+        """As a browser on a good line: what it could receive (REMB), so that nobody holds anything back."""
+        report = rtcp.receiver_report(1, ()) + rtcp.max_bitrate(1, bitrate_bps, ())
+        self._out.bytes[: len(report)] = report
+        self._send(self._out.view[: self._secure.protect_rtcp(self._out.place, len(report))])
+
     def _send(self, data: bytes | memoryview) -> None:
         assert self._remote is not None
         self._socket.sendto(data, self._remote)
 
     def _state_changed(self, state: str) -> None:
         if state == "connected":
-            self._protect = self._secure.protector(self._out)
+            self._protect = partial(self._secure.protector(), self._out.place)
             self.connected.set()
 
     def _readable(self) -> None:
