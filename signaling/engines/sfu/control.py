@@ -155,6 +155,8 @@ class WorkerStatistics(msgspec.Struct, kw_only=True):
     longest_stall_s: float
     """How late the worker's loop was at worst since the last question."""
     cpu_s: float
+    tasks: int = 0
+    """Of the worker's loop: one for each connection's handshake and reading, a few of its own."""
     tracks: list[TrackStatistics]
 
 

@@ -185,6 +185,7 @@ class MediaHub:
             strangers=self.mux.strangers,
             send_failures=self.mux.send_failures,
             longest_stall_s=stall,
+            tasks=len(asyncio.all_tasks()),
             cpu_s=time.process_time(),
             tracks=tracks,
         )
