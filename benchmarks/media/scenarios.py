@@ -29,8 +29,8 @@ class Load:
 
 LOADS = (
     Load("1-20", "One publisher, 20 viewers", Shape(1, 20), ()),
-    Load("1-60", "One publisher, 60 viewers", Shape(1, 60, tracks=4), (8, 12, 16, 20, 24, 28, 32, 36)),
-    Load("10-9", "Ten rooms of one publisher and 9 viewers", Shape(10, 9, tracks=2), (8, 10, 12, 14, 16, 18, 20)),
+    Load("1-60", "One publisher, 60 viewers", Shape(1, 60, tracks=4), (6, 7, 8, 9, 10, 11, 12, 14, 16, 20, 24)),
+    Load("10-9", "Ten rooms of one publisher and 9 viewers", Shape(10, 9, tracks=2), (3, 4, 5, 6, 7, 8, 10, 12, 14)),
 )
 
 
@@ -96,7 +96,10 @@ async def _most(generator: Generator, running: Running, load: Load, seconds: flo
     best: dict[str, float] = {}
     for factor in load.factors[:1] if quick else load.factors:
         sent, cpu_s, own_cpu_s = await _stretch(generator, running, factor, seconds)
-        if loss(sent) > MAX_LOSS or p99(sent.delays_s) > MAX_P99_S:
+        if not _carried(sent):
+            # One hiccup of the machine makes a stretch late; a rate that is too high is so each time.
+            sent, cpu_s, own_cpu_s = await _stretch(generator, running, factor, seconds)
+        if not _carried(sent):
             best |= {
                 "failed_rate": sent.expected / sent.seconds,
                 "failed_us": cpu_s / max(1, sent.received) * 1e6,
@@ -114,6 +117,10 @@ async def _most(generator: Generator, running: Running, load: Load, seconds: flo
             "most_generator": own_cpu_s / sent.seconds * 100,
         }
     return best
+
+
+def _carried(sent: Sent) -> bool:
+    return loss(sent) <= MAX_LOSS and p99(sent.delays_s) <= MAX_P99_S
 
 
 async def _stretch(generator: Generator, running: Running, factor: int, seconds: float) -> tuple[Sent, float, float]:
