@@ -13,6 +13,7 @@ from playwright.async_api import Page
 
 from signaling.engines import DescriptionToSend, EngineEvent, MediaEngine
 from signaling.messages import PublishedMedia, SessionDescription
+from tests.support.bad_line import BadLine
 from tests.support.deadlines import SECOND
 from tests.support.media_session import EVERYTHING, RecordedEvents
 
@@ -29,6 +30,8 @@ class Relay:
         self._runner: web.AppRunner | None = None
         self._task: asyncio.Task[None] | None = None
         self.origin = ""
+        self.lines: dict[str, BadLine] = {}
+        """By session: through which the forwarder reaches its page; others are near."""
         events.listeners.append(self._hear)
 
     def _hear(self, event: EngineEvent) -> None:
@@ -38,10 +41,12 @@ class Relay:
     async def _send(self) -> None:
         while True:
             event = await self._to_send.get()
+            line = self.lines.get(event.session_id)
+            sdp = event.description.sdp
             message = {
                 "pc": event.pc,
                 "negotiation": event.negotiation,
-                "sdp": event.description.sdp,
+                "sdp": sdp if line is None else line.through(sdp),
                 "media": [msgspec.to_builtins(each) for each in event.media],
             }
             socket = self._sockets.get(event.session_id)

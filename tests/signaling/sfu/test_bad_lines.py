@@ -1,0 +1,87 @@
+"""What a class on a bad line sees and hears, in real Chromium: no picture that stands still, and sound with no more gaps
+than the line makes."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from signaling.engines.sfu import SfuEngine
+from tests.support.bad_line import BadLine, Line
+from tests.support.chromium import launched_chromium
+from tests.support.deadlines import SECOND
+from tests.support.fake_media import FakeDevice
+from tests.support.media_page import Relay, relay, wait_in
+from tests.support.media_session import RecordedEvents
+
+NEAR, FAR = FakeDevice("near", (200, 30, 30), 440), FakeDevice("far", (30, 160, 30), 660)
+SETTLE_S = 3.0
+LOOK_EVERY_S = 0.1
+SHORT_S = 5.0
+LOSSY = Line(loss=0.05, delay_s=0.15)
+THIN = Line(loss=0.03, delay_s=0.15, jitter_s=0.04, down_bps=500_000, up_bps=200_000)
+"""NET-5."""
+
+
+async def opened(stack: AsyncExitStack, serving: Relay, folder: Path, device: FakeDevice) -> Page:
+    browser = await stack.enter_async_context(launched_chromium(device, folder))
+    page = await browser.new_page()
+    await page.goto(f"{serving.origin}/?session={device.name}&room=class")
+    await wait_in(page, "socket.readyState === 1", 5 * SECOND)
+    return page
+
+
+async def watched(page: Page, seconds: float) -> tuple[float, dict[str, Any], dict[str, Any]]:
+    """Longest time without a new picture, and the figures of the near class's media before and after."""
+    before: dict[str, Any] = await page.evaluate("stats()")
+    began = changed_at = time.monotonic()
+    frames, longest = before["near-camera"]["frames"], 0.0
+    while (now := time.monotonic()) - began < seconds:
+        after: dict[str, Any] = await page.evaluate("stats()")
+        if after["near-camera"]["frames"] != frames:
+            frames, changed_at = after["near-camera"]["frames"], now
+        longest = max(longest, now - changed_at)
+        await asyncio.sleep(LOOK_EVERY_S)
+    return longest, before, after
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        pytest.param(LOSSY, SHORT_S, id="lossy"),
+        pytest.param(LOSSY, 30.0, id="lossy-long", marks=pytest.mark.long),
+        pytest.param(THIN, 30.0, id="thin-long", marks=pytest.mark.long),
+    ],
+)
+async def test_sound_and_picture_get_through(tmp_path: Path, line: Line, seconds: float) -> None:
+    events, bad = RecordedEvents(), BadLine(line)
+    engine = SfuEngine(events, ["127.0.0.1"])
+    await engine.start()
+    await bad.start()
+    try:
+        async with relay(engine, events) as serving, AsyncExitStack() as stack:
+            serving.lines["far"] = bad
+            near, far = [await opened(stack, serving, tmp_path, device) for device in (NEAR, FAR)]
+            await asyncio.gather(near.evaluate("start('near')"), far.evaluate("start('far')"))
+            await wait_in(far, "(async () => (await stats())['near-camera']?.frames > 5)()", 15 * SECOND)
+            await wait_in(near, "(async () => (await stats())['far-microphone']?.energy > 0.01)()", 15 * SECOND)
+            await asyncio.sleep(SETTLE_S)
+            longest, before, after = await watched(far, seconds)
+    finally:
+        await bad.stop()
+        await engine.stop()
+    was, now = before["near-microphone"], after["near-microphone"]
+    sound = {key: now[key] - was[key] for key in ("packets", "samples", "concealed", "lost")}
+    print(line, f"longest without a new picture {longest:.2f} s", sound, bad.carried, bad.lost)
+    assert bad.lost > 0.5 * line.loss * bad.carried
+    assert sound["packets"] > 0.9 * 50 * seconds
+    # Each lost packet is a gap, and a little around it: a tone is coded in Opus' other mode, which has no in-band FEC.
+    assert sound["concealed"] < (0.08 if seconds > SHORT_S else 0.2) * sound["samples"]
+    if line is THIN:
+        assert sound["lost"] < 0.05 * (sound["packets"] + sound["lost"])
+    else:
+        assert longest < 1.0
