@@ -75,15 +75,16 @@ class SendBatch:
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
-        self._slots = [PacketBuffer() for _ in range(SLOTS)]
+        buffers = [PacketBuffer() for _ in range(SLOTS)]
+        self._slots = [(buffer.bytes, buffer.place) for buffer in buffers]
         self._headers = bytearray(_HEADER_BYTES * SLOTS)
         self._vectors = bytearray(_VECTOR_BYTES * SLOTS)
         self._headers_place = _place_of(self._headers)
         self._header_words = memoryview(self._headers).cast("Q")
         self._vector_words = memoryview(self._vectors).cast("Q")
         vectors_place = _place_of(self._vectors)
-        for index, slot in enumerate(self._slots):
-            self._vector_words[2 * index] = _place_of(slot.bytes)
+        for index, buffer in enumerate(buffers):
+            self._vector_words[2 * index] = _place_of(buffer.bytes)
             self._header_words[_WORDS * index + _VECTOR] = vectors_place + _VECTOR_BYTES * index
             self._header_words[_WORDS * index + _VECTOR_COUNT] = 1
         self._destinations: list[Destination | None] = [None] * SLOTS
@@ -97,8 +98,7 @@ class SendBatch:
         self._take_slot()
 
     def _take_slot(self) -> None:
-        slot = self._slots[self._count]
-        self.bytes, self.place = slot.bytes, slot.place
+        self.bytes, self.place = self._slots[self._count]
 
     def commit(self, destination: Destination, length: int) -> None:
         """The packet of `length` bytes in the slot goes there."""
@@ -116,8 +116,7 @@ class SendBatch:
         if index == SLOTS:
             self.flush()
             return
-        slot = self._slots[index]
-        self.bytes, self.place = slot.bytes, slot.place
+        self.bytes, self.place = self._slots[index]
         if not self._is_held and not self._is_scheduled:
             self._is_scheduled = True
             self._call_soon(self._flush_scheduled)

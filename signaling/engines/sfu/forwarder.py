@@ -57,6 +57,8 @@ class OutgoingLine:
         self.target: PublishedLayer | None = None
         """The layer to be sent; None: nothing."""
         self.counters = LineCounters()
+        self.reported_loss = 0.0
+        """Share of its packets that the subscriber missed lately, as it said."""
         self._sink = sink
         self._codecs: dict[str, NegotiatedCodec] = {}
         self._payload_types: dict[int, int] = {}
@@ -111,6 +113,7 @@ class OutgoingLine:
             return
         self.detach()
         self.track = track
+        self.reported_loss = 0.0
         self.codecs_changed()
         track.lines.append(self)
         self.aim(layer)
@@ -159,22 +162,38 @@ class OutgoingLine:
     # --- packets --------------------------------------------------------------------------------
 
     def forward(self, packet: CachedPacket, now: float) -> None:
-        """The hot path: everything that is the same for many packets was decided before."""
-        payload_type = self._payload_types.get(packet.payload_type)
+        """The hot path, in one function on purpose: everything that is the same for many packets was decided
+        before, and each call that is not made here is a fiftieth of what a packet costs."""
         rewriter = self._rewriter
-        segment = rewriter.segment
+        segment, payload_type = rewriter.segment, self._payload_types.get(packet.payload_type)
         if payload_type is None or segment is None or segment.source is not packet.run:
             segment = self._begin(packet, now)
             if segment is None:
                 return
             payload_type = self._payload_types[packet.payload_type]
-        outgoing = rewriter.advance(packet.sequence, packet.timestamp, now, packet.numbers)
+        numbers = packet.numbers
+        outgoing = rewriter.advance(packet.sequence, packet.timestamp, now, numbers)
         if outgoing is None:
             return
-        self._write(packet, payload_type, outgoing, segment)
+        extensions, sink, size = self._extensions, self._sink, len(packet.payload)
+        tail = packet.tails.get(extensions) or packet.tail(extensions)
+        buffer, length = sink.out_bytes, HEADER_SIZE + len(tail)
+        pack_header(
+            buffer,
+            0,
+            EXTENDED if len(tail) > size else PLAIN,
+            packet.marker << 7 | payload_type,
+            outgoing & 0xFFFF,
+            packet.timestamp + segment.timestamp_shift & 0xFFFFFFFF,
+            self.ssrc,
+        )
+        buffer[HEADER_SIZE:length] = tail
+        if segment.renumbers and numbers is not None:
+            renumber(buffer, length - size, numbers, segment.picture_shift, segment.tl0_shift)
+        sink.send_rtp(length)
         counters = self.counters
         counters.packets += 1
-        counters.octets += len(packet.payload)
+        counters.octets += size
 
     def _begin(self, packet: CachedPacket, now: float) -> Segment | None:
         """The segment for this packet, if the subscriber knows its codec and can begin there."""
@@ -213,22 +232,20 @@ class OutgoingLine:
         same_track = last.layer.track is run.layer.track
         return run.layer.clock_offset(last.layer) if same_track and last.layer is not run.layer else None
 
-    def _write(self, packet: CachedPacket, payload_type: int, outgoing: int, segment: Segment) -> None:
-        # Written out, and not by write_rtp: this runs for every packet of every subscriber.
-        sink, tail, size = self._sink, packet.tail(self._extensions), len(packet.payload)
-        buffer, length = sink.out_bytes, HEADER_SIZE + len(tail)
-        pack_header(
-            buffer,
-            0,
-            EXTENDED if len(tail) > size else PLAIN,
+    def _send_again(self, packet: CachedPacket, payload_type: int, outgoing: int, segment: Segment) -> None:
+        sink = self._sink
+        length = write_rtp(
+            sink.out_bytes,
             packet.marker << 7 | payload_type,
-            outgoing & 0xFFFF,
-            packet.timestamp + segment.timestamp_shift & 0xFFFFFFFF,
+            outgoing,
+            packet.timestamp + segment.timestamp_shift,
             self.ssrc,
+            self._extensions.block(packet.abs_send_time, packet.audio_level),
+            packet.payload,
         )
-        buffer[HEADER_SIZE:length] = tail
-        if segment.renumbers and packet.numbers is not None:
-            renumber(buffer, length - size, packet.numbers, segment.picture_shift, segment.tl0_shift)
+        if packet.numbers is not None and segment.renumbers:
+            start = length - len(packet.payload)
+            renumber(sink.out_bytes, start, packet.numbers, segment.picture_shift, segment.tl0_shift)
         sink.send_rtp(length)
 
     def resend(self, lost: Iterable[int], now: float) -> None:
@@ -256,7 +273,7 @@ class OutgoingLine:
             return
         self.counters.resent += 1
         if codec.rtx_payload_type is None or self.rtx_ssrc is None:
-            self._write(packet, codec.payload_type, outgoing, segment)
+            self._send_again(packet, codec.payload_type, outgoing, segment)
             return
         self._rtx_sequence += 1
         sink = self._sink

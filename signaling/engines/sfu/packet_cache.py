@@ -36,14 +36,13 @@ class CachedPacket:
     starts_keyframe: bool
     numbers: PictureNumbers | None = None
     """VP8's, which are shifted where a line changes its source."""
-    _tails: dict[ExtensionWriter, bytes] = field(default_factory=dict)
+    tails: dict[ExtensionWriter, bytes] = field(default_factory=dict)
+    """What `tail` made."""
 
     def tail(self, extensions: ExtensionWriter) -> bytes:
-        """Extension block and payload, made once for all lines with these extensions."""
-        tail = self._tails.get(extensions)
-        if tail is None:
-            block = extensions.block(self.abs_send_time, self.audio_level)
-            tail = self._tails[extensions] = block + self.payload
+        """Extension block and payload, to be made once for all lines with these extensions."""
+        block = extensions.block(self.abs_send_time, self.audio_level)
+        tail = self.tails[extensions] = block + self.payload
         return tail
 
 

@@ -28,6 +28,9 @@ publisher that floods is multiplied by its subscribers; what is above is dropped
 LAYER_SILENT_S = 0.3
 """A layer that is so far behind the others is not sent any more (the publisher's line has become too
 thin, or its processor too slow): at 15 pictures a second four are missing."""
+MOST_TOLD_LOSS = 0.15
+"""Opus gives more of its bits to what repairs the packet before, the more loss it is told of: beyond this the sound
+would be worse for those who hear it well."""
 LAYER_BACK_S = 1.0
 """A layer that fell silent counts again when it has come for so long: an encoder that wavers must not
 make every tile waver with it."""
@@ -50,6 +53,8 @@ class TrackLine(Protocol):
 
     target: "PublishedLayer | None"
     """The layer to be sent; None: nothing."""
+    reported_loss: float
+    """Share of its packets that the subscriber missed lately, as it said."""
 
     @property
     def counters(self) -> LineCounters: ...
@@ -201,13 +206,21 @@ class PublishedLayer:
             last_sr, delay = report.ntp >> 16 & 0xFFFFFFFF, int((now - arrived_at) * 65_536)
         return rtcp.ReportBlock(
             ssrc,
-            reception.fraction_lost,
+            max(reception.fraction_lost, self._loss_of_listeners()),
             reception.packets_lost,
             reception.highest_sequence,
             reception.jitter,
             last_sr,
             delay,
         )
+
+    def _loss_of_listeners(self) -> int:
+        """Of 256: what the worst line to a listener loses. Of sound nothing is sent again, but its encoder puts each
+        packet once more into the next one (in-band FEC) when it is told of loss, and it hears of none but from us."""
+        if self.track.is_video:
+            return 0
+        worst = max((line.reported_loss for line in self.track.lines), default=0.0)
+        return int(min(worst, MOST_TOLD_LOSS) * 256)
 
     def measure(self, now: float) -> None:
         """Every second."""

@@ -171,8 +171,10 @@ class SendingConnection:
             if isinstance(item, rtcp.ReportBlock):
                 line = self._by_ssrc.get(item.ssrc)
                 # Of sound also the publisher's own losses are missing here; those of pictures were repaired.
-                if line is not None and line.kind == "video" and line.ssrc == item.ssrc:
-                    self._losses.add(item)
+                if line is not None and line.ssrc == item.ssrc:
+                    line.reported_loss = item.fraction_lost / 256
+                    if line.kind == "video":
+                        self._losses.add(item)
             elif isinstance(item, rtcp.MaxBitrate):
                 if self._bandwidth.estimate(item.bitrate_bps, self._sent_bps, now):
                     self.allocate()

@@ -56,6 +56,8 @@ class VoiceLine:
         self.track: PublishedTrack | None = track
         self.target: PublishedLayer | None = None
         self.counters = LineCounters()
+        self.reported_loss = 0.0
+        """Its connection repeats what is lost."""
         self._take = take
         track.lines.append(self)
         self.aim(track.layers[0])

@@ -318,6 +318,25 @@ def test_levels_are_heard_and_passed_on() -> None:
     assert heard == [0x85]
 
 
+@pytest.mark.parametrize(("source", "told"), [("microphone", [0, 25, 38]), ("camera", [0, 0, 0])])
+def test_a_voices_encoder_is_told_what_its_listeners_lose(source: TrackSource, told: list[int]) -> None:
+    """So that it repeats itself (in-band FEC); of a picture each loses for itself, and is sent it again."""
+    track = _track(source)
+    lines = [_line(track, Sink(), VP8 if source == "camera" else NegotiatedCodec("opus", 111, None)) for _ in range(2)]
+    _feed(track, 1, KEY, DELTA, pt=96 if source == "camera" else 111)
+    found: list[int] = []
+    for loss in (0.0, 0.1, 0.6):
+        lines[1].reported_loss = loss
+        block = track.layers[0].reception(555, 1.0)
+        assert block is not None
+        found.append(block.fraction_lost)
+    assert found == told
+    lines[1].detach()
+    after = track.layers[0].reception(555, 2.0)
+    assert after is not None
+    assert after.fraction_lost == 0
+
+
 def test_lines_of_one_connection_have_different_ssrcs() -> None:
     taken: set[int] = set()
     lines = [OutgoingLine("video", str(number), Sink(), taken) for number in range(64)]
