@@ -43,6 +43,7 @@ from server.pace import Pace
 from server.realtime.adapter import STRANGER_S, RealtimeServer
 from server.realtime.commands import Commands
 from server.shared_media import SharedMedia, SharedOutbox
+from server.silent_callers import KEEP_ALIVE_S, close_silent_callers
 from server.static_files import add_page
 from server.storage.observed import ObservedDocumentStore
 from server.storage.sqlite import SqliteStore
@@ -441,13 +442,18 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str], 
     """Serve until `stop`, then drain. Raises: OSError when the port is taken, StoreUnavailable."""
     listener = listen(settings.host, settings.port)
     house = build_house(settings)
-    runner = web.AppRunner(house.web, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    runner = web.AppRunner(
+        house.web, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=KEEP_ALIVE_S
+    )
     try:
         await start_house(house)
         await runner.setup()
         await web.SockSite(runner, listener).start()
+        assert runner.server is not None
+        silent_callers = asyncio.create_task(close_silent_callers(runner.server))
         ready(_address(settings, listener))
         await stop.wait()
+        silent_callers.cancel()
         await drain(house)
         await stop_house(house)
     finally:

@@ -18,13 +18,9 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSMsgType, web
-from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from server.deflate import DeflatingWebSocket
-
-QUEUE_BYTES = 64 * 1024
-"""What may wait before the socket is not read any more: aiohttp's own figure."""
+from server.control_frames import QUEUE_BYTES, GuardedQueue, GuardedWebSocket
 
 _NO_HEADERS = CIMultiDictProxy[str](CIMultiDict())
 
@@ -32,7 +28,7 @@ Taker = Callable[[bytes], bool]
 """Takes a binary message at once, or answers False; it must not raise."""
 
 
-class _DirectQueue(WebSocketDataQueue):
+class _DirectQueue(GuardedQueue):
     taker: Taker | None = None
 
     def feed_data(self, data: Any, size: int) -> None:
@@ -41,25 +37,16 @@ class _DirectQueue(WebSocketDataQueue):
             super().feed_data(data, size)
 
 
-class DirectSocket(DeflatingWebSocket):
+class DirectSocket(GuardedWebSocket):
     """Give `take_with` a function once the handler is ready for what comes."""
 
     _direct: _DirectQueue | None = None
     _heard_at = 0.0
     """When something came last (time of the event loop)."""
 
-    def _post_start(self, request: Any, protocol: Any, writer: Any) -> None:
-        super()._post_start(request, protocol, writer)
-        assert self._reader is not None
+    def _make_queue(self, request: web.BaseRequest) -> GuardedQueue:
         self._direct = _DirectQueue(request.protocol, QUEUE_BYTES, loop=asyncio.get_running_loop())
-        for message, size in self._reader._buffer:  # what came with the request itself
-            self._direct.feed_data(message, size)
-        self._reader = self._direct
-        self._parser = WebSocketReader(
-            self._direct, self._max_msg_size, compress=bool(self._compress), decode_text=self._decode_text
-        )
-        request.protocol._payload_parser = None
-        request.protocol.set_parser(self._parser, data_received_cb=self._on_data_received)
+        return self._direct
 
     def take_with(self, taker: Taker | None) -> None:
         """From now on; None: everything through the queue again."""

@@ -26,7 +26,8 @@ import engineio.async_drivers.aiohttp as aiohttp_driver
 from aiohttp.web import WebSocketResponse
 from engineio import async_socket, exceptions, packet, payload
 
-from server.deflate import DeflatingWebSocket, SharedMessage, is_long
+from server.control_frames import GuardedWebSocket
+from server.deflate import SharedMessage, is_long
 
 MAX_PACKETS_PER_POST = 2_048
 """A binary event is two packets: 1,000 updates after a stall. The POST's bytes are bounded besides."""
@@ -95,7 +96,7 @@ class LongDeflatingWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
 
     async def __call__(self, environ: dict[str, Any]) -> WebSocketResponse:
         request = environ["aiohttp.request"]
-        self._sock = DeflatingWebSocket(max_msg_size=self.server.max_http_buffer_size)
+        self._sock = GuardedWebSocket(max_msg_size=self.server.max_http_buffer_size)
         await self._sock.prepare(request)
         self.environ = environ
         self._protocol = request.protocol

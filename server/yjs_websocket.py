@@ -38,6 +38,8 @@ FAREWELL_S = 2.0
 """How long a peer may take to answer a close frame."""
 HEARTBEAT_S = 25.0
 """WebSocket pings: a proxy that cuts idle connections at 60 s sees traffic."""
+MAX_REFUSED_BYTES = 1024
+"""Longest message of somebody without a valid token: nothing of it is read."""
 NOTHING_NEW = b"\x01\x01\x00"
 """An awareness message of no entries."""
 CLOSE_UNAUTHORIZED = 4401
@@ -217,19 +219,15 @@ class YjsEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Refusals come as close codes after the upgrade: a browser shows its page nothing else."""
+        try:
+            claims = self._claims(request)
+        except (TokenRefused, Refusal) as refused:
+            return await self._refuse(request, refused)
         socket = DirectSocket(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, autoping=True)
         await socket.prepare(request)
         transport = request.transport
         if transport is None:
             return socket  # gone already
-        try:
-            claims = self._claims(request)
-        except (TokenRefused, Refusal) as refused:
-            self._metrics.count_refusal(refused.code)
-            if isinstance(refused, TokenRefused):
-                await self._callers.hold_back(request)
-            await socket.close(code=_close_code(refused), message=refused.code.encode())
-            return socket
         forget_headers(request)
         connection = YjsConnection(
             socket,
@@ -251,6 +249,16 @@ class YjsEndpoint:
         finally:
             self._connections.remove(connection)
             await connection.wait_closed()
+        return socket
+
+    async def _refuse(self, request: web.Request, refused: TokenRefused | Refusal) -> web.StreamResponse:
+        # Whoever has no token may say nothing that would be kept while the answer is held back.
+        socket = DirectSocket(max_msg_size=MAX_REFUSED_BYTES, timeout=FAREWELL_S)
+        await socket.prepare(request)
+        self._metrics.count_refusal(refused.code)
+        if isinstance(refused, TokenRefused):
+            await self._callers.hold_back(request)
+        await socket.close(code=_close_code(refused), message=refused.code.encode())
         return socket
 
     def _claims(self, request: web.Request) -> TokenClaims:
@@ -291,6 +299,8 @@ class YjsEndpoint:
         taker = _taker(connection, purse, receive)
         socket.take_with(taker)
         async for message in socket:
+            if connection.is_closing:
+                return  # a flood behind it would be read without a turn for anybody else
             if message.type is WSMsgType.BINARY:
                 data = message.data
                 while not purse.spend(len(data)):

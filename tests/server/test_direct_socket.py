@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
+from server.control_frames import MAX_CONTROL_FRAMES
 from server.direct_socket import DirectSocket, forget_headers
 from tests.support.deadlines import SECOND
 
@@ -135,6 +136,16 @@ async def test_who_has_just_said_something_is_not_pinged(endpoint: Endpoint) -> 
         server._heartbeat_when = server._heard_at = loop.time() - 30.0
         server._send_heartbeat()
         assert server._pong_response_cb is not None
+
+
+async def test_a_flood_of_pings_ends_the_connection(endpoint: Endpoint) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(endpoint.url, autoping=False) as socket:
+        for _ in range(MAX_CONTROL_FRAMES + 1):
+            await socket.ping()
+        answers = [await socket.receive(DEADLINE_S) for _ in range(MAX_CONTROL_FRAMES + 1)]
+        assert {answer.type for answer in answers[:-1]} == {WSMsgType.PONG}
+        assert (answers[-1].type, answers[-1].data) == (WSMsgType.CLOSE, 1008)
+    assert await end_of(endpoint) is WSMsgType.ERROR
 
 
 async def test_headers_are_let_go_of_and_nothing_else(endpoint: Endpoint) -> None:
