@@ -290,3 +290,66 @@ async def test_a_browser_that_holds_sound_back_is_asked_by_a_button(tmp_path: Pa
         await school.wait_for_function(
             "() => !document.querySelector('audio[data-participant]').paused", timeout=STEP_MS
         )
+
+
+async def test_a_device_beside_the_board_has_no_sound_and_may_have_it_again(tmp_path: Path) -> None:
+    """No microphone and no loudspeaker, so no echo; the picture all the same, through a reload too."""
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as host,
+        visitor(browser) as tablet,
+    ):
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        await tablet.goto((await invite(host, "class")).url)
+        await by_test(tablet, "join-name").fill("Gaspé")
+        await by_test(tablet, "join").click()
+        await by_test(tablet, "without-sound").check()
+        await expect(by_test(tablet, "level")).to_have_count(0)
+        await enter_session(tablet)
+        seen_by_host = host.locator("[data-testid=tile][data-name=Gaspé] video")
+        await expect(seen_by_host).to_be_visible(timeout=STEP_MS)
+        await expect(tablet.locator("[data-testid=tile][data-name='Mme Roy'] video")).to_be_visible(timeout=STEP_MS)
+        for _ in range(2):
+            await expect(by_test(tablet, "is-without-sound")).to_be_visible(timeout=STEP_MS)
+            await expect(tablet.locator("audio[data-participant]")).to_have_count(0)
+            await expect(by_test(tablet, "microphone")).to_have_count(0)
+            await expect(host.locator("audio[data-participant]")).to_have_count(0)
+            await tablet.reload()
+        await by_test(tablet, "devices").click(timeout=STEP_MS)
+        await by_test(tablet, "without-sound").uncheck()
+        await expect(host.locator("audio[data-participant]")).to_have_count(1, timeout=STEP_MS)
+        await expect(tablet.locator("audio[data-participant]")).to_have_count(1, timeout=STEP_MS)
+
+
+async def test_what_was_chosen_is_remembered_and_what_is_plugged_in_again_is_used_again(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(None, None, "--use-fake-device-for-media-stream=device-count=2") as browser,
+        visitor(browser) as page,
+    ):
+        used = "() => document.querySelector('[data-testid=tile] video')?.srcObject?.getTracks()[0]?.getSettings().deviceId"
+        await open_room(page, server.url, "Les oiseaux", "Mme Roy")
+        await expect(page.locator("[data-testid=tile] video")).to_be_visible(timeout=STEP_MS)
+        first = await page.evaluate(used)
+        await by_test(page, "devices").click()
+        cameras = page.locator("dialog[open] select").first
+        ids = await cameras.locator("option").evaluate_all("(options) => options.map(({ value }) => value)")
+        second = next(each for each in ids if each not in (first, "none"))
+        await cameras.select_option(second)
+        in_use = f"(id) => ({used})() === id"
+        await page.wait_for_function(in_use, arg=second, timeout=STEP_MS)
+        await page.keyboard.press("Escape")
+        await page.evaluate(
+            """() => {
+              const [track] = document.querySelector('[data-testid=tile] video').srcObject.getTracks()
+              track.stop()
+              track.dispatchEvent(new Event('ended'))
+            }"""
+        )
+        await expect(by_test(page, "notice")).to_contain_text("débranchée", timeout=STEP_MS)
+        # As a browser says that something was plugged in.
+        await page.evaluate("() => navigator.mediaDevices.dispatchEvent(new Event('devicechange'))")
+        await page.wait_for_function(in_use, arg=second, timeout=STEP_MS)
+        await open_room(page, server.url, "Une autre salle", "Mme Roy")
+        await page.wait_for_function(in_use, arg=second, timeout=STEP_MS)

@@ -17,6 +17,8 @@ export interface DeviceChoice {
   microphoneId: string | null
   /** Of the loudspeaker; '' is the usual one. */
   speakerId?: string
+  /** Another device in the same place gives the sound: nothing is heard from this one, and nothing said into it. */
+  withoutSound?: boolean
 }
 
 export interface Devices {
@@ -38,6 +40,8 @@ export async function openDevices(cameraId: string | null, microphoneId: string 
     return tracksOf(await navigator.mediaDevices.getUserMedia({ video, audio }))
   } catch (error) {
     const problem = problemOf(error)
+    // What was chosen is not plugged in today: whatever is.
+    if (isNotThere(error) && (cameraId || microphoneId)) return openDevices(cameraId && '', microphoneId && '')
     if (problem === 'refused' || !video || !audio) return { camera: null, microphone: null, problem }
   }
   // One of the two is missing or busy: take the other.
@@ -59,6 +63,10 @@ async function attempt(constraints: MediaStreamConstraints): Promise<Devices> {
 
 function tracksOf(stream: MediaStream): Devices {
   return { camera: stream.getVideoTracks()[0] ?? null, microphone: stream.getAudioTracks()[0] ?? null, problem: null }
+}
+
+function isNotThere(error: unknown): boolean {
+  return error instanceof Error && error.name === 'OverconstrainedError'
 }
 
 function problemOf(error: unknown): DeviceProblem {

@@ -312,4 +312,7 @@ export const en: Dictionary = {
   projectorLeaveShort: 'Leave (Esc)',
   projectorIsOn: 'View for the projector: one picture and the text, large. Escape to leave.',
   projectorIsOff: 'Ordinary view.',
+  withoutSound: 'No sound: another device here gives it',
+  withoutSoundHelp: 'For a device in a class that has the board already: no microphone and no loudspeaker, so no echo.',
+  isWithoutSound: 'No sound',
 }

@@ -312,4 +312,7 @@ export const fr = {
   projectorLeaveShort: 'Quitter (Échap)',
   projectorIsOn: 'Vue pour le projecteur : une image et le texte en grand. Échap pour en sortir.',
   projectorIsOff: 'Vue ordinaire.',
+  withoutSound: 'Sans son : un autre appareil le donne ici',
+  withoutSoundHelp: 'Pour un appareil dans la classe qui a déjà le tableau : ni micro ni haut-parleur, donc pas d’écho.',
+  isWithoutSound: 'Sans son',
 } as const

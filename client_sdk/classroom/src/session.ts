@@ -3,7 +3,8 @@
 import { PasserelleError, Room, type FallbackState, type Media, type MediaState, type RemoteTrack, type RichText, type RoomDocument, type RoomView, type SharedDocument } from '@passerelle/client'
 import { computed, signal } from '@preact/signals'
 import { emptyMoment, gather, newTexts, sentenceOf } from './announcements.js'
-import { openDevices, problemText, type DeviceChoice } from './devices.js'
+import { keepChoice } from './device_memory.js'
+import { listDevices, openDevices, problemText, type DeviceChoice } from './devices.js'
 import { errorText, t } from './i18n.js'
 import { momentWords } from './moment_words.js'
 import { OpenTexts, firstText, textsOf } from './open_texts.js'
@@ -52,6 +53,8 @@ export class Session {
   readonly silenced = signal<readonly (() => void)[]>([])
   /** The loudspeaker's id; '' is the usual one. */
   readonly speaker = signal('')
+  /** Another device in the same place gives the sound. */
+  readonly withoutSound = signal(false)
   /** The tile that this page alone shows large: a participant's id, or a screen's track. */
   readonly pinned = signal<string | null>(null)
   /** One picture and the text, for the back of the class. */
@@ -68,6 +71,9 @@ export class Session {
   readonly #off: (() => void)[] = []
   #place: Place
   #choice: DeviceChoice | null = null
+  /** Unplugged in the middle of the session: opened again when it is back. */
+  readonly #unplugged = new Map<'camera' | 'microphone', string>()
+  readonly #devicesChanged = () => void this.#followDevices()
   #noticeTimer: ReturnType<typeof setTimeout> | undefined
   #moment = emptyMoment()
   #momentTimer: ReturnType<typeof setTimeout> | undefined
@@ -105,6 +111,7 @@ export class Session {
       }),
     )
     this.#followMedia(room.media)
+    navigator.mediaDevices?.addEventListener('devicechange', this.#devicesChanged)
   }
 
   /** As it is kept: with the newest token. */
@@ -116,7 +123,10 @@ export class Session {
   async enter(choice: DeviceChoice | null): Promise<void> {
     this.stage.value = 'entering'
     this.#choice = choice
-    if (choice) this.speaker.value = choice.speakerId ?? ''
+    if (choice) {
+      this.speaker.value = choice.speakerId ?? ''
+      this.withoutSound.value = choice.withoutSound ?? false
+    }
     try {
       await this.room.connect()
     } catch (error) {
@@ -212,6 +222,25 @@ export class Session {
 
   /** Another camera or microphone, in place of the present one or as the first; null: none. */
   async useDevice(source: 'camera' | 'microphone', id: string | null): Promise<void> {
+    this.#unplugged.delete(source)
+    await this.#open(source, id)
+    if (id === null || this[source]) this.#keepDevice(source, this[source])
+  }
+
+  useSpeaker(id: string): void {
+    this.speaker.value = id
+    keepChoice(this.#place.room, { speakerId: id })
+  }
+
+  /** Hear nothing from this device and say nothing into it, or both again. */
+  async setWithoutSound(isOn: boolean): Promise<void> {
+    this.withoutSound.value = isOn
+    keepChoice(this.#place.room, { withoutSound: isOn })
+    this.#unplugged.delete('microphone')
+    if (this.can('publish_audio')) await this.#open('microphone', isOn ? null : (this.#choice?.microphoneId ?? ''))
+  }
+
+  async #open(source: 'camera' | 'microphone', id: string | null): Promise<void> {
     const local = this.media.localTracks.find((one) => one.source === source)
     if (id === null) {
       if (local) await this.attempt(() => this.media.unpublish(local.id))
@@ -241,6 +270,7 @@ export class Session {
     this.pictures.close()
     this.thrift.close()
     for (const off of this.#off) off()
+    navigator.mediaDevices?.removeEventListener('devicechange', this.#devicesChanged)
     clearTimeout(this.#noticeTimer)
     clearTimeout(this.#momentTimer)
     this.room.close()
@@ -252,7 +282,8 @@ export class Session {
   async #startMedia(): Promise<void> {
     if (!this.can('subscribe_media') && !this.can('publish_audio')) return
     if (this.#choice && !this.camera && !this.microphone) {
-      const { camera, microphone } = await openDevices(this.#choice.cameraId, this.#choice.microphoneId)
+      const { cameraId, microphoneId } = this.#choice
+      const { camera, microphone } = await openDevices(cameraId, this.withoutSound.value ? null : microphoneId)
       this.camera = camera
       this.microphone = microphone
     }
@@ -270,9 +301,29 @@ export class Session {
     this[source] = track
     track.addEventListener('ended', () => {
       if (this[source] !== track || this.stage.value !== 'inside') return
-      void this.useDevice(source, null)
+      const { deviceId } = track.getSettings()
+      void this.#open(source, null)
+      if (deviceId) this.#unplugged.set(source, deviceId)
       this.notify(t(source === 'camera' ? 'cameraLost' : 'microphoneLost'))
     })
+  }
+
+  /** What comes back is used again, and a loudspeaker that is gone leaves the usual one. */
+  async #followDevices(): Promise<void> {
+    const { cameras, microphones, speakers } = await listDevices()
+    if (this.stage.value !== 'inside') return
+    for (const [source, list] of [['camera', cameras], ['microphone', microphones]] as const) {
+      const id = this.#unplugged.get(source)
+      if (id && list.some(({ deviceId }) => deviceId === id)) void this.useDevice(source, id)
+    }
+    if (this.speaker.value && !speakers.some(({ deviceId }) => deviceId === this.speaker.value)) this.speaker.value = ''
+  }
+
+  #keepDevice(source: 'camera' | 'microphone', track: MediaStreamTrack | null): void {
+    const id = track === null ? null : (track.getSettings().deviceId ?? '')
+    const change = source === 'camera' ? { cameraId: id } : { microphoneId: id }
+    if (this.#choice) this.#choice = { ...this.#choice, ...change }
+    keepChoice(this.#place.room, change)
   }
 
   #keep(change: Partial<Place>): void {

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact'
-import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Presentation, Settings2, Sprout, UserPlus, Users, Video, VideoOff, Volume2 } from 'lucide-preact'
+import { FileText, Hand, LogOut, MessageCircle, Mic, MicOff, MonitorUp, MonitorX, Presentation, Settings2, Sprout, UserPlus, Users, Video, VideoOff, Volume2, VolumeX } from 'lucide-preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { fill, t } from '../i18n.js'
 import { LanguageSwitch } from '../pages/Shell.js'
@@ -62,6 +62,7 @@ export function Live({ session }: { session: Session }) {
         <h1>{roomName}</h1>
         <Status session={session} />
         <SoundButton session={session} />
+        {session.withoutSound.value && <p class="without-sound" data-testid="is-without-sound"><VolumeX aria-hidden="true" /> {t('isWithoutSound')}</p>}
         {!offStage && <ProjectorButton session={session} />}
         {!offStage && <ThriftButton session={session} />}
         {session.can('publish_audio') && <DevicesButton session={session} />}
@@ -248,7 +249,7 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
   const run = (work: () => Promise<unknown>) => () => void session.attempt(work)
   return (
     <nav class="bar" aria-label="Passerelle">
-      {session.can('publish_audio') && (
+      {session.can('publish_audio') && !session.withoutSound.value && (
         <BarButton
           test="microphone"
           short={t('microphoneShort')}

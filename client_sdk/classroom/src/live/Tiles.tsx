@@ -198,6 +198,7 @@ function Picture({ session, track, remoteTrackId, mirror }: PictureProps) {
 
 /** Every sound of the room; pictures are silent, so that nothing is heard twice. */
 function Sounds({ session }: { session: Session }) {
+  if (session.withoutSound.value) return null
   const sounds = [...session.remote.value.values()].filter((remote) => remote.track.kind === 'audio')
   return (
     <>

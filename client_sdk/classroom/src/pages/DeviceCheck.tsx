@@ -1,5 +1,6 @@
 import { Mic, Video, Volume2 } from 'lucide-preact'
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { rememberedDevices } from '../device_memory.js'
 import { canChooseSpeaker, listDevices, openDevices, playTestSound, problemText, watchLevel, type DeviceChoice, type DeviceList, type DeviceProblem } from '../devices.js'
 import { t } from '../i18n.js'
 import { SelfVideo } from '../live/SelfVideo.js'
@@ -8,9 +9,11 @@ import { Shell } from './Shell.js'
 
 /** Before the room: what the others will see and hear. The session gets the tracks. */
 export function DeviceCheck({ session, onReady }: { session: Session; onReady: (choice: DeviceChoice) => void }) {
-  const [cameraId, setCameraId] = useState<string | null>('')
-  const [microphoneId, setMicrophoneId] = useState<string | null>('')
-  const [speakerId, setSpeakerId] = useState('')
+  const before = useMemo(rememberedDevices, [])
+  const [cameraId, setCameraId] = useState(before.cameraId)
+  const [microphoneId, setMicrophoneId] = useState(before.microphoneId)
+  const [speakerId, setSpeakerId] = useState(before.speakerId ?? '')
+  const [withoutSound, setWithoutSound] = useState(false)
   const [, redraw] = useState(0)
   const [problem, setProblem] = useState<DeviceProblem | null>(null)
   const [opening, setOpening] = useState(true)
@@ -19,12 +22,12 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
   const [devices, setDevices] = useState<DeviceList>({ cameras: [], microphones: [], speakers: [] })
   useEffect(() => {
     // Pressed before the camera was ready: in as soon as it is, with a picture.
-    if (entering && !opening) onReady({ cameraId, microphoneId, speakerId })
+    if (entering && !opening) onReady({ cameraId, microphoneId, speakerId, withoutSound })
   }, [entering, opening])
   useEffect(() => {
     let wanted = true
     setOpening(true)
-    void openDevices(cameraId, microphoneId).then(async (opened) => {
+    void openDevices(cameraId, withoutSound ? null : microphoneId).then(async (opened) => {
       if (!wanted) {
         opened.camera?.stop()
         opened.microphone?.stop()
@@ -42,7 +45,7 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
     return () => {
       wanted = false
     }
-  }, [session, cameraId, microphoneId, attempt])
+  }, [session, cameraId, microphoneId, withoutSound, attempt])
   return (
     <Shell title={t('checkTitle')}>
       <section class="card check-card" data-testid="device-check">
@@ -74,18 +77,36 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
             </div>
           )}
           <Choice icon={<Video aria-hidden="true" />} label={t('camera')} none={t('noCamera')} devices={devices.cameras} value={cameraId} onChange={setCameraId} />
-          <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={microphoneId} onChange={setMicrophoneId} />
-          <MicrophoneLevel track={session.microphone} />
-          {canChooseSpeaker && devices.speakers.length > 1 && (
+          {!withoutSound && (
+            <>
+              <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={microphoneId} onChange={setMicrophoneId} />
+              <MicrophoneLevel track={session.microphone} />
+            </>
+          )}
+          {!withoutSound && canChooseSpeaker && devices.speakers.length > 1 && (
             <Choice icon={<Volume2 aria-hidden="true" />} label={t('speaker')} devices={devices.speakers} value={speakerId} onChange={(id) => setSpeakerId(id ?? '')} />
           )}
-          <TestSound speakerId={speakerId} />
+          {!withoutSound && <TestSound speakerId={speakerId} />}
+          <WithoutSound isOn={withoutSound} onChange={setWithoutSound} />
           <button type="button" class="primary" data-testid="enter-session" aria-disabled={entering} onClick={() => setEntering(true)}>
             {entering ? t('startingCamera') : t('enterSession')}
           </button>
         </div>
       </section>
     </Shell>
+  )
+}
+
+/** Two devices in one place that hear each other howl: one of them gives the sound, the others do not. */
+export function WithoutSound({ isOn, onChange }: { isOn: boolean; onChange: (isOn: boolean) => void }) {
+  return (
+    <label class="check">
+      <input type="checkbox" data-testid="without-sound" checked={isOn} onChange={(event) => onChange(event.currentTarget.checked)} />
+      <span>
+        {t('withoutSound')}
+        <small>{t('withoutSoundHelp')}</small>
+      </span>
+    </label>
   )
 }
 

@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useState } from 'preact/hooks'
-import type { DeviceChoice } from '../devices.js'
+import { choiceFor, keepChoice } from '../device_memory.js'
 import { errorText, t } from '../i18n.js'
 import { Live } from '../live/Live.js'
 import { forgetPlace, keepPlace, needsDevices, placeOf, type Place } from '../places.js'
@@ -46,7 +46,7 @@ function placeFrom(room: string, token: string | null): Place | undefined {
 
 function Stay({ place, comeBack }: { place: Place; comeBack: (place: Place) => void }) {
   const session = useMemo(() => new Session(place), [place])
-  const [checked, setChecked] = useState(() => !needsDevices(place) || keptChoice(place.room) !== null)
+  const [checked, setChecked] = useState(() => !needsDevices(place) || choiceFor(place.room) !== null)
   useEffect(() => {
     const close = () => session.close()
     // Back from the browser's memory of pages this one would be a picture of itself.
@@ -60,14 +60,14 @@ function Stay({ place, comeBack }: { place: Place; comeBack: (place: Place) => v
     }
   }, [session])
   useEffect(() => {
-    if (checked) void session.enter(keptChoice(place.room))
+    if (checked) void session.enter(choiceFor(place.room))
   }, [session, checked])
   if (!checked) {
     return (
       <DeviceCheck
         session={session}
         onReady={(choice) => {
-          sessionStorage.setItem(choiceKey(place.room), JSON.stringify(choice))
+          keepChoice(place.room, choice)
           setChecked(true)
         }}
       />
@@ -107,16 +107,6 @@ function Connecting() {
       </section>
     </Shell>
   )
-}
-
-function choiceKey(room: string): string {
-  return `passerelle.devices.${room}`
-}
-
-/** What was chosen before a reload of this tab. */
-function keptChoice(room: string): DeviceChoice | null {
-  const kept = sessionStorage.getItem(choiceKey(room))
-  return kept === null ? null : (JSON.parse(kept) as DeviceChoice)
 }
 
 /** The token is not good (any more): the place is gone, the invitation may open another. */
