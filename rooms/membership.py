@@ -4,10 +4,11 @@ The parts of `rooms.sharing` share it: `succession` (who decides), `replica` (wh
 connected), `confirmation` (what is closed).
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rooms.difference import steps_between
 from rooms.home import Home, RoomChange
@@ -18,6 +19,10 @@ from rooms.loaded_rooms import LoadedRoom, LoadedRooms
 from rooms.models import ChatLine, RoomState
 from rooms.orders import Call
 from rooms.ports import RoomLeases, RoomStore
+
+LeaseChange = Literal["taken_over", "inherited", "handed_over", "lost"]
+"""What became of a room's lease: this instance took it from one that was gone; was given it; gave it away; found that
+somebody else has it by now."""
 
 
 class Companion(Protocol):
@@ -72,8 +77,8 @@ class Membership:
         self.companion: Companion | None = None
         self.is_leaving = False
         """It takes no room any more."""
-        self.takeovers = 0
-        """Rooms that this instance became the home of though it knew another one."""
+        self.lease_changes: Counter[LeaseChange] = Counter()
+        """Since the start; not those of rooms that were nobody's."""
         self.gaps = 0
         """Times that a replica had missed something and asked."""
         self._hears_since = inf
@@ -105,6 +110,12 @@ class Membership:
         """Raises: NotHome, when somebody else may be deciding for the room by now."""
         if room.tenure is None or not room.tenure.may_decide(self.now()):
             raise NotHome
+
+    def depose(self, room: LoadedRoom) -> None:
+        """Somebody else decides for the room by now."""
+        if room.tenure is not None:
+            self.lease_changes["lost"] += 1
+        self.step_down(room)
 
     def step_down(self, room: LoadedRoom) -> None:
         room.tenure, room.settles_at, room.home = None, None, ""

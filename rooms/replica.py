@@ -64,7 +64,7 @@ class Replica:
             return
         has_moved = snapshot.fence > room.fence
         if has_moved:
-            self._us.step_down(room)
+            self._us.depose(room)
         room.home, room.fence, room.chats = home, snapshot.fence, snapshot.chats
         self._us.become(room, snapshot.state)
         for line in snapshot.chat:

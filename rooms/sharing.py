@@ -13,7 +13,7 @@ replica, or from the home before when that one hands the room over.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from rooms.confirmation import Confirmation
@@ -23,7 +23,7 @@ from rooms.instance_messages import Answer, Aside, Ask, Beat, Codec, HandOver, M
 from rooms.keeping import NotHome
 from rooms.link import InstanceLink
 from rooms.loaded_rooms import LoadedRoom, LoadedRooms
-from rooms.membership import Companion, Membership
+from rooms.membership import Companion, LeaseChange, Membership
 from rooms.models import RoomState
 from rooms.orders import (
     Call,
@@ -91,9 +91,14 @@ class Sharing:
         return self._us.instance_id
 
     @property
-    def takeovers(self) -> int:
-        """Rooms that this instance became the home of though it knew another one, since the start."""
-        return self._us.takeovers
+    def lease_changes(self) -> Mapping[LeaseChange, int]:
+        """What became of leases, since the start; what is not in it did not happen."""
+        return self._us.lease_changes
+
+    @property
+    def homes(self) -> int:
+        """Rooms that this instance decides for."""
+        return sum(room.tenure is not None for room in self._us.rooms)
 
     @property
     def gaps(self) -> int:
@@ -217,7 +222,7 @@ class Sharing:
             return await self._carry_out_question(ask)
         except NotHome:
             if tenure is not None and room.tenure is tenure and tenure.may_decide(self._us.now()):
-                self._us.step_down(room)  # the store knows of a newer home
+                self._us.depose(room)  # the store knows of a newer home
             raise
 
     async def _carry_out_question(self, ask: Ask) -> Reply:
@@ -355,7 +360,7 @@ class Sharing:
         if mark.fence > room.fence:
             room.home = home
             if room.tenure is not None:
-                self._us.step_down(room)
+                self._us.depose(room)
         self._succession.missed(room)
 
     async def _beat_on(self) -> None:

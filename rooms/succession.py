@@ -129,6 +129,7 @@ class Succession:
         kept_seq, state = state.seq, nobody_connected(state)
         handed = self._handed.pop(lease.room_id, None)
         if handed is not None:
+            self._us.lease_changes["inherited"] += 1
             state, lines = (handed.state if handed.state.seq >= kept_seq else state), handed.chat
         room = LoadedRoom(replace(state, seq=state.seq + SEQ_AFTER_TAKING_OVER), kept_seq, self._us.clock())
         room.chat = ChatHistory(lines)
@@ -177,7 +178,7 @@ class Succession:
         if held is None:
             return False
         if room.tenure is not None:
-            self._us.step_down(room)
+            self._us.depose(room)
         room.home = held.instance_id
         answer = await self._replica.greet(room_id, held.instance_id, room.connections.roll_of(self._us.instance_id))
         if answer is None or not isinstance(answer.reply, Snapshot):
@@ -225,7 +226,7 @@ class Succession:
         self._us.become(room, replace(newest, seq=newest.seq + SEQ_AFTER_TAKING_OVER))
         for line in (*lines, *(handed.chat if handed is not None else ())):
             self._us.add_line(room, line)
-        self._us.takeovers += 1
+        self._us.lease_changes["taken_over" if handed is None else "inherited"] += 1
         if self._us.companion is not None:
             self._us.companion.moved(lease.room_id, self._us.instance_id)
         self._us.link.tell_everyone(Moved(lease.room_id, self._us.instance_id, lease.fence))
@@ -270,6 +271,7 @@ class Succession:
                         passed = await self._us.leases.pass_on(lease, heir)
                     self._us.step_down(room)
                     if passed is not None:
+                        self._us.lease_changes["handed_over"] += 1
                         room.home = heir
                         chat, us = room.chat.lines(), self._us.instance_id
                         self._us.link.tell(heir, HandOver(us, lease.room_id, passed.fence, room.state, chat))
@@ -309,6 +311,6 @@ class Succession:
             if is_renewed:
                 room.tenure.renew(asked_at)
             else:
-                self._us.step_down(room)
+                self._us.depose(room)
                 self.missed(room)
         return True

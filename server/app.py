@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -66,6 +66,11 @@ DRAIN_RECONNECT_MS = 1_500
 """When clients should come back after a restart, before their own spread."""
 DRAIN_TELL_S = 0.3
 """How long the word that we stop may travel before sockets close: one long-polling answer."""
+DRAIN_NOTICED_S = 2.0
+"""How long a proxy may take to notice that nobody new is to be sent here (deploy/haproxy: two checks, 1.25 s). Until
+then requests that it still sends are answered as ever."""
+PROBED_WITHIN_S = 5.0
+"""Whoever asks /readyz twice in so long asks it again and again: there is a proxy to be told."""
 HAND_OVER_S = 2.0
 """How long handing rooms over to other instances may take; what is not handed over by then is taken over."""
 UNREAD_MS = 30_000
@@ -120,6 +125,8 @@ class House:
     leases: RoomLeases | None = None
     sharing: Sharing | None = None
     """None, both: this instance is alone."""
+    probed_at: deque[float] = field(default_factory=lambda: deque(maxlen=2))
+    """When /readyz was asked the last two times, in seconds of the loop's clock."""
     counted_updates: int = 0
     """Of the hub's count, how many the metrics have."""
 
@@ -262,6 +269,7 @@ def _add_operations(house: House) -> None:
         return web.json_response({"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.Response:
+        house.probed_at.append(asyncio.get_running_loop().time())
         missing = await what_is_missing(house)
         body = {"status": "not-ready" if missing else "ready", "missing": missing, "degraded": what_is_degraded(house)}
         return web.json_response(body, status=503 if missing else 200)
@@ -320,7 +328,8 @@ def set_gauges(house: House) -> None:
         lost=documents.bus_messages_lost,
     )
     if house.sharing is not None:
-        house.metrics.raise_room_totals(takeovers=house.sharing.takeovers, gaps=house.sharing.gaps)
+        sharing = house.sharing
+        house.metrics.set_sharing(homes=sharing.homes, lease_changes=sharing.lease_changes, gaps=sharing.gaps)
     bus = house.bus.health()
     house.metrics.set_bus(joined=bus.is_joined, lag_s=bus.lag_s, reconnects=bus.reconnects, gaps=bus.gaps)
     for engine, count in house.media.session_counts().items():
@@ -398,9 +407,12 @@ async def _within(limit_s: float, work: Awaitable[None], part: str) -> None:
 
 
 async def drain(house: House) -> None:
-    """Hand the rooms over, tell everyone, and give the word time to arrive."""
+    """Hand the rooms over, let the proxy notice, tell everyone, and give the word time to arrive."""
+    began_at = asyncio.get_running_loop().time()
     house.draining = house.yjs.draining = house.realtime.draining = True
     await _within(HAND_OVER_S, house.rooms.leave(), "hand-over")
+    if len(house.probed_at) == 2 and house.probed_at[0] > began_at - PROBED_WITHIN_S:
+        await asyncio.sleep(began_at + DRAIN_NOTICED_S - asyncio.get_running_loop().time())
     house.realtime.drain(DRAIN_RECONNECT_MS)
     if len(house.connections):
         await asyncio.sleep(DRAIN_TELL_S)

@@ -79,7 +79,7 @@ class Settings:
     allowed_origins: tuple[str, ...] = ()
     """Origins, besides the server's own, whose pages may connect."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Whose X-Forwarded-For is believed."""
+    """Whose X-Forwarded-For and X-Forwarded-Proto are believed."""
     shutdown_s: float = 8.0
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
@@ -177,8 +177,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "PASSERELLE_TRUSTED_PROXIES", "trusted_proxies", values.list_of(values.network), "liste", "list",
-        "Réseaux des mandataires dont on croit `X-Forwarded-For`. Tout autre en-tête de ce nom est ignoré.",
-        "Networks of the proxies whose `X-Forwarded-For` is believed. From anyone else it is ignored.",
+        "Réseaux des mandataires dont on croit `X-Forwarded-For` et `-Proto`. Ceux de tout autre sont ignorés.",
+        "Networks of the proxies whose `X-Forwarded-For` and `-Proto` are believed. Anyone else's are ignored.",
     ),
     Setting(
         "PASSERELLE_DURABILITY", "durability", values.choice("process", "power"),

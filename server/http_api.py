@@ -20,7 +20,7 @@ from server.auth import RequestOrigin, TokenClaims, TokenIssuer, TokenRefused, b
 from server.callers import Callers
 from server.config import Settings
 from server.error_answers import Refusal
-from server.limits import CREATE_INVITATION, CREATE_ROOM, HTTP_MEDIA, JOIN, RESUME, Limit, Limiter
+from server.limits import CREATE_INVITATION, CREATE_ROOM, HTTP_MEDIA, JOIN, RESUME, Limit, Limiter, is_trusted
 from server.wire import http
 from signaling.ports import MediaDoor
 from signaling.turn import ice_servers
@@ -239,8 +239,13 @@ class HttpApi:
 
 
 def public_base_url(settings: Settings, request: web.Request) -> str:
-    """Where people reach this server."""
-    return settings.public_url or f"{request.scheme}://{request.host}"
+    """Where people reach this server, without a final slash. Of what a proxy says of the scheme, only a trusted one's
+    word counts."""
+    if settings.public_url is not None:
+        return settings.public_url
+    said = request.headers.get("X-Forwarded-Proto", "").strip().lower()
+    is_told = said in ("http", "https") and is_trusted(request.remote or "", settings.trusted_proxies)
+    return f"{said if is_told else request.scheme}://{request.host}"
 
 
 def request_origin(request: web.Request) -> RequestOrigin:

@@ -213,7 +213,7 @@ def caller_address(peer: str, forwarded_for: Sequence[str], trusted_proxies: Seq
     address = peer
     hops = [hop.strip() for header in forwarded_for for hop in header.split(",")]
     for hop in reversed(hops[-MAX_FORWARDED_HOPS:]):
-        if not _is_trusted(address, trusted_proxies):
+        if not is_trusted(address, trusted_proxies):
             return address
         try:
             ipaddress.ip_address(hop)
@@ -223,7 +223,8 @@ def caller_address(peer: str, forwarded_for: Sequence[str], trusted_proxies: Seq
     return address
 
 
-def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+    """Whether it is one of the networks', as itself or mapped into IPv6."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

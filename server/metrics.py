@@ -18,6 +18,7 @@ TRANSPORTS = frozenset({"websocket", "polling", "yjs"})
 ENGINES = frozenset({"p2p", "sfu", "janus"})
 GATEWAY_STATES = frozenset({"ready", "draining", "connecting"})
 BUS_OUTCOMES = frozenset({"published", "received", "malformed", "lost"})
+LEASE_CHANGES = ("taken_over", "inherited", "handed_over", "lost")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
 MAX_ROUTES = 64
@@ -58,13 +59,17 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        self._room_takeovers = Counter(
-            "passerelle_room_takeovers", "Rooms whose home this instance became after another one", registry=registry
+        self._rooms_at_home = Gauge(
+            "passerelle_rooms_at_home", "Rooms that this instance decides for, of several.", registry=registry
+        )
+        self._lease_changes = Counter(
+            "passerelle_room_lease_changes", "What became of rooms' leases here.", ["change"], registry=registry
         )
         self._room_gaps = Counter(
             "passerelle_room_gaps_repaired", "Times a room's home was asked how it stands", registry=registry
         )
-        self._takeovers_total = self._room_gaps_total = 0
+        self._lease_totals = dict.fromkeys(LEASE_CHANGES, 0)
+        self._room_gaps_total = 0
         self._gaps_repaired = Counter(
             "passerelle_document_gaps_repaired",
             "Times that something missed of another instance was found and brought.",
@@ -154,6 +159,8 @@ class Metrics:
             self._janus_gateways.labels(state)
         for transport in TRANSPORTS:
             self._sockets.labels(transport)
+        for change in LEASE_CHANGES:
+            self._lease_changes.labels(change)
 
     # --- gauges: the caller says how many there are now --------------------------------------------
 
@@ -211,11 +218,14 @@ class Metrics:
         self._updates_left_out.inc(total - self._left_out_total)
         self._left_out_total = total
 
-    def raise_room_totals(self, *, takeovers: int, gaps: int) -> None:
-        """Counts since the start."""
-        self._room_takeovers.inc(takeovers - self._takeovers_total)
+    def set_sharing(self, *, homes: int, lease_changes: Mapping[str, int], gaps: int) -> None:
+        """`lease_changes` (`LEASE_CHANGES`) and `gaps` since the start."""
+        self._rooms_at_home.set(homes)
+        for change, before in self._lease_totals.items():
+            self._lease_changes.labels(change).inc(lease_changes.get(change, 0) - before)
+            self._lease_totals[change] = lease_changes.get(change, 0)
         self._room_gaps.inc(gaps - self._room_gaps_total)
-        self._takeovers_total, self._room_gaps_total = takeovers, gaps
+        self._room_gaps_total = gaps
 
     def set_bus(self, *, joined: bool, lag_s: float, reconnects: int, gaps: int) -> None:
         """`reconnects` and `gaps` since the start."""

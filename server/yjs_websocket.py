@@ -218,7 +218,10 @@ class YjsEndpoint:
         self.draining = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Refusals come as close codes after the upgrade: a browser shows its page nothing else."""
+        """Refusals come as close codes after the upgrade: a browser shows its page nothing else. While this process
+        stops there is no upgrade (HTTP 503), so that a proxy asks the next instance. Raises: Refusal."""
+        if self.draining:
+            raise Refusal("draining", "This process is stopping; connect again.")
         try:
             claims = self._claims(request)
         except (TokenRefused, Refusal) as refused:
@@ -263,8 +266,6 @@ class YjsEndpoint:
 
     def _claims(self, request: web.Request) -> TokenClaims:
         """Raises: TokenRefused, Refusal."""
-        if self.draining:
-            raise Refusal("draining", "This process is stopping.")
         claims = self._tokens.verify_for_room(request.query.get("token", ""), request.match_info["room"], time.time())
         self._pace.connection(claims.participant_id)
         return claims
@@ -340,7 +341,7 @@ def _receive(connection: YjsConnection, receive: Callable[[bytes], None], data: 
 
 
 def _close_code(refused: TokenRefused | Refusal | RoomError) -> int:
-    """44xx: a client gives up; 45xx and 1012: it comes back (`rooms.documents.close_codes`)."""
+    """44xx: a client gives up; 45xx: it comes back (`rooms.documents.close_codes`)."""
     if isinstance(refused, TokenRefused):
         return CLOSE_UNAUTHORIZED
     if isinstance(refused, NotFound):
@@ -349,4 +350,4 @@ def _close_code(refused: TokenRefused | Refusal | RoomError) -> int:
         return close_codes.UNAVAILABLE
     if isinstance(refused, RoomError):
         return close_codes.FORBIDDEN
-    return close_codes.DRAINING if refused.code == "draining" else close_codes.LIMIT
+    return close_codes.LIMIT

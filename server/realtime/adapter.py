@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -102,6 +102,17 @@ class RealtimeServer:
 
     def attach(self, app: web.Application) -> None:
         self.server.attach(app)
+        app.middlewares.append(self._turn_away)
+
+    @web.middleware
+    async def _turn_away(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """While this process stops, a connection that begins is refused before it stands (HTTP 503): a proxy asks the
+        next instance at once, and the client never knows. Raises: Refusal."""
+        if self.draining and request.path.startswith("/socket.io/") and "sid" not in request.query:
+            raise Refusal("draining", "This process is stopping; connect again.")
+        return await handler(request)
 
     @property
     def socket_count(self) -> int:

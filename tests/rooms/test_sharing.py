@@ -268,6 +268,8 @@ async def test_when_the_home_dies_another_instance_goes_on_with_all_that_was_ack
             True
         ] * 2
         assert state.participants[room.klass.id].name == "6e A de Rimouski"
+        assert [dict(each.sharing.lease_changes) for each in (second, third)].count({"taken_over": 1}) == 1
+        assert [each.sharing.homes for each in (second, third)].count(1) == 1
         assert all(state.participants[each.id].connected for each in (room.host, room.klass))
 
 
@@ -319,6 +321,8 @@ async def test_a_home_that_was_paused_finds_itself_deposed_before_it_decides() -
         assert isinstance(late.exception(), Unavailable)
         assert first.state(room.id).participants[room.host.id].name == "Mme Roy"
         assert first.state(room.id).participants[room.klass.id].status is ParticipantStatus.REMOVED
+        assert (first.sharing.lease_changes["lost"], second.sharing.lease_changes["taken_over"]) == (1, 1)
+        assert (first.sharing.homes, second.sharing.homes) == (0, 1)
 
 
 @in_virtual_time
@@ -412,6 +416,8 @@ async def test_a_home_that_leaves_hands_its_rooms_to_who_has_people_in_them() ->
         assert second.state(room.id) == third.state(room.id)
         assert [line.text for line in third.chat(room.id)] == ["À demain"]
         assert third.state(room.id).participants[room.host.id].connected
+        assert dict(first.sharing.lease_changes) == {"handed_over": 1}
+        assert dict(second.sharing.lease_changes) == {"inherited": 1}
 
 
 @in_virtual_time

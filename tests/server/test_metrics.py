@@ -45,6 +45,13 @@ def test_gauges_say_what_is_there_now() -> None:
     assert value(metrics, "passerelle_bus_lag_seconds") == 0.5
     assert value(metrics, "passerelle_bus_reconnects_total") == 3
     assert value(metrics, "passerelle_bus_gaps_total") == 4
+    metrics.set_sharing(homes=2, lease_changes={"lost": 1}, gaps=3)
+    metrics.set_sharing(homes=1, lease_changes={"lost": 1, "taken_over": 2}, gaps=5)
+    assert value(metrics, "passerelle_rooms_at_home") == 1
+    assert value(metrics, "passerelle_room_lease_changes_total", change="lost") == 1
+    assert value(metrics, "passerelle_room_lease_changes_total", change="taken_over") == 2
+    assert value(metrics, "passerelle_room_lease_changes_total", change="handed_over") == 0
+    assert value(metrics, "passerelle_room_gaps_repaired_total") == 5
 
 
 def test_counters_count() -> None:

@@ -79,6 +79,18 @@ async def open_room(page: Page, url: str, room: str, host: str) -> None:
     await expect(by_test(page, "invite")).to_be_visible(timeout=STEP_MS)
 
 
+async def open_room_with_key(page: Page, url: str, key: str) -> None:
+    """As `open_room`, on a server that asks for its key: the page says so at the first try."""
+    await page.goto(url)
+    await by_test(page, "room-name").fill("Les oiseaux")
+    await by_test(page, "host-name").fill("Mme Roy")
+    await by_test(page, "open-room").click()
+    await by_test(page, "api-key").fill(key, timeout=STEP_MS)
+    await by_test(page, "open-room").click()
+    await enter_session(page)
+    await expect(by_test(page, "invite")).to_be_visible(timeout=STEP_MS)
+
+
 async def enter_session(page: Page) -> None:
     """The camera check, and in."""
     await expect(by_test(page, "device-check")).to_be_visible(timeout=STEP_MS)

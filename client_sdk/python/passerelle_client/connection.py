@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import aiohttp
 import engineio.payload
 import socketio
 import socketio.exceptions
@@ -139,7 +140,10 @@ class Connection(Emitter):
     async def _attempt(self) -> Refused | None:
         """One try; afterwards there is a client, or the server's refusal, or nothing."""
         client = socketio.AsyncClient(
-            reconnection=False, handle_sigint=False, websocket_extra_options={"max_msg_size": MAX_MESSAGE_BYTES}
+            reconnection=False,
+            handle_sigint=False,
+            http_session=_http_session,
+            websocket_extra_options={"max_msg_size": MAX_MESSAGE_BYTES},
         )
         answered: asyncio.Queue[Any] = asyncio.Queue()
         lost = self._lost = asyncio.Event()
@@ -213,6 +217,12 @@ class Connection(Emitter):
         if state != self.state:
             self.state = state
             self.emit("state", state)
+
+
+def _http_session() -> aiohttp.ClientSession:
+    """With cookies for every host, those known by their address too: a proxy in front of several instances keeps a
+    session of long polling with its instance by one."""
+    return aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
 
 
 async def _first_of(answered: "asyncio.Queue[Any]", lost: asyncio.Event) -> Any:
