@@ -13,7 +13,7 @@ replica, or from the home before when that one hands the room over.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from rooms.confirmation import Confirmation
@@ -23,7 +23,7 @@ from rooms.instance_messages import Answer, Aside, Ask, Beat, Codec, HandOver, M
 from rooms.keeping import NotHome
 from rooms.link import InstanceLink
 from rooms.loaded_rooms import LoadedRoom, LoadedRooms
-from rooms.membership import Companion, LeaseChange, Membership
+from rooms.membership import Companion, Membership
 from rooms.models import RoomState
 from rooms.orders import (
     Call,
@@ -91,9 +91,9 @@ class Sharing:
         return self._us.instance_id
 
     @property
-    def lease_changes(self) -> Mapping[LeaseChange, int]:
-        """What became of leases, since the start; what is not in it did not happen."""
-        return self._us.lease_changes
+    def lease_changes(self) -> dict[str, int]:
+        """What became of leases (`rooms.membership.LeaseChange`), since the start; what is not in it did not happen."""
+        return {**self._us.lease_changes}
 
     @property
     def homes(self) -> int:
