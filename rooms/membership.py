@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
-from typing import Literal, Protocol
+from typing import Protocol
 
 from rooms.difference import steps_between
 from rooms.home import Home, RoomChange
@@ -19,11 +19,6 @@ from rooms.loaded_rooms import LoadedRoom, LoadedRooms
 from rooms.models import ChatLine, RoomState
 from rooms.orders import Call
 from rooms.ports import RoomLeases, RoomStore
-
-LeaseChange = Literal["taken_over", "inherited", "handed_over", "lost"]
-"""What became of a room's lease: this instance took it from one that was gone; was given it; gave it away; found that
-somebody else has it by now."""
-
 
 class Companion(Protocol):
     """What accompanies rooms without the domain knowing it: media. Nothing here blocks or raises, but `call`."""
@@ -77,8 +72,9 @@ class Membership:
         self.companion: Companion | None = None
         self.is_leaving = False
         """It takes no room any more."""
-        self.lease_changes: Counter[LeaseChange] = Counter()
-        """Since the start; not those of rooms that were nobody's."""
+        self.lease_changes: Counter[str] = Counter()
+        """What became of rooms' leases since the start: "taken_over" from an instance that was gone, "inherited" from
+        one that gave it, "handed_over", "lost" to somebody who has it by now. Not those that were nobody's."""
         self.gaps = 0
         """Times that a replica had missed something and asked."""
         self._hears_since = inf

@@ -92,8 +92,8 @@ class Sharing:
 
     @property
     def lease_changes(self) -> dict[str, int]:
-        """What became of leases (`rooms.membership.LeaseChange`), since the start; what is not in it did not happen."""
-        return {**self._us.lease_changes}
+        """What became of leases (`Membership.lease_changes`), since the start; what is not in it did not happen."""
+        return dict(self._us.lease_changes)
 
     @property
     def homes(self) -> int:
