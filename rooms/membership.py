@@ -20,6 +20,7 @@ from rooms.models import ChatLine, RoomState
 from rooms.orders import Call
 from rooms.ports import RoomLeases, RoomStore
 
+
 class Companion(Protocol):
     """What accompanies rooms without the domain knowing it: media. Nothing here blocks or raises, but `call`."""
 
