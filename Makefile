@@ -8,16 +8,23 @@ NPM_MANIFESTS := $(wildcard client_sdk/package.json client_sdk/package-lock.json
 NODE := scripts/with-node.sh
 PEERS := benchmarks/documents/peers
 
-.PHONY: run test test-long bench bench-instances bench-media peers check test-python test-typescript services lock generate format clean help
+.PHONY: run run-cluster test test-long bench bench-instances bench-media peers check test-python test-typescript services lock generate format clean help
 
 help:
 	@echo 'make run   install what is missing and serve on http://localhost:8080'
+	@echo 'make run-cluster  the same with several instances behind HAProxy, Redis, PostgreSQL and coturn'
 	@echo 'make test  install what is missing and run every check and test'
 	@echo 'make bench measure the document flow beside its peers (benchmarks/README.md)'
 	@echo 'make bench-media  measure the media forwarder beside Janus'
 
 run: $(BIN)/.runtime $(PAGE)
 	@exec $(BIN)/python -m server
+
+# Several instances behind HAProxy with Redis, PostgreSQL and coturn, from this machine's own packages, for a look;
+# CLUSTER_ARGS='--instances 3 --port 9000'.
+run-cluster: $(BIN)/.runtime $(PAGE)
+	@scripts/install-services.sh cluster
+	@exec $(BIN)/python -m scripts.run_cluster $(CLUSTER_ARGS)
 
 test: check test-typescript test-python
 

@@ -5,6 +5,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -41,7 +42,7 @@ class Proxy:
         self._idle = idle
         self._process: asyncio.subprocess.Process | None = None
         # A socket's path has at most 107 bytes.
-        self._socket = Path(tempfile.gettempdir()) / f"passerelle-haproxy-{self.port}.sock"
+        self.socket = Path(tempfile.gettempdir()) / f"passerelle-haproxy-{self.port}.sock"
 
     @property
     def certificate(self) -> Path:
@@ -63,7 +64,7 @@ class Proxy:
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "PASSERELLE_PROXY_LOG": "stdout",
             "PASSERELLE_PROXY_CONNECTIONS": "1500",
-            "PASSERELLE_PROXY_SOCKET": str(self._socket),
+            "PASSERELLE_PROXY_SOCKET": str(self.socket),
             "PASSERELLE_PROXY_HTTP": f"127.0.0.1:{self.port}",
             "PASSERELLE_PROXY_HTTPS": f"127.0.0.1:{self.tls_port}",
             "PASSERELLE_CERTIFICATE": str(pem),
@@ -108,11 +109,15 @@ class Proxy:
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
-        self._socket.unlink(missing_ok=True)
+        self.socket.unlink(missing_ok=True)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     async def command(self, line: str) -> str:
         """As an administrator says it to its socket."""
-        reader, writer = await asyncio.open_unix_connection(str(self._socket))
+        reader, writer = await asyncio.open_unix_connection(str(self.socket))
         writer.write(f"{line}\n".encode())
         answer = await reader.read()
         writer.close()

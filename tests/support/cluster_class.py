@@ -43,8 +43,9 @@ class Member:
             return None
         return next((cookie.value for cookie in client.eio.http.cookie_jar if cookie.key == "PASSERELLE"), None)
 
-    def write(self) -> None:
-        word = f"<{self.name}-{len(self.wrote)}>"
+    def write(self, more: str = "") -> None:
+        """A word that nobody else has, which ends with `more`."""
+        word = f"<{self.name}-{len(self.wrote)}>{more}"
         self.wrote.append(word)
         text = self.document.doc.get("text", type=pycrdt.Text)
         text += word

@@ -49,6 +49,11 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """By itself, or by somebody else's hand."""
+        return self._process is not None and self._process.returncode is not None
+
     async def start(self) -> None:
         """Raises: AssertionError with its output when it does not become ready."""
         environment = {
@@ -62,7 +67,15 @@ class ServerProcess:
         }
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._under, sys.executable, "-m", self._module, cwd=ROOT, env=environment, stdout=log, stderr=log
+                *self._under,
+                sys.executable,
+                "-m",
+                self._module,
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                process_group=0,  # Ctrl+C is for whoever started it, who then ends it in good order
             )
         try:
             async with asyncio.timeout(READY_DEADLINE_S):

@@ -90,7 +90,7 @@ async def _running(arguments: Sequence[str], port: int) -> AsyncIterator[None]:
     program = shutil.which("turnserver")
     assert program, "no coturn here: make services"
     process = await asyncio.create_subprocess_exec(
-        program, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        program, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, process_group=0
     )
     try:
         async with asyncio.timeout(READY_DEADLINE_S):

@@ -1,8 +1,8 @@
 /** When to try again. Pure: time and chance are arguments. */
 
 const FIRST_DELAY_MS = 300
-/** A class that waits notices more than this; a server that returns bears 30 devices at this pace. */
-const LONGEST_DELAY_MS = 5_000
+/** A class whose Wi-Fi is back is back within 5 s; a server that returns bears 30 devices at this pace. */
+const LONGEST_DELAY_MS = 4_000
 
 /**
  * How long to wait before attempt number `attempt` (from 0). Exponential, bounded, and spread over

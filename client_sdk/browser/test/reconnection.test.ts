@@ -6,7 +6,7 @@ describe('delays', () => {
   test('grow, are bounded, and are spread over half their length', () => {
     for (let attempt = 0; attempt < 60; attempt += 1) {
       const [least, most] = [reconnectionDelayMs(attempt, 0), reconnectionDelayMs(attempt, 0.999)]
-      expect(most).toBeLessThanOrEqual(5_000)
+      expect(most).toBeLessThanOrEqual(4_000)
       expect(most / least).toBeGreaterThan(1.9)
       expect(least).toBeGreaterThanOrEqual(reconnectionDelayMs(Math.max(0, attempt - 1), 0))
     }

@@ -26,7 +26,8 @@ GOODBYE_TIMEOUT_S = 1.0
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Longest message taken: a document of the largest size (20 MB) comes in one. aiohttp's own limit is 4 MiB."""
 FIRST_DELAY_S = 0.3
-LONGEST_DELAY_S = 5.0
+LONGEST_DELAY_S = 4.0
+"""A class whose Wi-Fi is back is back within 5 s."""
 FINAL_REFUSALS = frozenset({"token-missing", "token-invalid", "token-expired", "removed", "not-found", "denied"})
 """Codes after which trying the same token again is of no use."""
 
