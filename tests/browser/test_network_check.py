@@ -132,7 +132,7 @@ async def test_where_udp_is_barred_the_page_says_so_and_finds_the_way_by_tcp(tmp
 
 
 async def test_a_filter_that_bars_everything_but_the_page_is_told_plainly(tmp_path: Path) -> None:
-    """No relay, no UDP, no WebSocket: text alone, and the sheet says what is missing."""
+    """No relay, no UDP, no WebSocket: the voice alone, by long polling; and the sheet says what is missing."""
     async with (
         running_server(tmp_path) as server,
         launched_chromium(None, None, NO_UDP) as browser,
@@ -148,5 +148,6 @@ async def test_a_filter_that_bars_everything_but_the_page_is_told_plainly(tmp_pa
             "udp": "blocked",
             "relay_tls": "absent",
         }
-        await expect(by_test(page, "verdict")).to_have_attribute("data-verdict", "text")
+        await expect(by_test(page, "verdict")).to_have_attribute("data-verdict", "voice")
+        await expect(by_test(page, "verdict")).to_contain_text("voie de secours")
         await expect(by_test(page, "sheet")).to_contain_text("n’a pas de relais")

@@ -3,6 +3,7 @@ import { PasserelleApi, trimmed } from './api.js'
 import { Emitter } from './emitter.js'
 import { measureDelayMs, measureDownload, measureUpload } from './network_line.js'
 import { tryDirect, tryRelay, type PathProblem, type PathResult } from './network_path.js'
+import { canCarryVoice } from './voice_audio.js'
 import type { TransportName } from './transport_memory.js'
 import type { IceServer, MediaProbe, NetworkCheck as Basis, NetworkTarget } from './wire.js'
 
@@ -35,6 +36,8 @@ export interface NetworkReport {
   targets: readonly NetworkTarget[]
   /** Whether sound and picture go by Janus, whose ports the server does not know. */
   byJanus: boolean
+  /** Whether voice may go by the signaling connection where media find no way: this browser can, and the server does. */
+  voiceBySignaling: boolean
 }
 
 export interface NetworkCheckEvents {
@@ -62,7 +65,8 @@ export class NetworkCheck extends Emitter<NetworkCheckEvents> {
     await Promise.all([...sockets, this.#direct(basis.probes), ...this.#relays(basis)])
     // Not beside the others: they would be late, and the line would look thin.
     await this.#line()
-    return { results: new Map(this.#results), targets: basis.targets, byJanus: basis.engine === 'janus' }
+    const byJanus = basis.engine === 'janus'
+    return { results: new Map(this.#results), targets: basis.targets, byJanus, voiceBySignaling: !byJanus && (await canCarryVoice()) }
   }
 
   stop(): void {

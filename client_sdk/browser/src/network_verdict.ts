@@ -31,15 +31,16 @@ export function bestWay({ results }: Pick<NetworkReport, 'results'>): MediaWay |
   return WAYS.find((way) => isOpen(results.get(way))) ?? null
 }
 
-export function verdictOf({ results }: Pick<NetworkReport, 'results'>): NetworkVerdict {
-  if (bestWay({ results }) === null) return 'text'
+export function verdictOf({ results, voiceBySignaling }: Pick<NetworkReport, 'results' | 'voiceBySignaling'>): NetworkVerdict {
+  const hasWay = bestWay({ results }) !== null
+  if (!hasWay && !voiceBySignaling) return 'text'
   if (results.get('websocket')?.outcome !== 'passes' && results.get('polling')?.outcome !== 'passes') return 'text'
   // What could not be measured does not stand in the way.
   const delay = results.get('delay')?.roundTripMs ?? 0
   const down = results.get('download')?.bitsPerSecond ?? Number.POSITIVE_INFINITY
   const up = results.get('upload')?.bitsPerSecond ?? Number.POSITIVE_INFINITY
   if (delay > VOICE_DELAY_MS || down < VOICE_DOWN_BPS || up < VOICE_UP_BPS) return 'text'
-  return delay > PICTURE_DELAY_MS || down < PICTURE_DOWN_BPS || up < PICTURE_UP_BPS ? 'voice' : 'good'
+  return !hasWay || delay > PICTURE_DELAY_MS || down < PICTURE_DOWN_BPS || up < PICTURE_UP_BPS ? 'voice' : 'good'
 }
 
 /** What this machine found of something that is to be opened. */

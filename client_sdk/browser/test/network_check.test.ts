@@ -32,7 +32,7 @@ function report(found: Partial<Record<NetworkTest, NetworkOutcome | Partial<Netw
     results.set(test, { ...nothing, ...good[test], ...(typeof change === 'string' ? { outcome: change } : change) })
   }
   const targets = [target('page', 'tls'), target('media', 'udp', 40_000), target('relay', 'udp', 3478), target('relay', 'tls')]
-  return { results, targets, byJanus: false }
+  return { results, targets, byJanus: false, voiceBySignaling: false }
 }
 
 const noRelay = { relay_udp: 'blocked', relay_tcp: 'blocked', relay_tls: 'blocked' } as const
@@ -52,6 +52,13 @@ it.each([
 ] as const)('%s: what it means for a visit', (_name, found, verdict, way) => {
   expect(verdictOf(report(found))).toBe(verdict)
   expect(bestWay(report(found))).toBe(way)
+})
+
+it('lets the voice through by the signaling connection where media find no way, if browser and server can', () => {
+  const barred = { ...report({ udp: 'blocked', ...noRelay }), voiceBySignaling: true }
+  expect(verdictOf(barred)).toBe('voice')
+  expect(verdictOf({ ...report({ udp: 'blocked', ...noRelay, websocket: 'blocked', polling: 'blocked' }), voiceBySignaling: true })).toBe('text')
+  expect(verdictOf({ ...report(), voiceBySignaling: true })).toBe('good')
 })
 
 it('names what is shut, and nothing that could not be tried', () => {

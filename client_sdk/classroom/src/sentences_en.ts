@@ -273,6 +273,7 @@ export const en: Dictionary = {
   networkMeans_good: 'Sound and picture get through on this network.',
   networkMeans_voice: 'The line is thin or slow. The room’s data saver will help; another network would do better.',
   networkMeans_text: 'You can meet and write. For the rest, give the page below to the technicians: it says what to open.',
+  networkWay_none: 'No way for the picture: the voice will take an emergency way. Give the page below to the technicians.',
   networkWay_relay_udp: 'The straight way is closed: sound and picture will take a detour by a relay.',
   networkWay_relay_tcp: 'UDP is closed: sound and picture will take a detour by a relay over TCP. It works, and freezes sooner.',
   networkWay_relay_tls: 'UDP is closed: sound and picture will take a detour by an encrypted relay. It works, and freezes sooner.',

@@ -1,6 +1,7 @@
 import {
   NetworkCheck,
   PasserelleError,
+  bestWay,
   verdictOf,
   type NetworkReport,
   type NetworkResult,
@@ -97,7 +98,7 @@ function Verdict({ report }: { report: NetworkReport }) {
       {verdictIcons[verdict]}
       <div>
         <h2>{t(`networkVerdict_${verdict}`)}</h2>
-        <p>{t(`networkMeans_${verdict}`)}</p>
+        {!(verdict === 'voice' && bestWay(report) === null) && <p>{t(`networkMeans_${verdict}`)}</p>}
         {way && <p>{way}</p>}
       </div>
     </section>

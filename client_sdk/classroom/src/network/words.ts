@@ -35,7 +35,8 @@ export function problemText({ test, outcome, problem }: NetworkResult): string |
 /** How sound and picture would go, where it is not the straight way. */
 export function wayText(report: NetworkReport): string | null {
   const way = bestWay(report)
-  return way === null || way === 'udp' ? null : t(`networkWay_${way}`)
+  if (way === null) return t('networkWay_none')
+  return way === 'udp' ? null : t(`networkWay_${way}`)
 }
 
 export function transportText({ transport }: NetworkTarget): string {
