@@ -149,7 +149,15 @@ class Connection(Emitter):
         answered: asyncio.Queue[Any] = asyncio.Queue()
         lost = self._lost = asyncio.Event()
 
+        def ended(_loop: "asyncio.Task[None]") -> None:
+            lost.set()
+
         def stand() -> None:
+            # The library's reading ends without a word when an answer breaks off in the middle: a connection that
+            # says it stands, and hears nothing.
+            for loop in (client.eio.read_loop_task, client.eio.write_loop_task):
+                if loop is not None:
+                    loop.add_done_callback(ended)
             self._stand(client)
             answered.put_nowait(None)
 

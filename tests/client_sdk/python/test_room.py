@@ -235,3 +235,20 @@ def test_a_class_does_not_come_back_in_one_instant() -> None:
     delays = [reconnection_delay_s(attempt, spread) for attempt in range(12) for spread in (0.0, 0.999)]
     assert max(delays) <= LONGEST_DELAY_S
     assert all(late > 1.9 * early for early, late in zip(delays[::2], delays[1::2], strict=True))
+
+
+@BOTH_WAYS
+async def test_a_connection_whose_reading_ended_without_a_word_is_made_again(
+    school: Any, transports: list[str]
+) -> None:
+    room = await school.host(transports=transports)
+    client = room._connection._client
+    assert client is not None
+    states: list[str] = []
+    back = asyncio.Event()
+    room.on("state", lambda state: (states.append(state), back.set() if state == "connected" else None))
+    client.eio.read_loop_task.cancel()
+    async with asyncio.timeout(DEADLINE):
+        await back.wait()
+    assert states == ["reconnecting", "connected"]
+    await room.send_chat("Nous revoilà")
