@@ -135,7 +135,8 @@ async def closed_network(folder: Path) -> AsyncIterator[ClosedNetwork]:
     if os.geteuid() != 0:
         pytest.skip("a network of its own needs root")
     name = f"passerelle-{os.getpid()}-{os.urandom(3).hex()}"
-    _ip("netns", "add", name)
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this system gives no network of its own to anybody")
     try:
         _ip("-n", name, "link", "set", "lo", "up")
         executable = folder / f"{name}.sh"

@@ -2,7 +2,7 @@ import { io, type Socket } from 'socket.io-client'
 import { Emitter } from './emitter.js'
 import { PasserelleError, fromErrorAnswer, isErrorAnswer } from './errors.js'
 import type { Log } from './log.js'
-import { Liveness, drainingDelayMs, isFinalRefusal, reconnectionDelayMs } from './reconnection.js'
+import { DOUBTED_ANSWER_MS, HURRIED_ANSWER_MS, Liveness, drainingDelayMs, isFinalRefusal, reconnectionDelayMs } from './reconnection.js'
 import { rememberTransport, rememberedTransport, transportOrder, type TransportName } from './transport_memory.js'
 
 export type ConnectionState = 'connecting' | 'connected' | 'reconnecting' | 'closed'
@@ -95,6 +95,11 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.#attempt = 0
       this.#connect()
     } else this.#suspect()
+  }
+
+  /** Something else that goes the same way says nothing any more: no answer within a moment, and it is dead. */
+  doubt(): void {
+    if (this.#delayTimer === undefined) this.#suspect(DOUBTED_ANSWER_MS)
   }
 
   /** The server announced that it stops. */
@@ -247,11 +252,11 @@ export class Connection extends Emitter<ConnectionEvents> {
     )
   }
 
-  #suspect(): void {
+  #suspect(answerMs = HURRIED_ANSWER_MS): void {
     if (this.#liveness === null) return
     const now = Date.now()
     if (this.#liveness.handleTimer(now) === 'dead') this.#lose('silent')
-    else if (this.#liveness.suspect(now)) this.#probe()
+    else if (this.#liveness.suspect(now, answerMs)) this.#probe()
   }
 
   #probe(): void {

@@ -51,6 +51,8 @@ export interface MediaHost {
   /** Whether commands are answered now: connected, and admitted. */
   isReady: () => boolean
   isPolling: () => boolean
+  /** Media stay away: whether the connection stands is to be found out at once. */
+  doubtful: () => void
   sendVoice: (packet: Uint8Array) => void
   rememberedFallback: () => boolean
   rememberFallback: (isOn: boolean) => void
@@ -345,6 +347,7 @@ export class Media extends Emitter<MediaEvents> {
       received: (tracks) => this.#remote.setReceived(tracks),
       refusedTracks: (error) => this.#giveUpTracks(error),
       beginAnew: () => this.#outbox === outbox && this.#beginAnew(),
+      doubtful: () => this.#host.doubtful(),
       changed: () => this.#settle(),
       remoteTracks: () => this.#wishedRemote(),
       isPolling: () => this.#host.isPolling(),

@@ -26,6 +26,8 @@ export interface LinkHost {
   refusedTracks: (error: PasserelleError) => void
   /** The session leads to nothing: another one. */
   beginAnew: () => void
+  /** Media stay away: is the network there? */
+  doubtful: () => void
   /** `connectivity` or `fallback` may have changed. */
   changed: () => void
   /** What others publish, and is wanted. */

@@ -7,11 +7,14 @@ import type { Candidate, MediaStarted } from './wire.js'
 const DISCONNECTED_MS = 2_000
 /** Longest time from the first exchange of descriptions to a connection. */
 const CONNECT_MS = 10_000
-const LOOK_MS = 1_000
+const LOOK_MS = 400
 /** Looks without any sign of life, while packets are due, after which the path is taken for dead: packets
  * and reports come every second, answers to the browser's own checks every 2.5 s. The browser takes
  * some seconds more to say so. */
-const SILENT_LOOKS = 4
+const SILENT_LOOKS = 10
+/** Looks after which it is worth asking whether the network is there at all: a device that has another address now is
+ * told so by nobody. */
+const DOUBTFUL_LOOKS = 2
 /** The same after a hint that the network changed. */
 const HURRIED_LOOK_MS = 1_500
 
@@ -51,8 +54,12 @@ export type Connectivity = 'new' | 'connecting' | 'connected' | 'interrupted'
 export interface WatchOptions {
   changed: () => void
   broken: (why: string) => void
+  /** Nothing came for a moment, though it ought to. */
+  doubtful?: () => void
   /** Whether packets ought to come now. */
   expectsPackets?: () => boolean
+  /** Whether nothing could be done about it now. */
+  isSuspended?: () => boolean
 }
 
 /** Tells once when a peer connection is broken: failed, interrupted for too long, never connected,
@@ -116,7 +123,7 @@ export class ConnectionWatch {
 
   /** The network may have changed: look closely. */
   async suspect(): Promise<void> {
-    if (this.connectivity === 'interrupted') return this.#break('network changed')
+    if (this.connectivity === 'interrupted' || this.#silentLooks >= DOUBTFUL_LOOKS) return this.#break('network changed')
     if (this.#pc.connectionState !== 'connected') return
     const before = await lifeSigns(this.#pc)
     await new Promise((resolve) => setTimeout(resolve, HURRIED_LOOK_MS))
@@ -130,6 +137,8 @@ export class ConnectionWatch {
     const isSilent = signs === this.#signs && this.#options.expectsPackets?.() === true
     this.#silentLooks = isSilent ? this.#silentLooks + 1 : 0
     this.#signs = signs
+    if (this.#options.isSuspended?.() === true) return
+    if (this.#silentLooks === DOUBTFUL_LOOKS) this.#options.doubtful?.()
     if (this.#silentLooks >= SILENT_LOOKS) this.#break('silent')
   }
 

@@ -197,7 +197,9 @@ export class PublishConnection {
     this.#watch = new ConnectionWatch(pc, {
       changed: () => this.#host.changed(),
       broken: (why) => this.rebuild(why),
-      expectsPackets: () => !this.#isSuspended && this.#lines.some(({ track }) => track !== null && !track.muted),
+      doubtful: () => this.#host.doubtful(),
+      isSuspended: () => this.#isSuspended,
+      expectsPackets: () => this.#lines.some(({ track }) => track !== null && !track.muted),
     })
     return pc
   }

@@ -32,7 +32,10 @@ const QUIET_MS = 5_000
  * the server's own interval, so that a ping queued behind a long upload kills nothing. */
 const ANSWER_MS = 5_000
 /** The same after a hint that the network changed. */
-const HURRIED_ANSWER_MS = 2_500
+export const HURRIED_ANSWER_MS = 2_500
+/** The same while media, which go the same way, stay away too: two silent witnesses. Who is cut for nothing has lost
+ * half a second, and nothing else. */
+export const DOUBTED_ANSWER_MS = 800
 /** Heard nothing for this long, found out at once: the machine slept. The server has closed by then. */
 const SLEPT_MS = 30_000
 
@@ -56,8 +59,8 @@ export class Liveness {
   }
 
   /** Something may have happened to the network: returns whether to probe now. */
-  suspect(now: number): boolean {
-    const until = now + HURRIED_ANSWER_MS
+  suspect(now: number, answerMs = HURRIED_ANSWER_MS): boolean {
+    const until = now + answerMs
     if (this.#answerUntil !== null && this.#answerUntil <= until) return false
     this.#answerUntil = until
     return true

@@ -85,6 +85,7 @@ export class Room extends Emitter<RoomEvents> {
       tracks: () => this.#view?.tracks ?? [],
       selfId: () => this.#view?.self_id ?? null,
       isReady: () => this.#isInside,
+      doubtful: () => this.#connection.doubt(),
       isPolling: () => this.#connection.transport === 'polling',
       sendVoice: (packet) => void this.#connection.send('media_voice', packet),
       rememberedFallback: () => rememberedFallback(this.#connection.origin),

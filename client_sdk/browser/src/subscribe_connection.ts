@@ -129,7 +129,9 @@ export class SubscribeConnection {
     this.#watch = new ConnectionWatch(pc, {
       changed: () => this.#host.changed(),
       broken: (why) => this.rebuild(why),
-      expectsPackets: () => !this.#isSuspended && this.#host.expectsRemoteMedia(),
+      doubtful: () => this.#host.doubtful(),
+      isSuspended: () => this.#isSuspended,
+      expectsPackets: () => this.#host.expectsRemoteMedia(),
     })
     return pc
   }

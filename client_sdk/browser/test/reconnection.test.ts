@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Liveness, drainingDelayMs, isFinalRefusal, reconnectionDelayMs } from '../src/reconnection.js'
+import { DOUBTED_ANSWER_MS, Liveness, drainingDelayMs, isFinalRefusal, reconnectionDelayMs } from '../src/reconnection.js'
 import { transportOrder } from '../src/transport_memory.js'
 
 describe('delays', () => {
@@ -70,6 +70,15 @@ describe('a connection', () => {
     expect(liveness.suspect(1_100)).toBe(false)
     expect(liveness.nextTimer).toBeLessThanOrEqual(3_500)
     expect(liveness.handleTimer(liveness.nextTimer)).toBe('dead')
+  })
+
+  test('is given a moment only, once something else has fallen silent too, whatever was asked before', () => {
+    const liveness = new Liveness(0)
+    expect(liveness.suspect(1_000)).toBe(true)
+    expect(liveness.suspect(1_100, DOUBTED_ANSWER_MS)).toBe(true)
+    expect(liveness.nextTimer).toBe(1_100 + DOUBTED_ANSWER_MS)
+    liveness.receive(1_500)
+    expect(liveness.handleTimer(1_100 + DOUBTED_ANSWER_MS)).toBe('wait')
   })
 
   test('is dead at once after a sleep longer than the server’s patience', () => {
