@@ -65,7 +65,7 @@ class Attack:
 
 ATTACKS = {
     "bomb": Attack(lambda: iter([bomb()]), 1009),
-    "a message too long in fragments": Attack(lambda: itertools.islice(endless_fragments(), 23), 1009),
+    "a message too long in fragments": Attack(lambda: itertools.islice(endless_fragments(), 23), 1009, is_flood=True),
     "endless fragments": Attack(endless_fragments, 1009, is_flood=True),
     "64,000 pings": Attack(lambda: iter([frame(FINAL | PING) * 64_000]), 1008, is_flood=True),
     "64,000 empty messages": Attack(lambda: iter([frame(FINAL | BINARY) * 64_000]), 4400, is_flood=True),
