@@ -15,6 +15,7 @@ need haproxy haproxy
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 if [ "${1:-}" != cluster ]; then
   need chromium chromium
+  need chromium-headless-shell chromium-headless-shell
   need firefox-esr firefox-esr
   need strace strace
   need ip iproute2

@@ -140,7 +140,7 @@ async def closed_network(folder: Path) -> AsyncIterator[ClosedNetwork]:
     try:
         _ip("-n", name, "link", "set", "lo", "up")
         executable = folder / f"{name}.sh"
-        executable.write_text(f'#!/bin/sh\nexec ip netns exec {name} {chromium_path()} "$@"\n')
+        executable.write_text(f'#!/bin/sh\nexec ip netns exec {name} {chromium_path(whole=True)} "$@"\n')
         executable.chmod(0o755)
         network = ClosedNetwork(name, executable)
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
-from tests.support.chromium import launched_chromium
+from tests.support.chromium import chromium_path, launched_chromium
 from tests.support.closed_network import closed_network
 from tests.support.deadlines import SECOND
 from tests.support.sdk_page import GREEN, RED, WATCH_FOR_GAPS, bundle_sdk, hears_tone, sdk_context, sdk_page, sees
@@ -29,7 +29,10 @@ async def test_media_are_back_within_three_seconds_after_the_address_changed(tmp
         script = bundle_sdk(tmp_path)
         _room, tokens = await room_of_two(server)
         pages: list[Page] = []
-        for device, token, program in ((RED, tokens[0], None), (GREEN, tokens[1], network.executable)):
+        for device, token, program in (
+            (RED, tokens[0], chromium_path(whole=True)),
+            (GREEN, tokens[1], network.executable),
+        ):
             flags = [f"--unsafely-treat-insecure-origin-as-secure={url}"]
             browser = await stack.enter_async_context(launched_chromium(device, tmp_path, *flags, executable=program))
             page = await sdk_page(await sdk_context(browser), url, script)

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.chromium import launched_chromium
+from tests.support.chromium import chromium_path, launched_chromium
 from tests.support.fake_media import FakeDevice
 from tests.support.network_cut import cuttable_proxy, network_processes
 from tests.support.page import (
@@ -53,7 +53,7 @@ class Person:
 
 @contextlib.asynccontextmanager
 async def person(device: FakeDevice, folder: Path) -> AsyncIterator[Person]:
-    async with launched_chromium(device, folder) as browser:
+    async with launched_chromium(device, folder, executable=chromium_path(whole=True)) as browser:
         context = await browser.new_context(
             permissions=["camera", "microphone"], viewport={"width": 1280, "height": 720}, locale="fr-CA"
         )
