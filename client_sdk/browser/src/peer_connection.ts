@@ -13,8 +13,8 @@ const LOOK_MS = 400
  * some seconds more to say so. */
 const SILENT_LOOKS = 10
 /** Looks after which it is worth asking whether the network is there at all: a device that has another address now is
- * told so by nobody. */
-const DOUBTFUL_LOOKS = 2
+ * told so by nobody. More than the second in which each connection that lives has brought a report. */
+const DOUBTFUL_LOOKS = 3
 /** The same after a hint that the network changed. */
 const HURRIED_LOOK_MS = 1_500
 
