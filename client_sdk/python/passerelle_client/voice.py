@@ -24,6 +24,8 @@ logger = logging.getLogger("passerelle_client")
 
 SAY_HEARD_S = 0.2
 AGAIN_S = 1.0
+FINAL_REFUSALS = frozenset({"permission-denied", "media-unavailable"})
+"""Asking again would bring the same answer."""
 
 
 class Voice(Emitter):
@@ -126,7 +128,8 @@ class Voice(Emitter):
             await self._begin()
         except Refused as error:
             logger.warning("voice: not begun again: %s", error)
-            self._begin_soon(AGAIN_S)
+            if error.code not in FINAL_REFUSALS:
+                self._begin_soon(AGAIN_S)
         except Disconnected:
             return  # the next connection comes back to it
         except PasserelleError as error:
