@@ -3,7 +3,7 @@ import { Emitter } from './emitter.js'
 import { PasserelleError, asPasserelleError } from './errors.js'
 import { PublishedLocalTrack, type LocalTrack } from './local_track.js'
 import type { Log } from './log.js'
-import type { LinkHost, MediaLink } from './media_link.js'
+import type { LinkHost, MediaLink, SignalingWay } from './media_link.js'
 import { Pacing, configurationOf, transferredBytes } from './peer_connection.js'
 import { PeerLink } from './peer_link.js'
 import { randomId } from './random_id.js'
@@ -43,19 +43,13 @@ export interface MediaEvents {
 }
 
 /** What media need of their room. */
-export interface MediaHost {
+export interface MediaHost extends SignalingWay {
   log: Log
   request: <Answer>(event: string, payload: object) => Promise<Answer>
   tracks: () => readonly Track[]
   selfId: () => string | null
   /** Whether commands are answered now: connected, and admitted. */
   isReady: () => boolean
-  isPolling: () => boolean
-  /** Media stay away: whether the connection stands is to be found out at once. */
-  doubtful: () => void
-  sendVoice: (packet: Uint8Array) => void
-  rememberedFallback: () => boolean
-  rememberFallback: (isOn: boolean) => void
 }
 
 /** TURN credentials may have run out after this long: new ones are asked for. */
@@ -335,7 +329,7 @@ export class Media extends Emitter<MediaEvents> {
     })
     this.#outbox = outbox
     const host: LinkHost = {
-      log: this.#host.log,
+      ...this.#host,
       localTracks: () => this.#local,
       sendsSmall: () => this.#sendsSmall,
       expectsRemoteMedia: () => this.#expectsRemoteMedia(),
@@ -347,14 +341,9 @@ export class Media extends Emitter<MediaEvents> {
       received: (tracks) => this.#remote.setReceived(tracks),
       refusedTracks: (error) => this.#giveUpTracks(error),
       beginAnew: () => this.#outbox === outbox && this.#beginAnew(),
-      doubtful: () => this.#host.doubtful(),
       changed: () => this.#settle(),
       remoteTracks: () => this.#wishedRemote(),
-      isPolling: () => this.#host.isPolling(),
-      sendVoice: (packet) => this.#host.sendVoice(packet),
       isFallenBack: () => false,
-      rememberedFallback: () => this.#host.rememberedFallback(),
-      rememberFallback: (isOn) => this.#host.rememberFallback(isOn),
     }
     this.#link =
       started.engine === 'p2p' ? new PeerLink(host, session_id, configurationOf(started), started.peers) : new ServerLink(host, session_id)

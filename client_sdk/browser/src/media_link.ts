@@ -7,8 +7,20 @@ import type { Connectivity } from './peer_connection.js'
 import type { FallbackState } from './voice_fallback.js'
 import type { MediaClosed, MediaStarted, Track } from './wire.js'
 
+/** The signaling connection, as far as media go by it, or ask how it stands. */
+export interface SignalingWay {
+  /** Media stay away: whether the connection stands is to be found out at once. */
+  doubtful: () => void
+  /** Whether it is by long polling. */
+  isPolling: () => boolean
+  sendVoice: (packet: Uint8Array) => void
+  /** Whether peer connections led nowhere when this tab tried them last. */
+  rememberedFallback: () => boolean
+  rememberFallback: (isOn: boolean) => void
+}
+
 /** What a link needs of `Media`. */
-export interface LinkHost {
+export interface LinkHost extends SignalingWay {
   readonly log: Log
   /** Our tracks as they are now. */
   localTracks: () => readonly PublishedLocalTrack[]
@@ -26,20 +38,12 @@ export interface LinkHost {
   refusedTracks: (error: PasserelleError) => void
   /** The session leads to nothing: another one. */
   beginAnew: () => void
-  /** Media stay away: is the network there? */
-  doubtful: () => void
   /** `connectivity` or `fallback` may have changed. */
   changed: () => void
   /** What others publish, and is wanted. */
   remoteTracks: () => readonly Track[]
-  /** Whether the signaling connection is by long polling. */
-  isPolling: () => boolean
-  sendVoice: (packet: Uint8Array) => void
   /** Whether peer connections lead nowhere now, and are tried less and less often. */
   isFallenBack: () => boolean
-  /** Whether they led nowhere when this tab tried them last. */
-  rememberedFallback: () => boolean
-  rememberFallback: (isOn: boolean) => void
 }
 
 export interface MediaLink {
