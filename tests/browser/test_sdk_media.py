@@ -7,9 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 from playwright.async_api import Browser, Page
 
@@ -19,6 +17,7 @@ from tests.support.janus_server import own_address, running_janus, settings_for
 from tests.support.network_cut import network_processes
 from tests.support.sdk_page import GREEN, RED, bundle_sdk, sdk_context, sdk_page, sees, wait_for
 from tests.support.server_process import ServerProcess, running_server
+from tests.support.session_setup import post, room_of_two
 from tests.support.turn_server import running_deployed_turn_server
 
 pytestmark = pytest.mark.timeout(120)
@@ -47,17 +46,6 @@ class Stage:
     green: Person
 
 
-async def post(server: ServerProcess, path: str, body: dict[str, Any], token: str | None = None) -> Any:
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{server.url}{path}", json=body, headers=headers) as response,
-    ):
-        answer = await response.json()
-        assert response.status < 300, answer
-        return answer
-
-
 @contextlib.asynccontextmanager
 async def stage(
     script: str, folder: Path, kind: str, environment: Mapping[str, str] | None = None, before: str = "0", *flags: str
@@ -65,12 +53,9 @@ async def stage(
     """Two people with cameras of their own, in one room, each seeing the other. `before` runs first in each page."""
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(running_server(folder, environment))
-        created = await post(server, "/api/rooms", {"name": "Les marées", "kind": kind})
-        room, host_token = created["room"]["id"], created["token"]
-        invitation = await post(server, f"/api/rooms/{room}/invitations", {"role": "guest", "lobby": False}, host_token)
-        joined = await post(server, "/api/join", {"code": invitation["code"], "name": "Musée"})
+        _room, tokens = await room_of_two(server, kind)
         people = []
-        for device, token in ((RED, host_token), (GREEN, joined["token"])):
+        for device, token in zip((RED, GREEN), tokens, strict=True):
             browser = await stack.enter_async_context(launched_chromium(device, folder, *flags))
             page = await sdk_page(await sdk_context(browser), server, script)
             await page.evaluate(before)
