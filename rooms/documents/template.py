@@ -28,6 +28,9 @@ TEMPLATE_AUTHOR: Final = "template"
 _STRING, _FORMAT, _TYPE, _ANY = 4, 6, 7, 8
 """Kinds of content of a struct."""
 _XML_ELEMENT, _XML_TEXT = b"\x03", b"\x06"
+_TEXT_BLOCKS: Final = frozenset({"paragraph", "heading", "codeBlock"})
+"""An empty one of these begins with an empty text. Else each of two who begin to write there at once would make a text
+of their own, and y-prosemirror, which joins them, would put the letters of both in disorder."""
 _NO_DELETIONS = b"\x00"
 
 
@@ -86,6 +89,8 @@ class _Writer:
             inner = self._text(run, own, inner)
             run = []
             inner = self.element(child, own, inner)
+        if not element.children and element.name in _TEXT_BLOCKS:
+            self._add(_TYPE, _XML_TEXT, own, None)
         self._text(run, own, inner)
         return own
 

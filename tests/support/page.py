@@ -130,13 +130,13 @@ async def join_by_code(page: Page, url: str, code: str, name: str) -> None:
     await by_test(page, "enter-by-code").click()
 
 
-async def write(page: Page, text: str) -> None:
-    """Type at the end of the shared text."""
+async def write(page: Page, text: str, *, pause_ms: float = 5.0) -> None:
+    """Type at the end of the shared text. A person pauses for 60 ms between two letters, or longer."""
     editor = by_test(page, "editor")
     await expect(editor).to_have_attribute("contenteditable", "true", timeout=STEP_MS)
     await editor.click()
     await page.keyboard.press("Control+End")
-    await page.keyboard.type(text, delay=5)
+    await page.keyboard.type(text, delay=pause_ms)
 
 
 async def text_of(page: Page) -> str:

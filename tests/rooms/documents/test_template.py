@@ -54,6 +54,16 @@ def shown_to(editor: Editor) -> str:
     return str(editor.doc.get("content", type=pycrdt.XmlFragment))  # type: ignore[type-var]
 
 
+def test_an_empty_line_has_one_text_for_all_who_begin_to_write_in_it() -> None:
+    """Two made at once would be two, and the letters of both in disorder (tests/browser/test_texts.py)."""
+    doc: pycrdt.Doc[pycrdt.XmlFragment] = pycrdt.Doc()
+    doc.apply_update(template_update([paragraph(), item(paragraph()), Element("horizontalRule")]))
+    line, in_list, rule = doc.get("content", type=pycrdt.XmlFragment).children
+    for empty in (line, in_list.children[0]):
+        assert [type(child) for child in empty.children] == [pycrdt.XmlText]
+    assert list(rule.children) == []
+
+
 def test_the_engine_reads_it_as_it_was_meant_and_writes_the_same_bytes() -> None:
     update = template_update(BLOCKS)
     document = YjsDocument()
