@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.support.chromium import launched_chromium
+from tests.support.chromium import chromium_path, launched_chromium
 from tests.support.fake_media import FakeDevice
 from tests.support.page import (
     STEP_MS,
@@ -75,7 +75,7 @@ async def is_accessible(page: Page, state: str) -> None:
 async def test_no_state_of_the_page_keeps_anyone_out(tmp_path: Path) -> None:
     async with (
         running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
+        launched_chromium(DEVICE, tmp_path, executable=chromium_path(whole=True)) as browser,
         visitor(browser) as host,
         visitor(browser) as museum,
         visitor(browser) as pupil,

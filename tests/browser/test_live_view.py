@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.chromium import launched_chromium
+from tests.support.chromium import chromium_path, launched_chromium
 from tests.support.fake_media import FakeDevice
 from tests.support.page import (
     STEP_MS,
@@ -325,7 +325,9 @@ async def test_a_device_beside_the_board_has_no_sound_and_may_have_it_again(tmp_
 async def test_what_was_chosen_is_remembered_and_what_is_plugged_in_again_is_used_again(tmp_path: Path) -> None:
     async with (
         running_server(tmp_path) as server,
-        launched_chromium(None, None, "--use-fake-device-for-media-stream=device-count=2") as browser,
+        launched_chromium(
+            None, None, "--use-fake-device-for-media-stream=device-count=2", executable=chromium_path(whole=True)
+        ) as browser,
         visitor(browser) as page,
     ):
         used = "() => document.querySelector('[data-testid=tile] video')?.srcObject?.getTracks()[0]?.getSettings().deviceId"

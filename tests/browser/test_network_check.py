@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.chromium import launched_chromium
+from tests.support.chromium import chromium_path, launched_chromium
 from tests.support.fake_media import FakeDevice
 from tests.support.janus_server import own_address
 from tests.support.page import STEP_MS, by_test
@@ -110,7 +110,7 @@ async def test_a_teacher_checks_network_camera_and_sound_and_has_a_sheet_for_the
 async def test_where_udp_is_barred_the_page_says_so_and_finds_the_way_by_tcp(tmp_path: Path) -> None:
     async with (
         relayed_server(tmp_path) as (server, relay),
-        launched_chromium(DEVICE, tmp_path, TRUST, NO_UDP) as browser,
+        launched_chromium(DEVICE, tmp_path, TRUST, NO_UDP, executable=chromium_path(whole=True)) as browser,
     ):
         page = await opened(browser, f"{server.url}/controle")
         await by_test(page, "start-check").click()
@@ -135,7 +135,7 @@ async def test_a_filter_that_bars_everything_but_the_page_is_told_plainly(tmp_pa
     """No relay, no UDP, no WebSocket: the voice alone, by long polling; and the sheet says what is missing."""
     async with (
         running_server(tmp_path) as server,
-        launched_chromium(None, None, NO_UDP) as browser,
+        launched_chromium(None, None, NO_UDP, executable=chromium_path(whole=True)) as browser,
     ):
         page = await opened(browser, "about:blank")
         await page.route_web_socket(re.compile("/socket.io/"), lambda socket: socket.close())

@@ -114,7 +114,10 @@ async def muting_is_known_and_a_host_mutes(on: Stage) -> None:
     await wait_for(red, muted, [microphone, True])
 
 
-@pytest.mark.parametrize(("kind", "engine"), [("interclass", "sfu"), ("interclass", "janus"), ("consultation", "p2p")])
+@pytest.mark.parametrize(
+    ("kind", "engine"),
+    [("interclass", "sfu"), pytest.param("interclass", "janus", marks=pytest.mark.long), ("consultation", "p2p")],
+)
 async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, kind: str, engine: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         environment = {}

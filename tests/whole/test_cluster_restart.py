@@ -155,7 +155,7 @@ async def test_each_instance_restarted_in_turn_costs_a_lesson_nothing(
 @pytest.mark.parametrize(
     ("count", "off_s", "is_silent"),
     [
-        (SOME, 3.0, False),
+        pytest.param(SOME, 3.0, False, marks=pytest.mark.long),
         pytest.param(EVERYBODY, 30.0, False, marks=pytest.mark.long),
         pytest.param(EVERYBODY, 30.0, True, marks=pytest.mark.long),
     ],

@@ -88,7 +88,9 @@ def full(server: PostgresServer) -> Iterator[None]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("fault", [stopped, standing_still, full])
+@pytest.mark.parametrize(
+    "fault", [stopped, *(pytest.param(each, marks=pytest.mark.long) for each in (standing_still, full))]
+)
 async def test_while_postgresql_fails_writing_goes_on_and_is_called_unsaved(fault, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with running_postgres() as server:  # its own: what a fault spoils must not cost the others
         async with lesson_on(server, tmp_path) as lesson, aiohttp.ClientSession() as http:

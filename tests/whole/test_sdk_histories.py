@@ -152,7 +152,7 @@ async def converge(tmp_path: Path, seed: int, *, turns: int, kills: int) -> None
         assert await history.agreement() == text
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 async def test_both_sdks_and_a_provider_end_with_the_same_text(tmp_path: Path, seed: int) -> None:
     await converge(tmp_path, seed, turns=50, kills=1)
 

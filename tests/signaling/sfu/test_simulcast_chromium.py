@@ -95,7 +95,7 @@ async def leaves_and_comes_back(engine: SfuEngine, viewer: Page) -> None:
     await has_height(viewer, {"red": 270, "green": 270}, FOLLOWS_S * SECOND)
 
 
-@pytest.mark.parametrize("codec", ["VP8", "H264"])
+@pytest.mark.parametrize("codec", ["VP8", pytest.param("H264", marks=pytest.mark.long)])
 async def test_each_picture_has_the_size_of_its_tile(tmp_path: Path, codec: str) -> None:
     events = RecordedEvents()
     engine = SfuEngine(events, ["127.0.0.1"])
