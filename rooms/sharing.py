@@ -66,10 +66,11 @@ class Sharing:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         closed: Callable[[str, str, float], Awaitable[bool]],
+        instance_lost: Callable[[], None] = lambda: None,
         instance_id: str | None = None,
     ) -> None:
         """`monotonic` goes on while the process is stopped. `closed`: waits until a participant of a room has no
-        connection here any more, for so many seconds; whether so."""
+        connection here any more, for so many seconds; whether so. `instance_lost`: another instance fell silent."""
         us = self._us = Membership(instance_id or secrets.token_urlsafe(9), store, leases, clock, monotonic, closed)
         us.link = InstanceLink(bus, codec, us.instance_id, self._receive, self._bus_gap)
         self._roll_call = RollCall(us)
@@ -77,6 +78,7 @@ class Sharing:
         self._succession = Succession(us, self._replica, self._roll_call)
         self._confirmation = Confirmation(us, self._succession)
         self._answers = RememberedAnswers()
+        self._instance_lost = instance_lost
         self._beats = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -368,8 +370,11 @@ class Sharing:
             await asyncio.sleep(BEAT_S)
             self._beats += 1
             self._beat()
-            for instance_id in self._us.peers.take_silent(self._us.now()):
+            silent = self._us.peers.take_silent(self._us.now())
+            for instance_id in silent:
                 self._roll_call.without(instance_id, is_lost=True)
+            if silent:
+                self._instance_lost()
             for room in tuple(self._us.rooms):
                 self._tend(room)
 

@@ -150,11 +150,11 @@ def build_house(
         bus, leases = _redis(settings.redis_url)
     bus = bus or MemoryBus()
     connections, callers, pace = Connections(), Callers(settings, FailureBrake()), Pace()
-    sharing = None if leases is None else _sharing(store, bus, leases, connections)
+    documents = DocumentHub(ObservedDocumentStore(store, metrics), bus=bus)
+    sharing = None if leases is None else _sharing(store, bus, leases, connections, documents)
     rooms = RoomManager(
         store, time.time, lambda: secrets.token_urlsafe(12), sharing=sharing, closed=connections.wait_gone
     )
-    documents = DocumentHub(ObservedDocumentStore(store, metrics), bus=bus)
     # Instances on one database share its keys, which are read when it is open; until then nobody is answered.
     is_shared = isinstance(store, KeyShare)
     tokens = TokenIssuer(TokenKeys(make_key()) if is_shared else load_token_keys(settings.data))
@@ -224,7 +224,7 @@ def make_store(settings: Settings) -> Store:
     )
 
 
-def _sharing(store: Store, bus: Bus, leases: RoomLeases, connections: Connections) -> Sharing:
+def _sharing(store: Store, bus: Bus, leases: RoomLeases, connections: Connections, documents: DocumentHub) -> Sharing:
     return Sharing(
         store,
         bus,
@@ -233,6 +233,7 @@ def _sharing(store: Store, bus: Bus, leases: RoomLeases, connections: Connection
         clock=time.time,
         monotonic=_time_since_boot,
         closed=connections.wait_gone,
+        instance_lost=documents.instance_lost,
     )
 
 

@@ -182,6 +182,13 @@ class DocumentBridge:
             if live.exchange is None or not live.exchange.is_asking:
                 self._asking.discard(live)
 
+    def instance_lost(self) -> None:
+        """Some instance fell silent; which documents it had is not known here. What it stored and could not make
+        known any more is in the store, where whoever comes now would see it in the next heartbeats only."""
+        for live in list(self._subscriptions):
+            if live.exchange is not None and live.exchange.peers:
+                self._comparison.begin(live, live.exchange)
+
     # --- what is said ----------------------------------------------------------------------------------
 
     def _send(self, live: LiveDocument, message: BusMessage) -> None:

@@ -195,6 +195,11 @@ class DocumentHub:
             except DocumentBroken:
                 self.give_up(opened.live)
 
+    def instance_lost(self) -> None:
+        """To be called when another instance has fallen silent: what it stored last is read from the store, where
+        it had a document that is open here too."""
+        self._bridge.instance_lost()
+
     async def whole_state(self, key: DocumentKey) -> bytes:
         """The document as one Yjs update v1, saved content only. Raises: DocumentUnavailable."""
         try:

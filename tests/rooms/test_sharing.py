@@ -556,6 +556,18 @@ async def test_a_removal_is_not_confirmed_by_a_new_home_that_may_not_know_of_eve
 
 
 @in_virtual_time
+async def test_others_are_told_that_an_instance_fell_silent_and_not_that_one_has_left() -> None:
+    async with shared_room(3) as room:
+        first, second, third = room.instances
+        third.cut_off()
+        await settled(SILENT_S + 2 * BEAT_S)
+        assert (first.times_lost, second.times_lost) == (1, 1)
+        await second.manager.stop()
+        await settled(SILENT_S + 2 * BEAT_S)
+        assert first.times_lost == 1
+
+
+@in_virtual_time
 async def test_a_room_read_after_its_home_fell_silent_doubts_whoever_was_there_until_that_one_is_heard() -> None:
     """Over an instance that did not follow the room: it cannot know who was connected at the home."""
     async with shared_room(3) as room:

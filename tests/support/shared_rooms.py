@@ -68,6 +68,8 @@ class Instance:
     closes_slowly: bool = False
     """Its connections do not close."""
     is_dead: bool = False
+    times_lost: int = 0
+    """How often it said that another one fell silent."""
 
     def state(self, room_id: str) -> RoomState:
         state = self.manager.state_now(room_id)
@@ -92,6 +94,9 @@ class Instance:
 
     def come_back(self) -> None:
         self.bus.is_cut = self.leases.is_cut = False
+
+    def note_lost(self) -> None:
+        self.times_lost += 1
 
     async def _wait_closed(self, room_id: str, participant_id: str, timeout_s: float) -> bool:
         if self.closes_slowly and (room_id, participant_id) in self.open:
@@ -132,6 +137,7 @@ class SharedRooms:
             clock=self.clock,
             monotonic=asyncio.get_running_loop().time,
             closed=closed,
+            instance_lost=lambda: made[0].note_lost(),
             instance_id=name,
         )
         numbers = itertools.count()

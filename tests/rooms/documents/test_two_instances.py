@@ -181,8 +181,9 @@ async def test_what_an_instance_died_with_is_not_called_saved_to_its_author_befo
         failing.is_failing = False
 
 
-async def test_what_was_stored_and_never_told_is_read_from_the_store() -> None:
-    """An instance that dies between the two."""
+@pytest.mark.parametrize("is_noticed_by", ["the documents' heartbeats", "the rooms"])
+async def test_what_was_stored_and_never_told_is_read_from_the_store(is_noticed_by: str) -> None:
+    """An instance that dies between the two. That it fell silent is known to the rooms sooner."""
     async with instances() as them:
         one, two = await them.start(), await them.start()
         ada, ben = await Editor("ada").join(one), await Editor("ben").join(two)
@@ -192,7 +193,10 @@ async def test_what_was_stored_and_never_told_is_read_from_the_store() -> None:
         ada.type(" à tous")
         await until(lambda: ada.all_saved)
         assert ben.text == "Bonjour"
-        them.beat(4)
+        if is_noticed_by == "the rooms":
+            two.instance_lost()
+        else:
+            them.beat(4)
         await until(lambda: ben.text == "Bonjour à tous")
 
 
