@@ -15,6 +15,8 @@
    connection, as HTTP allows for GET (RFC 9110 section 9.2.2), and get what comes after. Nobody notices; half a
    binary event, an answer, a document's first sync are gone for good. Each poll has a stamp of its own (`t`), so
    the same stamp is the same poll, and gets the same packets.
+7. A POST that is refused (see 4) is answered when a poll has fetched the goodbye, and of who polls no more only when
+   the connection is given up, 12 s later. It is answered at once.
 """
 
 import asyncio
@@ -70,8 +72,18 @@ async def _handle_whole_post_request(self: Any, environ: dict[str, Any]) -> None
     """Raises: EngineIOError, after which the client connects anew and says again what was lost."""
     try:
         await _handle_post_request(self, {**environ, "wsgi.input": _WholeBody(environ["wsgi.input"])})
+    except exceptions.EngineIOError:
+        await _hang_up(self)
+        raise
     except (ValueError, LookupError, TypeError) as error:  # what the library has for bytes that are no packets
+        await _hang_up(self)
         raise exceptions.EngineIOError("a POST that cannot be read whole") from error
+
+
+async def _hang_up(self: Any) -> None:
+    await self.close(wait=False, reason=self.server.reason.SERVER_DISCONNECT)
+    # Of one that it does not know any more, as it ended while the body was on its way, the library has no answer.
+    self.server.sockets.setdefault(self.sid, self)
 
 
 _handle_get_request = async_socket.AsyncSocket.handle_get_request

@@ -41,6 +41,7 @@ SEEN: dict[str, tuple[Any, Any]] = {
     "pieces": (False, True),
     "deflate": (True, False),
     "again": ("4two", "4one"),
+    "refused": (None, 400),
 }
 
 
@@ -134,7 +135,7 @@ async def test_long_post_arrives_whole(house: RunningHouse) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["\x1e".join(['42["set_hand",{"raised":true}]'] * (MAX_PACKETS_PER_POST + 1)), "4\x1ebAA", "9"]
+    "body", ["\x1e".join(['42["set_hand",{"raised":true}]'] * (MAX_PACKETS_PER_POST + 1)), "4\x1ebAA", "9", "6"]
 )
 async def test_post_that_cannot_be_read_whole_ends_its_connection(house: RunningHouse, body: str) -> None:
     """Else its sender would never learn that messages were thrown away."""
@@ -193,3 +194,44 @@ async def test_a_poll_whose_connection_broke_is_given_to_whoever_asks_it_again(h
         await other.do("send_chat", text="Ensuite")
         assert "Pendant" not in (next_one := await poll("b")), next_one
         assert "Ensuite" in next_one
+
+
+# --- 7: a POST that is refused ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("body", "status"), [("9", 400), ("6", 400), ("4\x1e", 400), ("3", 200)])
+async def test_a_refused_post_is_answered_at_once_though_nobody_polls(
+    house: RunningHouse, body: str, status: int
+) -> None:
+    engine = f"{house.url}/socket.io/?EIO=4&transport=polling"
+    async with house.http.get(engine) as answer:
+        sid = json.loads((await answer.text())[1:])["sid"]
+    async with asyncio.timeout(2 * SECOND):
+        async with house.http.post(f"{engine}&sid={sid}", data=body) as answer:
+            assert answer.status == status
+    async with house.http.post(f"{engine}&sid={sid}", data="3") as answer:
+        assert answer.status == status, "it ended with the first"
+
+
+async def test_a_post_whose_session_ended_while_it_came_is_refused(house: RunningHouse) -> None:
+    engine = f"{house.url}/socket.io/?EIO=4&transport=polling"
+    async with house.http.get(engine) as answer:
+        sid = json.loads((await answer.text())[1:])["sid"]
+    port = int(house.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1", "Host: localhost", "Content-Length: 2"
+    writer.write("\r\n".join([*head, "", "4"]).encode())
+    await writer.drain()
+    sockets = house.house.realtime.server.eio.sockets
+    async with asyncio.timeout(10 * SECOND):
+        async with house.http.get(f"{engine}&sid={sid}") as answer:
+            await answer.read()  # so that the POST has come by now
+        async with house.http.post(f"{engine}&sid={sid}", data="1") as answer:
+            await answer.read()  # the goodbye of who polls no more
+        async with house.http.get(f"{engine}&sid={sid}") as answer:
+            await answer.read()
+        assert sid not in sockets
+        writer.write(b"\x1e")
+        status = await reader.readline()
+    writer.close()
+    assert b" 400 " in status

@@ -2,7 +2,8 @@
 
 Prints one JSON object: `mixed` (what a polling client gets of a binary packet that a WebSocket client was
 sent before), `burst` (how many of 40 packets of one POST arrive), `pieces` (whether a POST in two pieces
-arrives whole), `deflate` (whether a WebSocket deflates what is short), `again` (what a poll gets that is asked again).
+arrives whole), `deflate` (whether a WebSocket deflates what is short), `again` (what a poll gets that is asked again),
+`refused` (the status of a POST of a packet that only servers send, while nobody polls; None: no answer).
 """
 
 import asyncio
@@ -97,6 +98,14 @@ class EngineServer:
                 answer = await response.text()
         return answer
 
+    async def refused(self) -> int | None:
+        sid = await self.open_polling()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                async with self.http.post(f"{self.url}&transport=polling&sid={sid}", data="6") as response:
+                    return response.status
+        return None
+
     async def deflate(self) -> bool:
         """By the first byte of its first frame (RFC 7692 section 6): engine.io's greeting of 100 bytes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -122,7 +131,7 @@ async def look() -> dict[str, Any]:
         await site.start()
         engine.port = runner.addresses[0][1]
         seen: dict[str, Any] = {}
-        for question in ("mixed", "burst", "pieces", "deflate", "again"):
+        for question in ("mixed", "burst", "pieces", "deflate", "again", "refused"):
             engine.heard.clear()
             async with asyncio.timeout(15 * SECOND):
                 seen[question] = await getattr(engine, question)()

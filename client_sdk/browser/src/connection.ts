@@ -2,7 +2,7 @@ import { io, type Socket } from 'socket.io-client'
 import { Emitter } from './emitter.js'
 import { PasserelleError, fromErrorAnswer, isErrorAnswer } from './errors.js'
 import type { Log } from './log.js'
-import { DOUBTED_ANSWER_MS, HURRIED_ANSWER_MS, Liveness, drainingDelayMs, isFinalRefusal, reconnectionDelayMs } from './reconnection.js'
+import { DOUBTED_ANSWER_MS, HURRIED_ANSWER_MS, Liveness, drainingDelayMs, isFinalRefusal, reconnectionDelayMs, returnDelayMs } from './reconnection.js'
 import { rememberTransport, rememberedTransport, transportOrder, type TransportName } from './transport_memory.js'
 
 export type ConnectionState = 'connecting' | 'connected' | 'reconnecting' | 'closed'
@@ -46,6 +46,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   #attempt = 0
   #attemptTimer: ReturnType<typeof setTimeout> | undefined
   #delayTimer: ReturnType<typeof setTimeout> | undefined
+  #delayEndsAt = 0
   #drainTimer: ReturnType<typeof setTimeout> | undefined
   #drainDelayMs: number | null = null
   #liveness: Liveness | null = null
@@ -71,10 +72,11 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   open(): void {
     if (this.#state === 'closed' || this.#socket !== null || this.#delayTimer !== undefined) return
-    this.#forgetNetworkEvents = listenToNetwork(
-      () => this.checkNow(),
-      () => this.#suspect(),
-    )
+    this.#forgetNetworkEvents = listenToNetwork({
+      shown: () => this.checkNow(),
+      back: () => this.#networkIsBack(),
+      gone: () => this.#suspect(),
+    })
     this.#connect()
   }
 
@@ -95,6 +97,16 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.#attempt = 0
       this.#connect()
     } else this.#suspect()
+  }
+
+  /** For everybody around at once: soon, and not all in one instant. */
+  #networkIsBack(): void {
+    if (this.#delayTimer === undefined) {
+      this.checkNow()
+      return
+    }
+    this.#attempt = 0
+    this.#wait(Math.min(this.#delayEndsAt - Date.now(), returnDelayMs(Math.random())))
   }
 
   /** Something else that goes the same way says nothing any more: no answer within a moment, and it is dead. */
@@ -215,9 +227,15 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#drainDelayMs = null
     clearTimeout(this.#drainTimer)
     this.#attempt += 1
-    this.#delayTimer = setTimeout(() => this.#connect(), delayMs)
+    this.#wait(delayMs)
     this.#setState('reconnecting', null)
     this.emit('lost')
+  }
+
+  #wait(delayMs: number): void {
+    clearTimeout(this.#delayTimer)
+    this.#delayEndsAt = Date.now() + delayMs
+    this.#delayTimer = setTimeout(() => this.#connect(), delayMs)
   }
 
   #discardSocket(): void {
@@ -284,21 +302,28 @@ function refusalIn(error: Error & { data?: unknown }): PasserelleError | null {
   return new PasserelleError(data.code, error.message)
 }
 
-/** A lid opened, a page shown again, Wi-Fi back: `check` at once; gone: `suspect` what stands.
- * Returns what ends it. */
-function listenToNetwork(check: () => void, suspect: () => void): () => void {
+interface NetworkHints {
+  /** A lid opened, a page shown again. */
+  shown: () => void
+  /** Wi-Fi is back. */
+  back: () => void
+  gone: () => void
+}
+
+/** Returns what ends it. */
+function listenToNetwork({ shown, back, gone }: NetworkHints): () => void {
   if (typeof document === 'undefined') return () => undefined
-  const shown = () => {
-    if (document.visibilityState === 'visible') check()
+  const visibility = () => {
+    if (document.visibilityState === 'visible') shown()
   }
-  addEventListener('online', check)
-  addEventListener('offline', suspect)
-  addEventListener('pageshow', check)
-  document.addEventListener('visibilitychange', shown)
+  addEventListener('online', back)
+  addEventListener('offline', gone)
+  addEventListener('pageshow', shown)
+  document.addEventListener('visibilitychange', visibility)
   return () => {
-    removeEventListener('online', check)
-    removeEventListener('offline', suspect)
-    removeEventListener('pageshow', check)
-    document.removeEventListener('visibilitychange', shown)
+    removeEventListener('online', back)
+    removeEventListener('offline', gone)
+    removeEventListener('pageshow', shown)
+    document.removeEventListener('visibilitychange', visibility)
   }
 }

@@ -19,6 +19,14 @@ export function drainingDelayMs(reconnectAfterMs: number, spread: number): numbe
   return bounded * (1 + spread)
 }
 
+/** As long as the spread of a server that stops: a school's devices hear in one instant that their Wi-Fi is back. */
+const RETURN_SPREAD_MS = 1_500
+
+/** How long to wait after the network said that it is back. */
+export function returnDelayMs(spread: number): number {
+  return RETURN_SPREAD_MS * spread
+}
+
 /** Codes after which the same token will be refused again. */
 const FINAL_REFUSALS = new Set(['token-invalid', 'token-expired', 'token-missing', 'not-found', 'removed', 'denied'])
 
