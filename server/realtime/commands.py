@@ -13,7 +13,7 @@ from rooms.document_list import listed
 from rooms.documents.errors import CannotOpen
 from rooms.documents.hub import DocumentHub
 from rooms.documents.template import template_update
-from rooms.errors import DocumentExists, NotAdmitted, NotFound
+from rooms.errors import DocumentExists, NotAdmitted, Unavailable
 from rooms.manager import RoomManager
 from rooms.models import Participant, Role, RoomSettings
 from rooms.ports import DocumentKey
@@ -208,8 +208,8 @@ class Commands:
             if not has_begun:
                 raise DocumentExists
         entry = listed(await self._rooms.execute(room_id, actor_id, command), name)
-        if entry is None:  # nothing takes one out of the list
-            raise NotFound
+        if entry is None:
+            raise Unavailable  # it is, but the room's home went away before this instance heard it
         return presenter.document(entry)
 
     async def _rename_document(self, connection: SocketConnection, request: wire_document.RenameDocument) -> None:

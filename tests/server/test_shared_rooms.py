@@ -91,6 +91,18 @@ async def test_a_removal_that_another_instance_cannot_confirm_says_so(tmp_path: 
             both.network.ends[1].is_cut = False
 
 
+async def test_a_text_made_by_a_home_that_then_went_away_is_not_called_unknown(tmp_path: Path) -> None:
+    """Asked again with the same id, it is the one that was made."""
+    async with two_houses(tmp_path) as both:
+        host = await both.second.guest(both.host, "host")
+        async with at(both.first, both.host), at(both.second, host) as elsewhere:
+            wanted = {"document": "recit", "title": "Récit", "template": "Il était"}
+            both.network.is_lost = lambda message: b"Told" in message or b"Snapshot" in message
+            assert (await elsewhere.call("create_document", **wanted))["error"]["code"] == "store-unavailable"
+            both.network.is_lost = lambda _message: False
+            assert (await elsewhere.do("create_document", **wanted))["document"] == "recit"
+
+
 async def test_a_house_that_leaves_hands_its_room_over(tmp_path: Path) -> None:
     async with two_houses(tmp_path) as both:
         klass = await both.second.guest(both.host, "class")

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
+
 
 class CuttableProxy:
     """Forwards TCP to a port of this machine, until it is cut: then every connection breaks and
@@ -36,10 +38,12 @@ class CuttableProxy:
         return f"http://127.0.0.1:{self.port}"
 
     def mend(self) -> None:
-        """Listen (again, on the same port)."""
+        """Listen (again, on the same port), if it does not."""
+        if self._listener is not None:
+            return
+        self.port = self.port or free_port()
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self._listener.setblocking(False)
-        self.port = self._listener.getsockname()[1]
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     async def cut(self) -> None:

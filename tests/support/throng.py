@@ -151,7 +151,8 @@ class Member:
     async def raise_hand(self, raised: bool) -> None:
         assert self.room is not None
         outcome, _ = await self.attempt(self.room.set_hand(raised))
-        self.promises.hands[self.id] = raised if outcome == "done" else None
+        if not self.is_out:  # put out meanwhile: nothing of theirs is left
+            self.promises.hands[self.id] = raised if outcome == "done" else None
 
     async def chat(self) -> None:
         assert self.room is not None
@@ -166,7 +167,8 @@ class Member:
         self.count += 1
         name = f"{self.name} {self.count}"
         outcome, _ = await self.attempt(self.room.rename(name))
-        self.promises.names[self.id] = name if outcome == "done" else None
+        if not self.is_out:
+            self.promises.names[self.id] = name if outcome == "done" else None
 
     async def configure(self, chance: random.Random) -> None:
         assert self.room is not None
