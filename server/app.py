@@ -44,6 +44,7 @@ from server.silent_callers import KEEP_ALIVE_S, close_silent_callers
 from server.static_files import add_page
 from server.storage.observed import ObservedDocumentStore
 from server.storage.sqlite import SqliteStore
+from server.unfinished_messages import watch_messages
 from server.yjs_websocket import YjsEndpoint
 from signaling.engines import EngineSink, EngineUnavailable, MediaEngine, MediaGrants
 from signaling.engines.janus import JanusEngine
@@ -469,10 +470,14 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str], 
         await runner.setup()
         await web.SockSite(runner, listener).start()
         assert runner.server is not None
-        silent_callers = asyncio.create_task(close_silent_callers(runner.server))
+        watches = [
+            asyncio.create_task(close_silent_callers(runner.server)),
+            asyncio.create_task(watch_messages(runner.server)),
+        ]
         ready(_address(settings, listener))
         await stop.wait()
-        silent_callers.cancel()
+        for watch in watches:
+            watch.cancel()
         await drain(house)
         await stop_house(house)
     finally:

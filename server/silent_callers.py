@@ -1,7 +1,8 @@
 """Whoever connects, and then does not say what they want, or says it a letter at a time, is closed.
 
 aiohttp waits an hour for the head of a request, and keeps all of what has come of it. Bodies have deadlines of their
-own (`http_api`, `engineio_fixes`, `network_check`). Nothing here counts by address: a school is one.
+own (`http_api`, `engineio_fixes`, `network_check`), and so have messages (`unfinished_messages`). Nothing here counts
+by address: a school is one.
 
 What is read of aiohttp's connections (`_waiter`, `_request_count`) is not public: the version is pinned, and
 tests/server/test_silent_callers.py fails if it changes.

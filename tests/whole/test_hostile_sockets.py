@@ -16,6 +16,7 @@ import pytest
 
 from passerelle_client import PasserelleApi
 from server.silent_callers import MAX_SILENT
+from server.unfinished_messages import LOOK_EACH_S, MESSAGE_S
 from tests.support.deadlines import SECOND
 from tests.support.process_use import memory_bytes
 from tests.support.room_client import RemoteEditor, yjs_connected
@@ -264,3 +265,39 @@ async def test_a_body_that_comes_letter_by_letter_is_given_up(tmp_path: Path) ->
             assert b" 408 " in answer.result()
 
         await unnoticed(them, harm)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_message_that_comes_letter_by_letter_and_does_not_end_is_given_up(tmp_path: Path) -> None:
+    """Whole frames with pings between them, and a frame that is never whole. Over Socket.IO who cannot answer
+    engine.io's own pings, which are messages, is given up before that."""
+    async with a_class(tmp_path, 4) as them, contextlib.AsyncExitStack() as stack:
+        begins = [frame(BINARY, b"x"), frame(FINAL | BINARY, b"x" * 1_000)[:10]]
+
+        async def trickled(path: str, begin: bytes) -> int | None:
+            line = await stack.enter_async_context(a_line(them.server))
+            await line.upgrade(path)
+            line.writer.write(begin)
+            return await trickle(line, is_fragmented=begin[0] & FINAL == 0)
+
+        async def harm() -> None:
+            over_yjs = [trickled(them.path(number), begin) for number, begin in enumerate(begins)]
+            over_socket_io = [trickled("/socket.io/?EIO=4&transport=websocket", begin) for begin in begins]
+            async with asyncio.timeout(MESSAGE_S + 2 * LOOK_EACH_S + 10 * SECOND):
+                codes = await asyncio.gather(*over_yjs, *over_socket_io)
+            assert codes[:2] == [1008, 1008]
+
+        await unnoticed(them, harm)
+
+
+async def trickle(line: Line, *, is_fragmented: bool) -> int | None:
+    """Until it is closed; with which code, if any."""
+    closed = asyncio.create_task(line.close_code())
+    pings = itertools.count()
+    while not closed.done():
+        line.writer.write(frame(0, b"x") if is_fragmented else b"x")
+        if is_fragmented and next(pings) % 10 == 0:
+            line.writer.write(frame(FINAL | PING))
+        await asyncio.wait([closed], timeout=0.5)
+    return closed.result() if closed.exception() is None else None
