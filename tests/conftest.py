@@ -6,6 +6,7 @@ A test waits for an event with a deadline, never for a time. Every deadline is a
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,10 @@ from tests.support.postgres_server import PostgresServer, running_postgres
 # A figure of a single example's time would be the machine's, not ours (`deadlines.least_cpu_s` is for ours).
 settings.register_profile("passerelle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("passerelle")
+
+# By hand as in `make test`: the servers that tests start compile what they import once, not each anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
