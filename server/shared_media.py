@@ -31,6 +31,7 @@ _REQUESTS: dict[str, type[msgspec.Struct]] = {
     "unpublish": messages.Unpublish,
     "subscribe": messages.Subscribe,
     "set_layout": messages.SetLayout,
+    "set_sound": messages.SetSound,
     "set_fallback": messages.SetFallback,
     "rebuild": messages.RebuildPeerConnection,
     "stop_session": messages.StopMedia,
@@ -152,6 +153,9 @@ class SharedMedia:
 
     async def set_layout(self, connection_id: str, request: messages.SetLayout) -> None:
         await self._of_session(connection_id, "set_layout", request)
+
+    async def set_sound(self, connection_id: str, request: messages.SetSound) -> None:
+        await self._of_session(connection_id, "set_sound", request)
 
     async def set_fallback(self, connection_id: str, request: messages.SetFallback) -> None:
         await self._of_session(connection_id, "set_fallback", request)

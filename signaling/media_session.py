@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from signaling.allowance import Allowance
 from signaling.description_check import check_connection, check_media, check_microphone
@@ -20,6 +21,7 @@ from signaling.engines import (
     EngineUnavailable,
     Fallback,
     MediaEngine,
+    MediaGrants,
 )
 from signaling.errors import SignalingError
 from signaling.messages import (
@@ -30,6 +32,7 @@ from signaling.messages import (
     RebuildPeerConnection,
     SetFallback,
     SetLayout,
+    SetSound,
     SetTrackMuted,
     StartMedia,
     StopMedia,
@@ -124,10 +127,12 @@ class MediaService:
         if before is not None and before is not wanted:
             await self._close(before)
         if wanted is not None and self._can_go_on(wanted):
+            await self._set_sound(wanted, request.without_sound)
+        if wanted is not None and self._can_go_on(wanted):
             return self._resume(wanted, connection_id)
         if wanted is not None and not wanted.is_over_http:
             await self._close(wanted)
-        session = await self._open(room_id, participant_id, connection_id)
+        session = await self._open(room_id, participant_id, connection_id, without_sound=request.without_sound)
         return self._started(session, resumed=False)
 
     def _can_go_on(self, session: MediaSession) -> bool:
@@ -182,7 +187,7 @@ class MediaService:
         session = self._of(connection_id, request.session_id)
         check_connection(session.engine, request.pc, request.to)
         async with session.in_order:
-            grants = self._rights.grants_of(session.room_id, session.participant_id)
+            grants = self._grants_of(session)
             check_media(session.id, request.media, grants, self._tracks.of_room(session.room_id))
             if request.pc == "publish":
                 await self._publish_offer(session, request)
@@ -263,12 +268,23 @@ class MediaService:
         async with session.in_order:
             await self._engine(session).set_layout(session.id, request.tracks)
 
+    async def set_sound(self, connection_id: str, request: SetSound) -> None:
+        """Raises: SignalingError."""
+        session = self._of(connection_id, request.session_id)
+        async with session.in_order:
+            await self._set_sound(session, request.without_sound)
+
+    async def _set_sound(self, session: MediaSession, without_sound: bool) -> None:
+        if session.is_without_sound is not without_sound:
+            session.is_without_sound = without_sound
+            await self._refresh(session)
+
     async def set_fallback(self, connection_id: str, request: SetFallback) -> None:
         """Raises: SignalingError; EngineUnavailable where the room's engine cannot do it."""
         session = self._of(connection_id, request.session_id)
         async with session.in_order:
             if request.track_id is not None:
-                grants = self._rights.grants_of(session.room_id, session.participant_id)
+                grants = self._grants_of(session)
                 check_microphone(session.id, request.track_id, grants, self._tracks.of_room(session.room_id))
             wish = Fallback(request.track_id, request.muted, request.listens, request.interval_ms / 1_000)
             try:
@@ -342,8 +358,11 @@ class MediaService:
         await asyncio.gather(*(self._refresh(session) for session in self._sessions.of_room(room_id)))
 
     async def _refresh(self, session: MediaSession) -> None:
+        await self._engine(session).set_grants(session.id, self._grants_of(session))
+
+    def _grants_of(self, session: MediaSession) -> MediaGrants:
         grants = self._rights.grants_of(session.room_id, session.participant_id)
-        await self._engine(session).set_grants(session.id, grants)
+        return replace(grants, sound=False) if session.is_without_sound else grants
 
     # --- WHIP and WHEP ------------------------------------------------------------------------
 
@@ -381,7 +400,9 @@ class MediaService:
 
     # --- inside -----------------------------------------------------------------------------------
 
-    async def _open(self, room_id: str, participant_id: str, connection_id: str | None) -> MediaSession:
+    async def _open(
+        self, room_id: str, participant_id: str, connection_id: str | None, *, without_sound: bool = False
+    ) -> MediaSession:
         """`connection_id` None: over HTTP. Raises: SignalingError, EngineUnavailable."""
         await self._make_place(room_id, participant_id)
         engine_name = self._rights.engine_of(room_id)
@@ -391,9 +412,10 @@ class MediaService:
         session = MediaSession(
             new_session_id(), room_id, participant_id, engine_name, connection_id, connection_id is None, allowance
         )
+        session.is_without_sound = without_sound
         self._sessions.add(session)
         try:
-            grants = self._rights.grants_of(room_id, participant_id)
+            grants = self._grants_of(session)
             await self._engine(session).open_session(room_id, session.id, participant_id, grants)
         except BaseException:
             await self._close(session)

@@ -96,6 +96,8 @@ class StartMedia(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     holds (10 s after its connection was lost), that session goes on."""
 
     session_id: Id | None = None
+    without_sound: bool = False
+    """As in SetSound, from the beginning; of a session that goes on, from now on."""
 
 
 class MediaPeer(msgspec.Struct, kw_only=True):
@@ -192,6 +194,15 @@ class SetLayout(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     session_id: Id
     tracks: Annotated[list[ShownTrack], Meta(max_length=MAX_SUBSCRIPTIONS)]
+
+
+class SetSound(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`media_sound`: whether sound is no matter of this device (any more), for another one beside it has it. Without
+    sound, none comes to the session by whatever way, none is offered to it, and what it publishes of sound is gone;
+    p2p: its descriptions neither send nor receive any."""
+
+    session_id: Id
+    without_sound: bool
 
 
 class StopMedia(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -28,6 +28,8 @@ class MediaSession:
     mailbox: Mailbox = field(default_factory=Mailbox)
     peers: dict[str, MediaPeer] = field(default_factory=dict)
     """p2p: who is there, by session id."""
+    is_without_sound: bool = False
+    """By its own wish: see `signaling.messages.SetSound`."""
     is_opening: bool = True
     publish: OfferWatch = field(default_factory=OfferWatch)
     subscribe: OfferWatch = field(default_factory=OfferWatch)

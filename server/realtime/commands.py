@@ -112,6 +112,7 @@ class Commands:
             "media_unpublish": self._media_call(media.unpublish),
             "media_subscribe": self._media_call(media.subscribe),
             "media_layout": self._media_call(media.set_layout),
+            "media_sound": self._media_call(media.set_sound),
             "media_fallback": self._media_call(media.set_fallback),
             "media_rebuild": self._media_call(media.rebuild),
             "media_stop": self._media_call(media.stop_session),

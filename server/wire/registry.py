@@ -44,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "media_unpublish": Command(messages.Unpublish),
     "media_subscribe": Command(messages.Subscribe),
     "media_layout": Command(messages.SetLayout),
+    "media_sound": Command(messages.SetSound),
     "media_fallback": Command(messages.SetFallback),
     "media_rebuild": Command(messages.RebuildPeerConnection),
     "media_stop": Command(messages.StopMedia),

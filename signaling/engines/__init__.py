@@ -42,6 +42,8 @@ class MediaGrants:
     publish_video: bool
     publish_screen: bool
     subscribe: bool
+    sound: bool = True
+    """False: of a device beside one that has the sound. None is taken from it, and none goes to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 It relays descriptions and candidates between the sessions of a room, and keeps what they publish.
 Who is there first is the impolite one (W3C webrtc-pc, "Perfect negotiation example"); the newcomer
-offers. A description that sends what its sender may not is refused. Muting is the publisher's SDK's
-duty, for there is no server to stop the packets.
+offers. A description that sends what its sender may not is refused, as is one that takes sound for a session
+without. Muting is the publisher's SDK's duty, for there is no server to stop the packets.
 """
 
 import logging
@@ -241,6 +241,8 @@ class P2pEngine:
 
 def may_publish(grants: MediaGrants, source: TrackSource) -> bool:
     """Whether the grants allow a track of this source."""
+    if KIND_OF_SOURCE[source] == "audio" and not grants.sound:
+        return False
     if source in ("screen", "screen_audio"):
         return grants.publish_screen
     return grants.publish_video if source == "camera" else grants.publish_audio
@@ -267,6 +269,8 @@ def _check_lines(
     lines: Sequence[MediaLine], named: dict[str, PublishedMedia], grants: MediaGrants
 ) -> list[PublishedMedia]:
     """Whoever may send nothing of a kind may not even offer to. Raises: ValueError."""
+    if not grants.sound and any(line.kind == "audio" and line.direction != "inactive" for line in lines):
+        raise ValueError("a session without sound neither sends nor receives any")
     sent: list[PublishedMedia] = []
     unnamed = {"audio": grants.publish_audio, "video": grants.publish_video, "application": True}
     for line in lines:

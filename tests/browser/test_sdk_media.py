@@ -83,6 +83,39 @@ async def hears(page: Page) -> None:
     )
 
 
+PACKETS_OF_SOUND = """
+async () => {
+  // While five pictures come.
+  const count = async () => {
+    const counts = { audio: 0, video: 0 };
+    for (const { report } of await room.media.peerConnectionStats())
+      for (const stats of report.values())
+        if (stats.type === 'inbound-rtp') counts[stats.kind] += stats.kind === 'audio' ? stats.packetsReceived : stats.framesDecoded ?? 0;
+    return counts;
+  };
+  const before = await count();
+  for (;;) {
+    const now = await count();
+    if (now.video >= before.video + 5) return now.audio - before.audio;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+"""
+
+
+async def a_device_beside_the_board_has_no_sound_for_a_while(on: Stage) -> None:
+    red, green = on.red.page, on.green.page
+    assert await green.evaluate(PACKETS_OF_SOUND) > 0
+    await green.evaluate("room.media.setWithoutSound(true)")
+    await wait_for(red, "(id) => !seen.has(id)", on.green.tracks["microphone"])
+    await wait_for(green, f"async () => (await ({PACKETS_OF_SOUND})()) === 0")
+    await sees(red, on.green.tracks["camera"], GREEN.rgb)
+    assert await red.evaluate("room.view.tracks.filter(({ kind }) => kind === 'audio').length") == 1
+    await green.evaluate("room.media.setWithoutSound(false)")
+    await wait_for(red, "(id) => seen.has(id)", on.green.tracks["microphone"])
+    await asyncio.gather(hears(red), hears(green))
+
+
 async def tracks_come_go_and_change(on: Stage) -> None:
     red, green = on.red.page, on.green.page
     screen = await red.evaluate("publishColour('#2850c8', 'screen')")
@@ -131,6 +164,7 @@ async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, ki
             on.green.page, "(id) => events.some((event) => event[0] === 'speakers' && event[1].includes(id))",
             await on.red.page.evaluate("room.view.self_id"),
         )  # fmt: skip
+        await a_device_beside_the_board_has_no_sound_for_a_while(on)
         await tracks_come_go_and_change(on)
         await muting_is_known_and_a_host_mutes(on)
         await on.green.page.evaluate("room.media.stop()")

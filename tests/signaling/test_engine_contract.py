@@ -46,6 +46,7 @@ from tests.support.peer_client import PeerClient
 
 DEADLINE = 10 * SECOND
 CALLS = 100
+PICTURES_ONLY = MediaGrants(publish_audio=True, publish_video=True, publish_screen=True, subscribe=True, sound=False)
 SOUND_ONLY = MediaGrants(publish_audio=True, publish_video=False, publish_screen=False, subscribe=True)
 
 # One engine of each kind for the file: a worker takes most of a second to start.
@@ -286,6 +287,40 @@ async def test_what_was_never_allowed_does_not_appear(stage: Stage) -> None:
     with contextlib.suppress(ValueError):  # refused whole, or the sound alone is taken
         await stage.describe("a", SessionDescription(type="offer", sdp=sdp), *media)
     assert "picture" not in {each.track.id for each in stage.events.of(TrackAppeared)}
+
+
+async def test_a_device_without_sound_is_sent_pictures_alone(stage: Stage) -> None:
+    await stage.enter("a")
+    await stage.enter("b", grants=PICTURES_ONLY)
+    tracks = await stage.publish("a", "microphone", "camera")
+    await stage.plays("b", tracks["camera"])
+    assert stage.people["b"].frames.get(tracks["microphone"], 0) == 0
+    if stage.kind == "p2p":
+        return  # what the other browser sends is for the device's own descriptions to take or leave: test_p2p.py
+    offers = [each for each in stage.events.of(DescriptionToSend) if each.pc == "subscribe" and each.session_id == "b"]
+    assert offers
+    assert {media.track_id for each in offers for media in each.media} == {tracks["camera"]}
+    assert not any("m=audio" in each.description.sdp for each in offers)
+    await stage.engine.set_grants("b", EVERYTHING)
+    await stage.plays("b", tracks["microphone"])
+    before = len(stage.events.all)
+    await stage.engine.set_grants("b", PICTURES_ONLY)
+    await stage.hears(
+        DescriptionToSend,
+        lambda event: event.session_id == "b" and {media.track_id for media in event.media} == {tracks["camera"]},
+        before,
+    )
+
+
+async def test_a_device_without_sound_may_not_give_any(stage: Stage) -> None:
+    await stage.enter("a", grants=PICTURES_ONLY)
+    await stage.enter("b")
+    sdp, (mid,) = await an_offer("audio")
+    for source in ("microphone", "screen_audio"):
+        with contextlib.suppress(ValueError):  # refused whole, or nothing of it is taken
+            media = PublishedMedia(mid=mid, track_id=source, source=source)  # type: ignore[arg-type]
+            await stage.describe("a", SessionDescription(type="offer", sdp=sdp), media)
+    assert stage.events.of(TrackAppeared) == []
 
 
 GARBAGE = {

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -20,6 +20,7 @@ from signaling.messages import (
     MediaStarted,
     RebuildPeerConnection,
     SetLayout,
+    SetSound,
     SetTrackMuted,
     StartMedia,
     StopMedia,
@@ -30,7 +31,7 @@ from signaling.messages import (
 from tests.support.clock import Clock
 from tests.support.deadlines import SECOND
 from tests.support.media_service import ChangingRights, PassiveEngine, RecordedOutbox, a_description, named
-from tests.support.media_session import eventually
+from tests.support.media_session import EVERYTHING, eventually
 
 SILENT = MediaGrants(publish_audio=False, publish_video=False, publish_screen=False, subscribe=True)
 CANDIDATE = Candidate(candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host", sdp_mid="0")
@@ -267,6 +268,30 @@ async def test_nobody_takes_over_anothers_session(house: House, who: str, room: 
     assert (await house.start("c3", session=started.session_id)).resumed
 
 
+async def test_a_device_without_sound_neither_takes_nor_gives_any_and_may_have_it_again(house: House) -> None:
+    session = (await house.media.start("room", "p", "c1", StartMedia(without_sound=True))).session_id
+    microphone = a_description(session, "publish", "offer", 1, named("sound", "microphone"))
+    with pytest.raises(SignalingError) as refused:
+        await house.media.receive_description("c1", microphone)
+    assert refused.value.code == "permission-denied"
+    await house.media.receive_description("c1", a_description(session, "publish", "offer", 1, named("picture")))
+    await house.media.refresh_grants("room")
+    assert house.sfu.calls[-1] == ("grants", session, replace(EVERYTHING, sound=False)), "the room gave it nothing"
+    await house.media.set_sound("c1", SetSound(session_id=session, without_sound=False))
+    assert house.sfu.calls[-1] == ("grants", session, EVERYTHING)
+    await house.media.receive_description("c1", a_description(session, "publish", "offer", 2, named("s", "microphone")))
+    before = len(house.sfu.calls)
+    await house.media.set_sound("c1", SetSound(session_id=session, without_sound=False))
+    assert len(house.sfu.calls) == before, "as it was"
+
+
+async def test_a_session_that_goes_on_has_the_sound_that_its_device_has_now(house: House) -> None:
+    session = (await house.start("c1")).session_id
+    house.media.connection_lost("c1")
+    await house.media.start("room", "p", "c2", StartMedia(session_id=session, without_sound=True))
+    assert ("grants", session, replace(EVERYTHING, sound=False)) in house.sfu.calls
+
+
 # --- what clients send ----------------------------------------------------------------------------
 
 
@@ -285,6 +310,7 @@ async def test_every_message_needs_the_session_of_its_own_connection(house: Hous
             media.unpublish(connection, Unpublish(session_id=session_id, track_id="t")),
             media.subscribe(connection, Subscribe(session_id=session_id, tracks=[])),
             media.set_layout(connection, SetLayout(session_id=session_id, tracks=[])),
+            media.set_sound(connection, SetSound(session_id=session_id, without_sound=True)),
             media.rebuild(connection, RebuildPeerConnection(session_id=session_id, pc="publish")),
             media.stop_session(connection, StopMedia(session_id=session_id)),
         ):

@@ -23,6 +23,7 @@ from signaling.messages import (
 from tests.support.media_session import EVERYTHING, RecordedEvents
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+PICTURES = MediaGrants(publish_audio=True, publish_video=True, publish_screen=True, subscribe=True, sound=False)
 NOTHING = MediaGrants(publish_audio=False, publish_video=False, publish_screen=False, subscribe=True)
 SOUND = MediaGrants(publish_audio=True, publish_video=False, publish_screen=False, subscribe=True)
 SCREEN = MediaGrants(publish_audio=False, publish_video=False, publish_screen=True, subscribe=True)
@@ -262,3 +263,20 @@ async def test_there_is_nothing_to_publish_to_or_watch_by_http(engine: P2pEngine
     for accept in (engine.accept_whip, engine.accept_whep):
         with pytest.raises(EngineUnavailable):
             await accept("first", sdp(*CAMERA))
+
+
+@pytest.mark.parametrize("direction", ["sendrecv", "sendonly", "recvonly"])
+async def test_a_device_without_sound_may_not_even_take_it(
+    engine: P2pEngine, events: RecordedEvents, direction: str
+) -> None:
+    await engine.set_grants("later", PICTURES)
+    events.all.clear()
+    lines = (("video", "sendrecv"), ("audio", direction))
+    with pytest.raises(ValueError, match="without sound"):
+        await engine.receive_description("later", "peer", 1, offer(*lines), [named(0, "camera")], "first")
+    assert events.all == []
+    silent = offer(("video", "sendrecv"), ("audio", "inactive"))
+    await engine.receive_description("later", "peer", 1, silent, [named(0, "camera")], "first")
+    assert [each.session_id for each in events.of(DescriptionToSend)] == ["first"]
+    await engine.receive_description("first", "peer", 1, answer(*lines), [], "later")
+    assert len(events.of(DescriptionToSend)) == 2, "what the others would send is theirs to say"

@@ -27,6 +27,7 @@ class PeerClient:
         self._media: list[MediaStreamTrack] = []
         self._named: dict[str, list[tuple[MediaStreamTrack, str, TrackSource]]] = {}
         self._answered = asyncio.Event()
+        self._has_sound = True
         self._incoming: asyncio.Queue[DescriptionToSend] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         events.listeners.append(self._hear)
@@ -36,6 +37,7 @@ class PeerClient:
             self._incoming.put_nowait(event)
 
     async def open(self, grants: MediaGrants = EVERYTHING) -> "PeerClient":
+        self._has_sound = grants.sound
         await self.engine.open_session(self.room_id, self.session_id, f"p-{self.session_id}", grants)
         self._tasks.append(asyncio.create_task(self._negotiate()))
         return self
@@ -84,6 +86,9 @@ class PeerClient:
                 assert event.negotiation == self._negotiations[peer]
                 self._answered.set()
                 continue
+            for transceiver in connection.getTransceivers():
+                if transceiver.kind == "audio" and not self._has_sound:
+                    transceiver.direction = "inactive"
             await connection.setLocalDescription(await connection.createAnswer())
             answer = SessionDescription(type="answer", sdp=connection.localDescription.sdp)
             await self.engine.receive_description(self.session_id, "peer", event.negotiation, answer, [], peer)

@@ -13,7 +13,7 @@ import { ServerLink } from './server_link.js'
 import { SignalOutbox, gistOf } from './signal_outbox.js'
 import type { FallbackState } from './voice_fallback.js'
 import { SpeakerMeter } from './speaker_meter.js'
-import type { EngineName, MediaClosed, MediaStarted, ShownTrack, Subscription, Track, TrackMutedByHost, TrackSource } from './wire.js'
+import type { EngineName, MediaClosed, MediaStarted, ShownTrack, StartMedia, Subscription, Track, TrackMutedByHost, TrackSource } from './wire.js'
 
 export type { LocalTrack } from './local_track.js'
 export type { RemoteTrack } from './remote_tracks.js'
@@ -74,6 +74,7 @@ export class Media extends Emitter<MediaEvents> {
   #wished: Subscription[] | null = null
   #layout: ShownTrack[] | null = null
   #sendsSmall = false
+  #isWithoutSound = false
   #session: MediaStarted | null = null
   #startedAt = 0
   #link: MediaLink | null = null
@@ -202,6 +203,17 @@ export class Media extends Emitter<MediaEvents> {
     await this.#link?.sizesChanged()
   }
 
+  /** A device beside another one that has the sound (a tablet in a class with a board): nothing is heard from it and nothing
+   * said into it, so there is no echo; no sound comes to it by any way, and what it publishes of sound waits. */
+  setWithoutSound(isOn: boolean): void {
+    if (isOn === this.#isWithoutSound) return
+    this.#isWithoutSound = isOn
+    if (this.#session !== null) this.#outbox?.send('media_sound', { session_id: this.#session.session_id, without_sound: isOn })
+    this.#link?.localTracksChanged()
+    this.#link?.remoteTracksChanged()
+    this.#settle()
+  }
+
   /** Bytes that media have brought and taken over the present connections; begins anew with them. */
   async transferredBytes(): Promise<number> {
     const counts = await Promise.all((this.#link?.peerConnections() ?? []).map(({ connection }) => transferredBytes(connection)))
@@ -274,7 +286,7 @@ export class Media extends Emitter<MediaEvents> {
     this.#isStarting = true
     clearTimeout(this.#retryTimer)
     try {
-      const started = await this.#host.request<MediaStarted>('media_start', { session_id: this.#session?.session_id ?? null })
+      const started = await this.#host.request<MediaStarted>('media_start', this.#startMessage())
       this.#isStarting = false
       if (this.#isWanted) this.#started(started)
     } catch (error) {
@@ -283,6 +295,10 @@ export class Media extends Emitter<MediaEvents> {
     }
     this.#early = []
     this.#settle()
+  }
+
+  #startMessage(): StartMedia {
+    return { session_id: this.#session?.session_id ?? null, without_sound: this.#isWithoutSound }
   }
 
   #started(started: MediaStarted): void {
@@ -330,7 +346,8 @@ export class Media extends Emitter<MediaEvents> {
     this.#outbox = outbox
     const host: LinkHost = {
       ...this.#host,
-      localTracks: () => this.#local,
+      localTracks: () => (this.#isWithoutSound ? this.#local.filter(({ kind }) => kind === 'video') : this.#local),
+      isWithoutSound: () => this.#isWithoutSound,
       sendsSmall: () => this.#sendsSmall,
       expectsRemoteMedia: () => this.#expectsRemoteMedia(),
       signal: (event, payload) => {
@@ -401,7 +418,7 @@ export class Media extends Emitter<MediaEvents> {
     const session = this.#session
     if (session === null) throw new PasserelleError('closed', 'Media were stopped.')
     if (Date.now() - this.#startedAt > CREDENTIALS_MS && this.#host.isReady()) {
-      const again = await this.#host.request<MediaStarted>('media_start', { session_id: session.session_id })
+      const again = await this.#host.request<MediaStarted>('media_start', this.#startMessage())
       if (again.session_id === session.session_id) {
         this.#session = again
         this.#startedAt = Date.now()
@@ -460,7 +477,9 @@ export class Media extends Emitter<MediaEvents> {
   #wishedRemote(): Track[] {
     const own = this.#session?.session_id
     const wished = this.#wished === null ? null : new Set(this.#wished.map(({ track_id }) => track_id))
-    return this.#host.tracks().filter((track) => track.session_id !== own && (wished?.has(track.id) ?? true))
+    return this.#host
+      .tracks()
+      .filter(({ id, session_id, kind }) => session_id !== own && (wished?.has(id) ?? true) && !(this.#isWithoutSound && kind === 'audio'))
   }
 
   #expectsRemoteMedia(): boolean {

@@ -30,6 +30,8 @@ export interface LinkHost extends SignalingWay {
   signal: (event: string, payload: object) => void
   /** Configuration for a new peer connection, with credentials that still hold. */
   configuration: () => Promise<RTCConfiguration>
+  /** Whether sound is no matter of this device: none is sent, and none wanted. */
+  isWithoutSound: () => boolean
   /** Whether our cameras go up in their smallest layer alone. */
   sendsSmall: () => boolean
   /** Track id → what arrives now, all of it. */

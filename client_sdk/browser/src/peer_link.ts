@@ -107,6 +107,7 @@ export class PeerLink implements MediaLink {
     const joined = new Peer(peer, this.#configuration, offersFirst, {
       log: this.#host.log,
       localTracks: this.#host.localTracks,
+      isWithoutSound: this.#host.isWithoutSound,
       beginAnew: this.#host.beginAnew,
       signal: (event, payload) =>
         this.#host.signal(event, { session_id: this.#sessionId, pc: 'peer', to: peer.session_id, ...payload }),
@@ -129,7 +130,7 @@ export class PeerLink implements MediaLink {
   }
 }
 
-interface PeerHost extends Pick<LinkHost, 'log' | 'localTracks' | 'beginAnew' | 'changed'> {
+interface PeerHost extends Pick<LinkHost, 'log' | 'localTracks' | 'isWithoutSound' | 'beginAnew' | 'changed'> {
   signal: (event: string, payload: object) => void
   received: () => void
 }
@@ -155,6 +156,7 @@ class Peer {
   #watch: ConnectionWatch
   #isOpen: boolean
   #wasConnected = false
+  #wasWithoutSound = false
   #restarts = 0
   readonly #polite: boolean
   #restartTimer: ReturnType<typeof setTimeout> | undefined
@@ -167,6 +169,7 @@ class Peer {
     this.connection = new RTCPeerConnection(configuration)
     this.#negotiation = new PerfectNegotiation(this.connection, {
       polite: peer.polite,
+      answering: () => this.#directSound(),
       send: (negotiation, { type, sdp }) =>
         host.signal('media_description', { negotiation, description: { type, sdp }, media: this.#media() }),
     })
@@ -179,7 +182,7 @@ class Peer {
     if (!offersFirst) return
     this.localTracksChanged()
     // Who sends nothing offers to receive.
-    if (this.#senders.size === 0) for (const kind of ['audio', 'video']) this.connection.addTransceiver(kind, { direction: 'recvonly' })
+    if (this.#senders.size === 0) for (const kind of host.isWithoutSound() ? ['video'] : ['audio', 'video']) this.connection.addTransceiver(kind, { direction: 'recvonly' })
   }
 
   get connectivity(): Connectivity {
@@ -194,12 +197,25 @@ class Peer {
       this.connection.removeTrack(sender)
       this.#senders.delete(track)
     }
+    this.#directSound()
     for (const track of tracks) {
       if (this.#senders.has(track)) continue
       const isScreen = track.source === 'screen' || track.source === 'screen_audio'
       const sender = this.connection.addTrack(track.mediaStreamTrack, isScreen ? this.#streams.screen : this.#streams.person)
       this.#senders.set(track, sender)
       if (track.kind === 'video') void this.#bound(sender)
+    }
+  }
+
+  /** A device without sound takes none, and takes it again when it has sound. */
+  #directSound(): void {
+    const isWithout = this.#host.isWithoutSound()
+    if (!isWithout && !this.#wasWithoutSound) return
+    this.#wasWithoutSound = isWithout
+    for (const transceiver of this.connection.getTransceivers()) {
+      if (transceiver.receiver.track.kind !== 'audio' || transceiver.currentDirection === 'stopped') continue
+      if (isWithout) transceiver.direction = 'inactive'
+      else if (transceiver.direction === 'inactive') transceiver.direction = 'recvonly'
     }
   }
 
@@ -226,7 +242,7 @@ class Peer {
     this.received = new Map(
       (media ?? []).flatMap(({ mid, track_id }) => {
         const track = byMid.get(mid)
-        return track === undefined ? [] : [[track_id, track] as const]
+        return track === undefined || (this.#wasWithoutSound && track.kind === 'audio') ? [] : [[track_id, track] as const]
       }),
     )
     this.#host.received()

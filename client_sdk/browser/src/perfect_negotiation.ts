@@ -14,6 +14,8 @@ export type Negotiator = Pick<
 
 export interface NegotiationOptions {
   polite: boolean
+  /** An offer was taken, and is about to be answered. */
+  answering?: () => void
   /** Send the local description; an answer carries the number of its offer. */
   send: (negotiation: number, description: RTCSessionDescription) => void
 }
@@ -74,6 +76,7 @@ export class PerfectNegotiation {
     if (this.#isIgnoring) return 'ignored'
     this.#remoteOfferNumber = negotiation
     await this.#pc.setRemoteDescription(description)
+    this.#options.answering?.()
     await this.#pc.setLocalDescription()
     const answer = this.#pc.localDescription
     if (answer !== null) this.#options.send(negotiation, answer)

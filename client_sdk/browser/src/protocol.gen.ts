@@ -1034,6 +1034,18 @@ export interface ShownTrack {
   height: number;
 }
 /**
+ * `media_sound`: whether sound is no matter of this device (any more), for another one beside it has it. Without
+ *     sound, none comes to the session by whatever way, none is offered to it, and what it publishes of sound is gone;
+ *     p2p: its descriptions neither send nor receive any.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "SetSound".
+ */
+export interface SetSound {
+  session_id: string;
+  without_sound: boolean;
+}
+/**
  * `media_mute`: one's own track. A track that a host muted may be unmuted by its owner.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema
@@ -1062,6 +1074,7 @@ export interface Spotlight {
  */
 export interface StartMedia {
   session_id?: string | null;
+  without_sound?: boolean;
 }
 /**
  * `POST /api/network-check`: anybody, without an account, before a visit.

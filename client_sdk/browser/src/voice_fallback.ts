@@ -51,7 +51,7 @@ export class VoiceFallback {
   }
 
   get state(): FallbackState {
-    if (!this.#sending.isOn && !this.#hearing.isOn) return 'off'
+    if ((!this.#sending.isOn && !this.#hearing.isOn) || this.#host.isWithoutSound()) return 'off'
     return this.#refusal ?? 'on'
   }
 
@@ -61,7 +61,7 @@ export class VoiceFallback {
   }
 
   get isHearing(): boolean {
-    return this.#hearing.isOn && this.#refusal === null
+    return this.#hearing.isOn && this.#refusal === null && !this.#host.isWithoutSound()
   }
 
   /** Track id → what comes this way. */
@@ -207,7 +207,7 @@ export class VoiceFallback {
       session_id: this.#sessionId,
       track_id: microphone?.id ?? null,
       muted: microphone?.muted ?? false,
-      listens: this.#hearing.isOn,
+      listens: this.isHearing,
       interval_ms: this.#intervalMs(),
     }
     const said = JSON.stringify(wish)

@@ -126,6 +126,7 @@ export class Session {
     if (choice) {
       this.speaker.value = choice.speakerId ?? ''
       this.withoutSound.value = choice.withoutSound ?? false
+      this.media.setWithoutSound(this.withoutSound.value)
     }
     try {
       await this.room.connect()
@@ -235,6 +236,7 @@ export class Session {
   /** Hear nothing from this device and say nothing into it, or both again. */
   async setWithoutSound(isOn: boolean): Promise<void> {
     this.withoutSound.value = isOn
+    this.media.setWithoutSound(isOn)
     keepChoice(this.#place.room, { withoutSound: isOn })
     this.#unplugged.delete('microphone')
     if (this.can('publish_audio')) await this.#open('microphone', isOn ? null : (this.#choice?.microphoneId ?? ''))

@@ -83,6 +83,7 @@ class Media(Emitter):
         self._link: MediaLink | None = None
         self._wanted: dict[str, int | None] | None = None
         self._layout: dict[str, tuple[int, int]] | None = None
+        self.without_sound = False
         self._is_wanted = False
         self._begun_at = 0.0
         self._reception = Reception()
@@ -115,10 +116,12 @@ class Media(Emitter):
 
     # --- what one can do ----------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, *, without_sound: bool = False) -> None:
         """Begin to receive everything, and to send what is published. Once admitted; comes back by
-        itself whenever it was lost. Raises: Refused, Disconnected, Removed."""
+        itself whenever it was lost. `without_sound`: for a device beside one that has the sound; none
+        comes, and none may be published. Raises: Refused, Disconnected, Removed."""
         self._is_wanted = True
+        self.without_sound = without_sound
         self._set_state("connecting")
         try:
             await self._do(self._begin)
@@ -243,7 +246,7 @@ class Media(Emitter):
         """A session, the old one if the server still has it."""
         if not self._is_wanted:
             return
-        answer = await self._room.command("media_start", session_id=self._session_id)
+        answer = await self._room.command("media_start", session_id=self._session_id, without_sound=self.without_sound)
         started = msgspec.convert(answer, MediaStarted)
         self.configuration = _configuration(started)
         if started.resumed and self._link is not None:
@@ -390,7 +393,10 @@ class Media(Emitter):
             return False
         wanted = self._wanted if track_ids is None else track_ids
         return any(
-            not track.muted and track.participant_id != view.self_id and (wanted is None or track.id in wanted)
+            not track.muted
+            and not (self.without_sound and track.kind == "audio")
+            and track.participant_id != view.self_id
+            and (wanted is None or track.id in wanted)
             for track in view.tracks
         )
 

@@ -55,6 +55,10 @@ class LinkHost(Protocol):
     def local_tracks(self) -> Mapping[str, LocalTrack]: ...
     @property
     def configuration(self) -> RTCConfiguration: ...
+    @property
+    def without_sound(self) -> bool:
+        """No sound is taken from anyone."""
+
     def expects_media(self, track_ids: Collection[str] | None = None) -> bool:
         """Whether one of these tracks of others (None: of all that are wanted) is not muted, so that it
         ought to reach us."""

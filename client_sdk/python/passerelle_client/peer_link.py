@@ -86,7 +86,8 @@ class _Peer:
         for track in self._unsent():
             transceiver = self._idle_line(connection, track.outgoing.kind, set())
             self._put(track, transceiver or connection.addTransceiver(track.outgoing.kind))
-        for kind in sorted({"audio", "video"} - {each.kind for each in connection.getTransceivers()}):
+        received = {"video"} if self._host.without_sound else {"audio", "video"}
+        for kind in sorted(received - {each.kind for each in connection.getTransceivers()}):
             connection.addTransceiver(kind, direction="recvonly")
         await connection.setLocalDescription(await connection.createOffer())
         self._number += 1
@@ -129,6 +130,7 @@ class _Peer:
         connection = self._connection or self._create()
         await connection.setRemoteDescription(RTCSessionDescription(message.description.sdp, "offer"))
         self.take_off_gone()
+        self._leave_out_sound(connection)
         offered = {line[6:] for line in message.description.sdp.splitlines() if line.startswith("a=mid:")}
         for track in self._unsent():
             transceiver = self._idle_line(connection, track.outgoing.kind, offered)
@@ -139,6 +141,11 @@ class _Peer:
         self._settled(message)
         if self._is_dirty or self._unsent() or not all(map(_sends, self._sent)):
             await self.update()
+
+    def _leave_out_sound(self, connection: RTCPeerConnection) -> None:
+        for transceiver in connection.getTransceivers():
+            if self._host.without_sound and transceiver.kind == "audio":
+                transceiver.direction = "inactive"
 
     async def _take_back(self) -> None:
         """Our own offer, for theirs."""
@@ -164,6 +171,7 @@ class _Peer:
             ReceivedTrack(media, lines[media.mid].kind, lines[media.mid].receiver.track)
             for media in self._media
             if media.mid in lines and lines[media.mid].receiver.track is not None
+            if not (self._host.without_sound and lines[media.mid].kind == "audio")
         ]
 
     async def receive_candidate(self, message: ServerCandidate) -> None:

@@ -344,6 +344,7 @@ class StartMedia(msgspec.Struct, kw_only=True):
     """`media_start`, answered with MediaStarted. With the id of a session that the server still"""
 
     session_id: str | None = None
+    without_sound: bool = False
 
 
 class SessionDescription(msgspec.Struct, kw_only=True):
@@ -433,6 +434,13 @@ class SetLayout(msgspec.Struct, kw_only=True):
 
     session_id: str
     tracks: list[ShownTrack]
+
+
+class SetSound(msgspec.Struct, kw_only=True):
+    """`media_sound`: whether sound is no matter of this device (any more), for another one beside it has it. Without"""
+
+    session_id: str
+    without_sound: bool
 
 
 class SetFallback(msgspec.Struct, kw_only=True):
@@ -728,4 +736,4 @@ class TrackMutedByHost(msgspec.Struct, kw_only=True):
     session_id: str
     track_id: str
 
-__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "Muting", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetFallback", "SetHand", "SetLayout", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "Spotlight", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501
+__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "Muting", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetFallback", "SetHand", "SetLayout", "SetSound", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "Spotlight", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501

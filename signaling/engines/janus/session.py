@@ -46,7 +46,9 @@ def is_granted(source: TrackSource, grants: MediaGrants) -> bool:
         case "camera":
             return grants.publish_video
         case "microphone":
-            return grants.publish_audio
+            return grants.publish_audio and grants.sound
+        case "screen_audio":
+            return grants.publish_screen and grants.sound
         case _:
             return grants.publish_screen
 
@@ -252,7 +254,9 @@ class Session:
         return {
             source: Wanted(each.track.id, each.track.participant_id, self._layer(each))
             for each in self.room.tracks_for(self)
-            if (self._wanted is None or each.track.id in self._wanted) and (source := each.source) is not None
+            if (self._wanted is None or each.track.id in self._wanted)
+            and (self.grants.sound or each.track.kind == "video")
+            and (source := each.source) is not None
         }
 
     def _layer(self, track: PublishedTrack) -> int | None:

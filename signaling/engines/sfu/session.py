@@ -73,7 +73,9 @@ def is_granted(source: TrackSource, grants: MediaGrants) -> bool:
         case "camera":
             return grants.publish_video
         case "microphone":
-            return grants.publish_audio
+            return grants.publish_audio and grants.sound
+        case "screen_audio":
+            return grants.publish_screen and grants.sound
         case _:
             return grants.publish_screen
 
@@ -260,10 +262,11 @@ class Session:
     def _tracks_to_send(self) -> list[PublishedTrack]:
         if not self._grants.subscribe:
             return []
-        tracks = self._room.tracks_for(self)
-        if self._wanted is None:
-            return list(tracks)
-        return [track for track in tracks if track.track.id in self._wanted]
+        return [
+            track
+            for track in self._room.tracks_for(self)
+            if (self._wanted is None or track.track.id in self._wanted) and (self._grants.sound or track.is_video)
+        ]
 
     def refresh_subscription(self) -> None:
         """Tracks or wishes changed: send what is to be sent, offer when the m-lines change."""

@@ -95,6 +95,19 @@ async def test_each_sees_and_hears_the_other(meet: Any, kind: str) -> None:
         await host.media.publish(AudioStreamTrack(), "camera")
 
 
+@KINDS_OF_ROOM
+async def test_a_device_without_sound_is_sent_pictures_alone(meet: Any, kind: str) -> None:
+    host, guest = await meet(kind)
+    await guest.media.stop()
+    await guest.media.start(without_sound=True)
+    await host.media.publish(AudioStreamTrack(), "microphone")
+    await host.media.publish(ColourTrack(RED), "camera")
+    await shows((await remote(guest.media, "camera", host)).media_stream_track, RED)
+    assert [each.track.source for each in guest.media.remote_tracks.values()] == ["camera"]
+    with pytest.raises(Refused):
+        await guest.media.publish(AudioStreamTrack(), "microphone")
+
+
 async def test_three_peers_all_get_every_frame_they_should(meet: Any) -> None:
     """One source feeds two senders: none takes the other's frames."""
     rooms = await meet("consultation", guests=2)

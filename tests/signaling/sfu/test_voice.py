@@ -109,6 +109,18 @@ async def test_who_may_not_listen_hears_nothing(house: House) -> None:
     assert heard(house, "b") == [("a-microphone", 960)]
 
 
+async def test_a_device_without_sound_has_none_by_this_way_either(house: House) -> None:
+    a, b = two(house)
+    b.set_grants(replace(EVERYTHING, sound=False))
+    speak(a, "a-microphone", 0)
+    assert heard(house, "b") == []
+    b.set_fallback(replace(SPEAKS_AND_LISTENS, track_id="b-microphone"))
+    assert [event.track.id for event in house.of(TrackAppeared)] == ["a-microphone"]
+    b.set_grants(EVERYTHING)
+    speak(a, "a-microphone", 960)
+    assert heard(house, "b") == [("a-microphone", 960)]
+
+
 async def test_a_track_of_somebody_else_cannot_be_taken(house: House) -> None:
     two(house)
     c = house.open("c")
