@@ -151,7 +151,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   #connect(): void {
     clearTimeout(this.#delayTimer)
     this.#delayTimer = undefined
-    const order = transportOrder(this.#options.transports, rememberedTransport(this.origin))
+    const order = transportOrder(this.#options.transports, rememberedTransport(this.origin), this.#attempt)
     const socket = io(this.origin, {
       path: this.#path,
       forceNew: true,
@@ -204,7 +204,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.emit('refused', refusal)
       return
     }
-    if (refusal === null && error.message === 'timeout' && order.length > 1 && order[0] === 'websocket') {
+    if (refusal === null && error.message === 'timeout' && order[0] === 'websocket' && this.#options.transports.includes('polling')) {
       // Neither opened nor refused: something in between swallows it. Polling first from now on; if
       // WebSocket works all the same, the connection moves to it by itself.
       rememberTransport(this.origin, 'polling')

@@ -28,9 +28,17 @@ export function rememberedTransport(origin: string): TransportName | null {
   }
 }
 
-/** `allowed` with what worked first. */
-export function transportOrder(allowed: readonly TransportName[], remembered: TransportName | null): TransportName[] {
+/** Attempts in a row (three seconds) in which WebSocket is believed where it has worked. */
+const TRUSTED_ATTEMPTS = 4
+
+/**
+ * `allowed` with what worked first; `attempt` counts from 0 since the last connection. Where WebSocket has worked,
+ * it alone at first: a server that starts again refuses one and takes the next, which would stay with long polling
+ * for as long as it lives.
+ */
+export function transportOrder(allowed: readonly TransportName[], remembered: TransportName | null, attempt: number): TransportName[] {
   if (remembered === null || !allowed.includes(remembered)) return [...allowed]
+  if (remembered === 'websocket' && attempt < TRUSTED_ATTEMPTS) return ['websocket']
   return [remembered, ...allowed.filter((each) => each !== remembered)]
 }
 

@@ -28,9 +28,16 @@ test('only what will be refused again is final', () => {
 })
 
 test('the transport that worked is tried first, if it is allowed', () => {
-  expect(transportOrder(['websocket', 'polling'], null)).toEqual(['websocket', 'polling'])
-  expect(transportOrder(['websocket', 'polling'], 'polling')).toEqual(['polling', 'websocket'])
-  expect(transportOrder(['websocket'], 'polling')).toEqual(['websocket'])
+  expect(transportOrder(['websocket', 'polling'], null, 0)).toEqual(['websocket', 'polling'])
+  expect(transportOrder(['websocket', 'polling'], 'polling', 0)).toEqual(['polling', 'websocket'])
+  expect(transportOrder(['websocket'], 'polling', 0)).toEqual(['websocket'])
+})
+
+test('where WebSocket has worked, a server that starts again makes nobody poll, and a network that has changed is believed', () => {
+  const orders = [0, 1, 2, 3, 4, 5].map((attempt) => transportOrder(['websocket', 'polling'], 'websocket', attempt))
+  expect(orders.slice(0, 4)).toEqual(Array(4).fill(['websocket']))
+  expect(orders.slice(4)).toEqual(Array(2).fill(['websocket', 'polling']))
+  expect(transportOrder(['polling'], 'websocket', 0)).toEqual(['polling'])
 })
 
 describe('a connection', () => {

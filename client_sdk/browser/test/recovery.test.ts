@@ -187,6 +187,24 @@ test('where WebSocket is refused, polling takes over and is remembered', async (
   }
 })
 
+test('where WebSocket has worked, a server that starts again does not make a connection poll', async () => {
+  const proxy = await CuttableProxy.to(server.port)
+  try {
+    const { room } = await host(proxy.url)
+    const transports: (TransportName | null)[] = []
+    room.on('connection', (_state, now) => transports.push(now))
+    proxy.unavailableFor = 2
+    proxy.cut()
+    const back = reaches(room, 'connected')
+    await proxy.mend()
+    await back
+    expect(transports).toEqual([null, 'websocket'])
+    expect([proxy.webSocketAttempts, proxy.unavailableFor]).toEqual([4, 0])
+  } finally {
+    await proxy.close()
+  }
+})
+
 test('where WebSocket is swallowed, polling takes over', async () => {
   const proxy = await CuttableProxy.to(server.port, { swallowWebSocket: true })
   try {

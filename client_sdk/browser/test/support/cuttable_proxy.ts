@@ -12,6 +12,8 @@ interface Faults {
  * are refused. */
 export class CuttableProxy {
   webSocketAttempts = 0
+  /** WebSocket handshakes to answer with 503, as a proxy does whose server starts again. */
+  unavailableFor = 0
   readonly #target: number
   readonly #faults: Faults
   readonly #sockets = new Set<Socket>()
@@ -57,6 +59,11 @@ export class CuttableProxy {
     near.once('data', (head) => {
       if (/^upgrade: websocket/im.test(head.toString('latin1'))) {
         this.webSocketAttempts += 1
+        if (this.unavailableFor > 0) {
+          this.unavailableFor -= 1
+          near.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+          return
+        }
         if (this.#faults.swallowWebSocket) return
         if (this.#faults.refuseWebSocket) {
           near.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
