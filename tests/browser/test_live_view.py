@@ -322,6 +322,42 @@ async def test_a_device_beside_the_board_has_no_sound_and_may_have_it_again(tmp_
         await expect(tablet.locator("audio[data-participant]")).to_have_count(1, timeout=STEP_MS)
 
 
+FILTERS = """() => {
+  const { noiseSuppression, echoCancellation, autoGainControl } = microphones.at(-1).getSettings();
+  return microphones.at(-1).readyState === 'live' && [noiseSuppression, echoCancellation, autoGainControl].join();
+}"""
+KEEP_MICROPHONES = """
+  globalThis.microphones = [];
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    const stream = await open(wanted);
+    microphones.push(...stream.getAudioTracks());
+    return stream;
+  };
+"""
+
+
+async def test_sound_in_detail_is_unfiltered_and_stays_chosen(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        launched_chromium(DEVICE, tmp_path) as browser,
+        visitor(browser) as page,
+    ):
+        await page.add_init_script(KEEP_MICROPHONES)
+        await open_room(page, server.url, "Consultation", "Mme Roy")
+        assert await page.evaluate(FILTERS) == "true,true,true"
+        await by_test(page, "devices").click()
+        await by_test(page, "detailed-sound").check()
+        await page.wait_for_function(f"() => ({FILTERS})() === 'false,false,false'", timeout=STEP_MS)
+        await expect(by_test(page, "notice")).to_be_empty()
+        await open_room(page, server.url, "La suivante", "Mme Roy")
+        await page.wait_for_function(f"() => ({FILTERS})() === 'false,false,false'", timeout=STEP_MS)
+        await by_test(page, "devices").click()
+        await expect(by_test(page, "detailed-sound")).to_be_checked()
+        await by_test(page, "detailed-sound").uncheck()
+        await page.wait_for_function(f"() => ({FILTERS})() === 'true,true,true'", timeout=STEP_MS)
+
+
 async def test_what_was_chosen_is_remembered_and_what_is_plugged_in_again_is_used_again(tmp_path: Path) -> None:
     async with (
         running_server(tmp_path) as server,

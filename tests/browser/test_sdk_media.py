@@ -116,6 +116,43 @@ async def a_device_beside_the_board_has_no_sound_for_a_while(on: Stage) -> None:
     await asyncio.gather(hears(red), hears(green))
 
 
+SENT_SOUND = """
+async () => {
+  for (const { report } of await room.media.peerConnectionStats())
+    for (const stats of report.values())
+      if (stats.type === 'outbound-rtp' && stats.kind === 'audio')
+        return { format: report.get(stats.codecId)?.sdpFmtpLine ?? '', bytes: stats.bytesSent, packets: stats.packetsSent };
+}
+"""
+SIZE_OF_SOUND = """
+async ([packets, inFull]) => {
+  // Bytes a packet, over so many of them.
+  const look = %s;
+  const before = await look();
+  for (;;) {
+    const now = await look();
+    const count = now.packets - before.packets;
+    if (now.format.includes('maxaveragebitrate=96000') !== inFull) return 0;
+    if (count >= packets) return (now.bytes - before.bytes) / count;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+"""
+
+
+async def sound_goes_out_in_full_for_a_while(on: Stage) -> None:
+    red, green = on.red.page, on.green.page
+    size = SIZE_OF_SOUND % SENT_SOUND
+    usual = await wait_for(red, size, [50, False])
+    await red.evaluate("room.media.setDetailedSound(true)")
+    in_full = await wait_for(red, size, [50, True])
+    assert "usedtx=0" in (await red.evaluate(f"({SENT_SOUND})()"))["format"]
+    assert in_full > 1.8 * usual
+    await hears(green)
+    await red.evaluate("room.media.setDetailedSound(false)")
+    assert await wait_for(red, size, [50, False]) < 1.3 * usual
+
+
 async def tracks_come_go_and_change(on: Stage) -> None:
     red, green = on.red.page, on.green.page
     screen = await red.evaluate("publishColour('#2850c8', 'screen')")
@@ -165,6 +202,7 @@ async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, ki
             await on.red.page.evaluate("room.view.self_id"),
         )  # fmt: skip
         await a_device_beside_the_board_has_no_sound_for_a_while(on)
+        await sound_goes_out_in_full_for_a_while(on)
         await tracks_come_go_and_change(on)
         await muting_is_known_and_a_host_mutes(on)
         await on.green.page.evaluate("room.media.stop()")

@@ -75,6 +75,7 @@ export class Media extends Emitter<MediaEvents> {
   #layout: ShownTrack[] | null = null
   #sendsSmall = false
   #isWithoutSound = false
+  #isSoundDetailed = false
   #session: MediaStarted | null = null
   #startedAt = 0
   #link: MediaLink | null = null
@@ -214,6 +215,15 @@ export class Media extends Emitter<MediaEvents> {
     this.#settle()
   }
 
+  /** Our sounds go up in full (96 kbit/s, without pauses), for a speech therapist's ear or for music. The browser's own
+   * filters are its track's: capture it without `noiseSuppression`, `echoCancellation` and `autoGainControl`. Voice by the
+   * signaling connection is not concerned. */
+  setDetailedSound(isOn: boolean): void {
+    if (isOn === this.#isSoundDetailed) return
+    this.#isSoundDetailed = isOn
+    this.#link?.localTracksChanged()
+  }
+
   /** Bytes that media have brought and taken over the present connections; begins anew with them. */
   async transferredBytes(): Promise<number> {
     const counts = await Promise.all((this.#link?.peerConnections() ?? []).map(({ connection }) => transferredBytes(connection)))
@@ -348,6 +358,7 @@ export class Media extends Emitter<MediaEvents> {
       ...this.#host,
       localTracks: () => (this.#isWithoutSound ? this.#local.filter(({ kind }) => kind === 'video') : this.#local),
       isWithoutSound: () => this.#isWithoutSound,
+      isSoundDetailed: () => this.#isSoundDetailed,
       sendsSmall: () => this.#sendsSmall,
       expectsRemoteMedia: () => this.#expectsRemoteMedia(),
       signal: (event, payload) => {

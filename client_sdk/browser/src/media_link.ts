@@ -32,6 +32,8 @@ export interface LinkHost extends SignalingWay {
   configuration: () => Promise<RTCConfiguration>
   /** Whether sound is no matter of this device: none is sent, and none wanted. */
   isWithoutSound: () => boolean
+  /** Whether our sounds go up in full. */
+  isSoundDetailed: () => boolean
   /** Whether our cameras go up in their smallest layer alone. */
   sendsSmall: () => boolean
   /** Track id → what arrives now, all of it. */

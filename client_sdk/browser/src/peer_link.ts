@@ -1,4 +1,5 @@
 import type { PasserelleError } from './errors.js'
+import { withDetailedSound } from './detailed_sound.js'
 import type { PublishedLocalTrack } from './local_track.js'
 import type { LinkHost, MediaLink } from './media_link.js'
 import { ConnectionWatch, Pacing, candidateFromWire, candidateToWire, type Connectivity } from './peer_connection.js'
@@ -108,6 +109,7 @@ export class PeerLink implements MediaLink {
       log: this.#host.log,
       localTracks: this.#host.localTracks,
       isWithoutSound: this.#host.isWithoutSound,
+      isSoundDetailed: this.#host.isSoundDetailed,
       beginAnew: this.#host.beginAnew,
       signal: (event, payload) =>
         this.#host.signal(event, { session_id: this.#sessionId, pc: 'peer', to: peer.session_id, ...payload }),
@@ -130,7 +132,7 @@ export class PeerLink implements MediaLink {
   }
 }
 
-interface PeerHost extends Pick<LinkHost, 'log' | 'localTracks' | 'isWithoutSound' | 'beginAnew' | 'changed'> {
+interface PeerHost extends Pick<LinkHost, 'log' | 'localTracks' | 'isWithoutSound' | 'isSoundDetailed' | 'beginAnew' | 'changed'> {
   signal: (event: string, payload: object) => void
   received: () => void
 }
@@ -157,6 +159,7 @@ class Peer {
   #isOpen: boolean
   #wasConnected = false
   #wasWithoutSound = false
+  #wasSoundDetailed: boolean
   #restarts = 0
   readonly #polite: boolean
   #restartTimer: ReturnType<typeof setTimeout> | undefined
@@ -166,9 +169,11 @@ class Peer {
     this.#host = host
     this.#isOpen = offersFirst
     this.#polite = peer.polite
+    this.#wasSoundDetailed = host.isSoundDetailed()
     this.connection = new RTCPeerConnection(configuration)
     this.#negotiation = new PerfectNegotiation(this.connection, {
       polite: peer.polite,
+      read: (description) => this.#asWanted(description),
       answering: () => this.#directSound(),
       send: (negotiation, { type, sdp }) =>
         host.signal('media_description', { negotiation, description: { type, sdp }, media: this.#media() }),
@@ -205,6 +210,15 @@ class Peer {
       this.#senders.set(track, sender)
       if (track.kind === 'video') void this.#bound(sender)
     }
+    if (this.#wasSoundDetailed === this.#host.isSoundDetailed()) return
+    this.#wasSoundDetailed = !this.#wasSoundDetailed
+    this.#negotiate()
+  }
+
+  #asWanted({ type, sdp }: RTCSessionDescriptionInit): RTCSessionDescriptionInit {
+    if (!this.#host.isSoundDetailed()) return { type, sdp: sdp ?? '' }
+    const mids = (sdp ?? '').matchAll(/^a=mid:(\S+)/gm)
+    return { type, sdp: withDetailedSound(sdp ?? '', new Set([...mids].map(([, mid]) => mid ?? ''))) }
   }
 
   /** A device without sound takes none, and takes it again when it has sound. */

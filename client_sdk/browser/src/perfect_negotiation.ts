@@ -14,6 +14,8 @@ export type Negotiator = Pick<
 
 export interface NegotiationOptions {
   polite: boolean
+  /** Their description as we go by it. */
+  read?: (description: RTCSessionDescriptionInit) => RTCSessionDescriptionInit
   /** An offer was taken, and is about to be answered. */
   answering?: () => void
   /** Send the local description; an answer carries the number of its offer. */
@@ -75,7 +77,7 @@ export class PerfectNegotiation {
     this.#isIgnoring = !this.#options.polite && this.#pc.signalingState !== 'stable'
     if (this.#isIgnoring) return 'ignored'
     this.#remoteOfferNumber = negotiation
-    await this.#pc.setRemoteDescription(description)
+    await this.#take(description)
     this.#options.answering?.()
     await this.#pc.setLocalDescription()
     const answer = this.#pc.localDescription
@@ -85,8 +87,12 @@ export class PerfectNegotiation {
 
   async #receiveAnswer(negotiation: number, description: RTCSessionDescriptionInit): Promise<Outcome> {
     if (negotiation !== this.#offerNumber || this.#pc.signalingState !== 'have-local-offer') return 'ignored'
-    await this.#pc.setRemoteDescription(description)
+    await this.#take(description)
     return 'applied'
+  }
+
+  #take(description: RTCSessionDescriptionInit): Promise<void> {
+    return this.#pc.setRemoteDescription(this.#options.read?.(description) ?? description)
   }
 
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {

@@ -1,3 +1,4 @@
+import { withDetailedSound } from './detailed_sound.js'
 import type { PublishedLocalTrack } from './local_track.js'
 import type { LinkHost } from './media_link.js'
 import { ConnectionWatch, FALLEN_BACK_PAUSE_MS, Pacing, candidateFromWire, candidateToWire, type Connectivity } from './peer_connection.js'
@@ -181,8 +182,13 @@ export class PublishConnection {
     const answer = await this.#answerTo(negotiation)
     if (this.#pc !== pc) return
     this.#watch?.expectConnection()
-    await pc.setRemoteDescription({ type: 'answer', sdp: answer.sdp ?? '' })
+    await pc.setRemoteDescription({ type: 'answer', sdp: this.#asWanted(answer.sdp ?? '') })
     for (const candidate of this.#remoteEarly.splice(0)) await pc.addIceCandidate(candidate)
+  }
+
+  #asWanted(answer: string): string {
+    const sounds = this.#lines.flatMap(({ kind, transceiver: { mid } }) => (kind === 'audio' && mid !== null ? [mid] : []))
+    return this.#host.isSoundDetailed() ? withDetailedSound(answer, new Set(sounds)) : answer
   }
 
   async #create(): Promise<RTCPeerConnection> {

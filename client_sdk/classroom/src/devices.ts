@@ -19,6 +19,8 @@ export interface DeviceChoice {
   speakerId?: string
   /** Another device in the same place gives the sound: nothing is heard from this one, and nothing said into it. */
   withoutSound?: boolean
+  /** The microphone's sound goes out as it is, unfiltered and in full. */
+  detailedSound?: boolean
 }
 
 export interface Devices {
@@ -29,19 +31,21 @@ export interface Devices {
 
 const picture: MediaTrackConstraints = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 25, max: 30 } }
 const sound: MediaTrackConstraints = { echoCancellation: true, noiseSuppression: true, autoGainControl: true }
+/** What the filters for conversations take for noise is what a speech therapist listens for. */
+const soundInDetail: MediaTrackConstraints = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }
 
 /** Whatever can be had of what is wanted: both, one, or none and why. Device ids choose; '' is any, null none. */
-export async function openDevices(cameraId: string | null, microphoneId: string | null): Promise<Devices> {
+export async function openDevices(cameraId: string | null, microphoneId: string | null, inDetail = false): Promise<Devices> {
   if (!navigator.mediaDevices?.getUserMedia) return { camera: null, microphone: null, problem: 'insecure' }
   const video = cameraId === null ? false : { ...picture, ...(cameraId ? { deviceId: { exact: cameraId } } : {}) }
-  const audio = microphoneId === null ? false : { ...sound, ...(microphoneId ? { deviceId: { exact: microphoneId } } : {}) }
+  const audio = microphoneId === null ? false : { ...(inDetail ? soundInDetail : sound), ...(microphoneId ? { deviceId: { exact: microphoneId } } : {}) }
   if (!video && !audio) return { camera: null, microphone: null, problem: null }
   try {
     return tracksOf(await navigator.mediaDevices.getUserMedia({ video, audio }))
   } catch (error) {
     const problem = problemOf(error)
     // What was chosen is not plugged in today: whatever is.
-    if (isNotThere(error) && (cameraId || microphoneId)) return openDevices(cameraId && '', microphoneId && '')
+    if (isNotThere(error) && (cameraId || microphoneId)) return openDevices(cameraId && '', microphoneId && '', inDetail)
     if (problem === 'refused' || !video || !audio) return { camera: null, microphone: null, problem }
   }
   // One of the two is missing or busy: take the other.

@@ -315,5 +315,7 @@ export const en: Dictionary = {
   projectorIsOff: 'Ordinary view.',
   withoutSound: 'No sound: another device here gives it',
   withoutSoundHelp: 'For a device in a class that has the board already: no microphone and no loudspeaker, so no echo.',
+  detailedSound: 'Detailed sound: speech therapy, music',
+  detailedSoundHelp: 'Your microphone sends everything, unfiltered: breath, faint sounds, noises too. Wear headphones, as echo is no longer removed.',
   isWithoutSound: 'No sound',
 }

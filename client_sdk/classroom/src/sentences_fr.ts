@@ -315,5 +315,7 @@ export const fr = {
   projectorIsOff: 'Vue ordinaire.',
   withoutSound: 'Sans son : un autre appareil le donne ici',
   withoutSoundHelp: 'Pour un appareil dans la classe qui a déjà le tableau : ni micro ni haut-parleur, donc pas d’écho.',
+  detailedSound: 'Son détaillé : orthophonie, musique',
+  detailedSoundHelp: 'Votre micro transmet tout, sans filtre : le souffle, les sons faibles, les bruits aussi. Mettez un casque, car l’écho n’est plus enlevé.',
   isWithoutSound: 'Sans son',
 } as const

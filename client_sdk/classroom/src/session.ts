@@ -55,6 +55,7 @@ export class Session {
   readonly speaker = signal('')
   /** Another device in the same place gives the sound. */
   readonly withoutSound = signal(false)
+  readonly detailedSound = signal(false)
   /** The tile that this page alone shows large: a participant's id, or a screen's track. */
   readonly pinned = signal<string | null>(null)
   /** One picture and the text, for the back of the class. */
@@ -127,6 +128,8 @@ export class Session {
       this.speaker.value = choice.speakerId ?? ''
       this.withoutSound.value = choice.withoutSound ?? false
       this.media.setWithoutSound(this.withoutSound.value)
+      this.detailedSound.value = choice.detailedSound ?? false
+      this.media.setDetailedSound(this.detailedSound.value)
     }
     try {
       await this.room.connect()
@@ -242,6 +245,14 @@ export class Session {
     if (this.can('publish_audio')) await this.#open('microphone', isOn ? null : (this.#choice?.microphoneId ?? ''))
   }
 
+  /** Say it all, as the microphone hears it, or as conversations are usually sent. */
+  async setDetailedSound(isOn: boolean): Promise<void> {
+    this.detailedSound.value = isOn
+    this.media.setDetailedSound(isOn)
+    keepChoice(this.#place.room, { detailedSound: isOn })
+    if (this.microphone) await this.#open('microphone', this.microphone.getSettings().deviceId ?? '')
+  }
+
   async #open(source: 'camera' | 'microphone', id: string | null): Promise<void> {
     const local = this.media.localTracks.find((one) => one.source === source)
     if (id === null) {
@@ -250,7 +261,7 @@ export class Session {
       this[source] = null
       return
     }
-    const opened = await openDevices(source === 'camera' ? id : null, source === 'microphone' ? id : null)
+    const opened = await openDevices(source === 'camera' ? id : null, source === 'microphone' ? id : null, this.detailedSound.value)
     const track = opened[source]
     if (opened.problem) this.notify(t(problemText[opened.problem]))
     if (!track) return
@@ -285,7 +296,7 @@ export class Session {
     if (!this.can('subscribe_media') && !this.can('publish_audio')) return
     if (this.#choice && !this.camera && !this.microphone) {
       const { cameraId, microphoneId } = this.#choice
-      const { camera, microphone } = await openDevices(cameraId, this.withoutSound.value ? null : microphoneId)
+      const { camera, microphone } = await openDevices(cameraId, this.withoutSound.value ? null : microphoneId, this.detailedSound.value)
       this.camera = camera
       this.microphone = microphone
     }

@@ -14,6 +14,7 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
   const [microphoneId, setMicrophoneId] = useState(before.microphoneId)
   const [speakerId, setSpeakerId] = useState(before.speakerId ?? '')
   const [withoutSound, setWithoutSound] = useState(false)
+  const [detailedSound, setDetailedSound] = useState(before.detailedSound ?? false)
   const [, redraw] = useState(0)
   const [problem, setProblem] = useState<DeviceProblem | null>(null)
   const [opening, setOpening] = useState(true)
@@ -22,12 +23,12 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
   const [devices, setDevices] = useState<DeviceList>({ cameras: [], microphones: [], speakers: [] })
   useEffect(() => {
     // Pressed before the camera was ready: in as soon as it is, with a picture.
-    if (entering && !opening) onReady({ cameraId, microphoneId, speakerId, withoutSound })
+    if (entering && !opening) onReady({ cameraId, microphoneId, speakerId, withoutSound, detailedSound })
   }, [entering, opening])
   useEffect(() => {
     let wanted = true
     setOpening(true)
-    void openDevices(cameraId, withoutSound ? null : microphoneId).then(async (opened) => {
+    void openDevices(cameraId, withoutSound ? null : microphoneId, detailedSound).then(async (opened) => {
       if (!wanted) {
         opened.camera?.stop()
         opened.microphone?.stop()
@@ -45,7 +46,7 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
     return () => {
       wanted = false
     }
-  }, [session, cameraId, microphoneId, withoutSound, attempt])
+  }, [session, cameraId, microphoneId, withoutSound, detailedSound, attempt])
   return (
     <Shell title={t('checkTitle')}>
       <section class="card check-card" data-testid="device-check">
@@ -81,6 +82,7 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
             <>
               <Choice icon={<Mic aria-hidden="true" />} label={t('microphone')} none={t('noMicrophone')} devices={devices.microphones} value={microphoneId} onChange={setMicrophoneId} />
               <MicrophoneLevel track={session.microphone} />
+              <DetailedSound isOn={detailedSound} onChange={setDetailedSound} />
             </>
           )}
           {!withoutSound && canChooseSpeaker && devices.speakers.length > 1 && (
@@ -105,6 +107,19 @@ export function WithoutSound({ isOn, onChange }: { isOn: boolean; onChange: (isO
       <span>
         {t('withoutSound')}
         <small>{t('withoutSoundHelp')}</small>
+      </span>
+    </label>
+  )
+}
+
+/** For who must hear how a sound is made, not only what is said. */
+export function DetailedSound({ isOn, onChange }: { isOn: boolean; onChange: (isOn: boolean) => void }) {
+  return (
+    <label class="check">
+      <input type="checkbox" data-testid="detailed-sound" checked={isOn} onChange={(event) => onChange(event.currentTarget.checked)} />
+      <span>
+        {t('detailedSound')}
+        <small>{t('detailedSoundHelp')}</small>
       </span>
     </label>
   )
