@@ -12,7 +12,7 @@ PEERS := benchmarks/documents/peers
 # all it imports: a server takes 2.5 s of processor time to start then, with bytecode 1.1 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run run-cluster test test-long bench bench-instances bench-media peers check test-python test-typescript services lock generate format clean help
+.PHONY: run run-cluster test test-long bench bench-instances bench-media peers check check-python check-typescript test-python test-typescript services lock generate format clean help
 
 help:
 	@echo 'make run   install what is missing and serve on http://localhost:8080'
@@ -30,15 +30,23 @@ run-cluster: $(BIN)/.runtime $(PAGE)
 	@scripts/install-services.sh cluster
 	@exec $(BIN)/python -m scripts.run_cluster $(CLUSTER_ARGS)
 
-test: check test-typescript test-python
+# TypeScript's tests, which mostly wait, run beside Python's; their output comes after it.
+test: check services $(PAGE)
+	@mkdir -p build
+	@$(MAKE) --no-print-directory test-typescript >build/test-typescript.log 2>&1 & typescript=$$!; \
+	  $(MAKE) --no-print-directory test-python; python=$$?; \
+	  wait $$typescript; typescript=$$?; cat build/test-typescript.log; \
+	  exit $$((python | typescript))
 
 # Deadlines three times as long as on a machine of one's own: nothing is slower for it, and no test fails because
 # somebody else's work was in the way. The figures in seconds are held by test-long, on a quiet machine.
 test-python test-typescript: export PASSERELLE_TEST_TIME_SCALE ?= 3
 
-# Two at once: most of them wait for a browser or a server. A file's tests stay together, for what they share.
+# Three at once on two cores: most of them wait for a browser or a server. A file's tests stay together, for what they
+# share.
+TESTS_AT_ONCE ?= 3
 test-python: services $(BIN)/.dev $(PAGE)
-	$(BIN)/pytest -m 'not long' --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/pytest -m 'not long' --numprocesses $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-long: services $(BIN)/.dev $(PAGE)
 	$(BIN)/pytest --timeout=3600 $(PYTEST_ARGS)
@@ -47,7 +55,12 @@ test-long: services $(BIN)/.dev $(PAGE)
 check: $(BIN)/.dev client_sdk/node_modules/.ok
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs 2 check-python check-typescript
+
+check-python: $(BIN)/.dev
 	$(BIN)/mypy
+
+check-typescript: $(BIN)/.dev client_sdk/node_modules/.ok
 	$(NODE) $(BIN)/python -m server.wire.generate --check
 	$(NODE) npm --prefix client_sdk run --silent lint
 

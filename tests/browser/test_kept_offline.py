@@ -10,7 +10,8 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page
 
-from tests.browser.test_page import DEVICE, has_state, reads, visitor
+from tests.browser.conftest import DEVICE
+from tests.browser.test_page import has_state, reads, visitor
 from tests.support.chromium import launched_chromium
 from tests.support.page import STEP_MS, by_test, invite, join_by_code, open_room, saved, write
 from tests.support.server_process import ServerProcess, running_server

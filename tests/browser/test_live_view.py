@@ -6,10 +6,10 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.support.chromium import chromium_path, launched_chromium
-from tests.support.fake_media import FakeDevice
 from tests.support.page import (
     STEP_MS,
     by_test,
@@ -21,9 +21,9 @@ from tests.support.page import (
     saved,
     write,
 )
-from tests.support.server_process import running_server
+from tests.support.server_process import ServerProcess, running_server
 
-DEVICE = FakeDevice("Mme Roy", (200, 40, 40), 440.0)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 LAPTOP = (1366, 768)
 PHONE = (390, 844)
 HANDS_GO_UP = re.compile("lève la main|mains se lèvent")
@@ -44,10 +44,8 @@ async def visitor(browser: Browser, size: tuple[int, int] = LAPTOP) -> AsyncIter
         await context.close()
 
 
-async def test_hands_are_seen_in_order_without_opening_anything(tmp_path: Path) -> None:
+async def test_hands_are_seen_in_order_without_opening_anything(server: ServerProcess, browser: Browser) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser) as host,
         visitor(browser) as zoe,
         visitor(browser, PHONE) as leo,
@@ -68,10 +66,8 @@ async def test_hands_are_seen_in_order_without_opening_anything(tmp_path: Path) 
         await expect(strip.get_by_role("button")).to_have_text(["Zoé"], timeout=STEP_MS)
 
 
-async def test_all_who_wait_are_let_in_at_once(tmp_path: Path) -> None:
+async def test_all_who_wait_are_let_in_at_once(server: ServerProcess, browser: Browser) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser) as host,
         visitor(browser) as museum,
         visitor(browser, PHONE) as aquarium,
@@ -96,10 +92,8 @@ async def test_all_who_wait_are_let_in_at_once(tmp_path: Path) -> None:
         await expect(by_test(aquarium, "live")).to_be_visible()
 
 
-async def test_secrets_leave_the_address_bar_and_survive_a_reload(tmp_path: Path) -> None:
+async def test_secrets_leave_the_address_bar_and_survive_a_reload(server: ServerProcess, browser: Browser) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser) as host,
         visitor(browser) as school,
     ):
@@ -117,10 +111,8 @@ async def test_secrets_leave_the_address_bar_and_survive_a_reload(tmp_path: Path
         assert "eyJ" not in school.url
 
 
-async def test_who_left_comes_back_and_a_pupil_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_who_left_comes_back_and_a_pupil_leaves_nothing_behind(server: ServerProcess, browser: Browser) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser) as host,
         visitor(browser) as pupil,
     ):
@@ -147,12 +139,8 @@ async def test_who_left_comes_back_and_a_pupil_leaves_nothing_behind(tmp_path: P
         await expect(by_test(host, "editor")).to_contain_text("Un huard", timeout=STEP_MS)
 
 
-async def test_the_divider_moves_by_keyboard_and_stays(tmp_path: Path) -> None:
-    async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
-        visitor(browser) as page,
-    ):
+async def test_the_divider_moves_by_keyboard_and_stays(server: ServerProcess, browser: Browser) -> None:
+    async with visitor(browser) as page:
         await open_room(page, server.url, "Les oiseaux", "Mme Roy")
         divider = by_test(page, "divider")
         before = await page.locator(".text-side").bounding_box()
@@ -168,12 +156,8 @@ async def test_the_divider_moves_by_keyboard_and_stays(tmp_path: Path) -> None:
         await expect(divider).to_have_attribute("aria-valuenow", "56", timeout=STEP_MS)
 
 
-async def test_the_tools_of_the_text_are_one_stop_of_the_tab_key(tmp_path: Path) -> None:
-    async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
-        visitor(browser) as page,
-    ):
+async def test_the_tools_of_the_text_are_one_stop_of_the_tab_key(server: ServerProcess, browser: Browser) -> None:
+    async with visitor(browser) as page:
         await open_room(page, server.url, "Les oiseaux", "Mme Roy")
         await expect(by_test(page, "editor")).to_have_attribute("contenteditable", "true", timeout=STEP_MS)
         tools = page.get_by_role("toolbar").get_by_role("button")
@@ -187,10 +171,9 @@ async def test_the_tools_of_the_text_are_one_stop_of_the_tab_key(tmp_path: Path)
         await expect(by_test(page, "editor").locator("strong")).to_have_text("Huard")
 
 
-async def test_a_phone_shows_one_thing_well(tmp_path: Path) -> None:
+async def test_a_phone_shows_one_thing_well(tmp_path: Path, browser: Browser) -> None:
     async with (
         running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser, PHONE) as page,
     ):
         await open_room(page, server.url, "Un nom de salle assez long pour un petit écran", "Mme Roy")
@@ -208,10 +191,10 @@ async def test_a_phone_shows_one_thing_well(tmp_path: Path) -> None:
             await expect(by_test(page, name)).to_be_in_viewport()
 
 
-async def test_a_pupil_alone_with_a_professional_checks_their_camera_first(tmp_path: Path) -> None:
+async def test_a_pupil_alone_with_a_professional_checks_their_camera_first(
+    server: ServerProcess, browser: Browser
+) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser) as host,
         visitor(browser) as pupil,
     ):
@@ -231,12 +214,10 @@ async def test_a_pupil_alone_with_a_professional_checks_their_camera_first(tmp_p
         await expect(host.locator("[data-testid=tile][data-name='Zoé'] video")).to_be_visible(timeout=STEP_MS)
 
 
-async def test_a_camera_that_is_unplugged_is_told_and_another_is_one_press_away(tmp_path: Path) -> None:
-    async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
-        visitor(browser) as page,
-    ):
+async def test_a_camera_that_is_unplugged_is_told_and_another_is_one_press_away(
+    server: ServerProcess, browser: Browser
+) -> None:
+    async with visitor(browser) as page:
         await page.add_init_script(
             """
             globalThis.opened = []
@@ -260,10 +241,8 @@ async def test_a_camera_that_is_unplugged_is_told_and_another_is_one_press_away(
         await expect(picture).to_be_visible(timeout=STEP_MS)
 
 
-async def test_a_browser_that_holds_sound_back_is_asked_by_a_button(tmp_path: Path) -> None:
+async def test_a_browser_that_holds_sound_back_is_asked_by_a_button(server: ServerProcess, browser: Browser) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser) as host,
         visitor(browser) as school,
     ):
@@ -292,11 +271,11 @@ async def test_a_browser_that_holds_sound_back_is_asked_by_a_button(tmp_path: Pa
         )
 
 
-async def test_a_device_beside_the_board_has_no_sound_and_may_have_it_again(tmp_path: Path) -> None:
+async def test_a_device_beside_the_board_has_no_sound_and_may_have_it_again(
+    server: ServerProcess, browser: Browser
+) -> None:
     """No microphone and no loudspeaker, so no echo; the picture all the same, through a reload too."""
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser) as host,
         visitor(browser) as tablet,
     ):
@@ -337,12 +316,8 @@ KEEP_MICROPHONES = """
 """
 
 
-async def test_sound_in_detail_is_unfiltered_and_stays_chosen(tmp_path: Path) -> None:
-    async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
-        visitor(browser) as page,
-    ):
+async def test_sound_in_detail_is_unfiltered_and_stays_chosen(server: ServerProcess, browser: Browser) -> None:
+    async with visitor(browser) as page:
         await page.add_init_script(KEEP_MICROPHONES)
         await open_room(page, server.url, "Consultation", "Mme Roy")
         assert await page.evaluate(FILTERS) == "true,true,true"

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, TimeoutError, expect
 
-from tests.support.chromium import launched_chromium
-from tests.support.fake_media import FakeDevice
 from tests.support.locked_store import held_store
 from tests.support.network_cut import cuttable_proxy
 from tests.support.page import (
@@ -24,9 +22,9 @@ from tests.support.page import (
     text_of,
     write,
 )
-from tests.support.server_process import running_server
+from tests.support.server_process import ServerProcess, running_server
 
-DEVICE = FakeDevice("Mme Roy", (200, 40, 40), 440.0)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @contextlib.asynccontextmanager
@@ -68,10 +66,10 @@ async def has_state(page: Page, state: str) -> None:
     await expect(by_test(page, "save-state")).to_have_attribute("data-state", state, timeout=2 * STEP_MS)
 
 
-async def test_a_pupil_types_a_code_as_children_type_and_writes_with_the_class(tmp_path: Path) -> None:
+async def test_a_pupil_types_a_code_as_children_type_and_writes_with_the_class(
+    server: ServerProcess, browser: Browser
+) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser, "camera", "microphone") as host,
         visitor(browser) as pupil,
     ):
@@ -92,16 +90,14 @@ async def test_a_pupil_types_a_code_as_children_type_and_writes_with_the_class(t
         await expect(by_test(pupil, "save-state")).to_contain_text("Lecture seule")
 
 
-async def test_a_wrong_code_is_told_kindly(tmp_path: Path) -> None:
-    async with running_server(tmp_path) as server, launched_chromium() as browser, visitor(browser) as pupil:
+async def test_a_wrong_code_is_told_kindly(server: ServerProcess, browser: Browser) -> None:
+    async with visitor(browser) as pupil:
         await join_by_code(pupil, server.url, "lune renard 42", "Zoé")
         await expect(pupil.get_by_role("alert")).to_contain_text("n’existe pas", timeout=STEP_MS)
 
 
-async def test_undo_takes_back_ones_own_words_only(tmp_path: Path) -> None:
+async def test_undo_takes_back_ones_own_words_only(server: ServerProcess, browser: Browser) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser, "camera", "microphone") as host,
         visitor(browser) as pupil,
     ):
@@ -122,11 +118,10 @@ async def test_undo_takes_back_ones_own_words_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_the_server_goes_away_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_the_server_goes_away_and_nothing_is_lost(tmp_path: Path, browser: Browser) -> None:
     """Killed while two write; both write on; one reloads the page meanwhile; it comes back."""
     async with (
         running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser, "camera", "microphone") as host,
         visitor(browser) as pupil,
     ):
@@ -167,11 +162,10 @@ WATCH_SAVE_STATE = """
 """
 
 
-async def test_nothing_is_called_saved_that_the_store_does_not_have(tmp_path: Path) -> None:
+async def test_nothing_is_called_saved_that_the_store_does_not_have(tmp_path: Path, browser: Browser) -> None:
     """Another process holds the store: the class writes on, the page says that it is not saved, then that it is."""
     async with (
         running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser, "camera", "microphone") as host,
         visitor(browser) as pupil,
     ):
@@ -194,11 +188,9 @@ async def test_nothing_is_called_saved_that_the_store_does_not_have(tmp_path: Pa
 
 
 @pytest.mark.timeout(180)
-async def test_twenty_seconds_without_network_cost_nothing(tmp_path: Path) -> None:
+async def test_twenty_seconds_without_network_cost_nothing(server: ServerProcess, browser: Browser) -> None:
     async with (
-        running_server(tmp_path) as server,
         cuttable_proxy(server.port) as proxy,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser, "camera", "microphone") as host,
         visitor(browser) as pupil,
     ):
@@ -219,10 +211,8 @@ async def test_twenty_seconds_without_network_cost_nothing(tmp_path: Path) -> No
         await expect(by_test(host, "roster")).not_to_contain_text("absent", timeout=STEP_MS)
 
 
-async def test_a_class_without_a_camera_comes_in_all_the_same(tmp_path: Path) -> None:
+async def test_a_class_without_a_camera_comes_in_all_the_same(server: ServerProcess, browser: Browser) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser, "camera", "microphone") as host,
         visitor(browser) as school,
     ):
@@ -240,10 +230,8 @@ async def test_a_class_without_a_camera_comes_in_all_the_same(tmp_path: Path) ->
         await expect(school.locator("[data-testid=tile][data-name='Mme Roy'] video")).to_be_visible(timeout=STEP_MS)
 
 
-async def test_removed_means_out_and_a_revoked_link_opens_nothing(tmp_path: Path) -> None:
+async def test_removed_means_out_and_a_revoked_link_opens_nothing(server: ServerProcess, browser: Browser) -> None:
     async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
         visitor(browser, "camera", "microphone") as host,
         visitor(browser, "camera", "microphone") as museum,
     ):
@@ -267,8 +255,8 @@ async def join_by_link_refused(page: Page, url: str) -> None:
     await expect(by_test(page, "message")).to_contain_text("n’ouvre plus rien", timeout=STEP_MS)
 
 
-async def test_english_is_one_press_away_and_stays(tmp_path: Path) -> None:
-    async with running_server(tmp_path) as server, launched_chromium() as browser, visitor(browser) as page:
+async def test_english_is_one_press_away_and_stays(server: ServerProcess, browser: Browser) -> None:
+    async with visitor(browser) as page:
         await page.goto(server.url)
         await expect(page.get_by_role("heading", name="J’ai un code")).to_be_visible(timeout=STEP_MS)
         await by_test(page, "language").click()

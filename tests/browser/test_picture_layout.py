@@ -20,6 +20,10 @@ from tests.support.server_process import ServerProcess, running_server
 pytestmark = pytest.mark.timeout(120)
 RED, GREEN = FakeDevice("rouge", (200, 40, 40), 440.0, 960, 540), FakeDevice("vert", (40, 160, 60), 880.0, 960, 540)
 
+LAPTOP = {"width": 1_366, "height": 768}
+SMALL = {"width": 800, "height": 500}
+"""Of those at whom nobody looks here: what they show costs less."""
+
 PICTURES = """
 () => [...document.querySelectorAll('[data-testid=tile]')].map((tile) => {
   const video = tile.querySelector('video')
@@ -49,21 +53,21 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
         api = await stack.enter_async_context(PasserelleApi(server.url))
         created = await api.create_room("Les marées")
 
-        async def open_page(device: FakeDevice | None, url: str, *permissions: str) -> Page:
+        async def open_page(device: FakeDevice | None, viewport: Any, url: str, *permissions: str) -> Page:
             browser = await stack.enter_async_context(launched_chromium(device, folder))
-            context = await browser.new_context(permissions=list(permissions), viewport={"width": 1366, "height": 768})
+            context = await browser.new_context(permissions=list(permissions), viewport=viewport)
             page = await context.new_page()
             await page.goto(url)
             return page
 
         guests: list[Page] = []
         for device in (RED, GREEN):
-            page = await open_page(device, await guest_link(api, created, server), "camera", "microphone")
+            page = await open_page(device, SMALL, await guest_link(api, created, server), "camera", "microphone")
             await by_test(page, "join-name").fill(device.name)
             await by_test(page, "join").click()
             await enter_session(page)
             guests.append(page)
-        viewer = await open_page(None, f"{server.url}/salle/{created.room.id}#jeton={created.token}")
+        viewer = await open_page(None, LAPTOP, f"{server.url}/salle/{created.room.id}#jeton={created.token}")
         await enter_session(viewer)
         await expect(by_test(viewer, "live")).to_be_visible(timeout=STEP_MS)
         yield Stage(server, viewer, guests)
@@ -84,7 +88,7 @@ async def test_pictures_come_in_the_size_of_their_tiles_and_in_thrifty_mode_one_
     async with stage(tmp_path) as on:
         viewer = on.viewer
         await pictures(viewer, "of('rouge') > 0 && of('vert') > 0")
-        await viewer.set_viewport_size({"width": 1_900, "height": 1_000})
+        await viewer.set_viewport_size({"width": 1_400, "height": 900})
         await by_test(viewer, "toggle-text").click()
         await pictures(viewer, "of('rouge') === 540 && of('vert') === 540")
         await viewer.set_viewport_size({"width": 700, "height": 420})
@@ -113,7 +117,7 @@ async def large(page: Page) -> list[str]:
 async def whoever_is_large_comes_large(on: Stage) -> None:
     """What one pins for oneself, and whom a host shows to everyone; the others come small."""
     viewer, guest = on.viewer, on.guests[0]
-    await viewer.set_viewport_size({"width": 1_900, "height": 1_000})
+    await viewer.set_viewport_size({"width": 1_400, "height": 900})
     await viewer.get_by_role("button", name="Épingler vert pour moi").click()
     assert await large(viewer) == ["vert"]
     await pictures(viewer, "of('vert') === 540 && of('rouge') > 0 && of('rouge') < 540")

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from tests.support.chromium import launched_chromium
@@ -20,7 +21,7 @@ from tests.support.server_process import ServerProcess, running_server
 from tests.support.session_setup import post, room_of_two
 from tests.support.turn_server import running_deployed_turn_server
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 CUT_S = 8.0
 REMOVED_WITHIN_S = 0.5
 
@@ -28,6 +29,18 @@ REMOVED_WITHIN_S = 0.5
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> str:
     return bundle_sdk(tmp_path_factory.mktemp("sdk"))
+
+
+TRUST = "--ignore-certificate-errors"
+"""The relay's certificate is self-made here; a real one is needed in service."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Browser, Browser]]:
+    """Two browsers with cameras of their own, for all tests here."""
+    folder = tmp_path_factory.mktemp("devices")
+    async with launched_chromium(RED, folder, TRUST) as red, launched_chromium(GREEN, folder, TRUST) as green:
+        yield red, green
 
 
 @dataclass
@@ -48,15 +61,13 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def stage(
-    script: str, folder: Path, kind: str, environment: Mapping[str, str] | None = None, before: str = "0", *flags: str
+    script: str, pair: tuple[Browser, Browser], server: ServerProcess, kind: str = "interclass", before: str = "0"
 ) -> AsyncIterator[Stage]:
     """Two people with cameras of their own, in one room, each seeing the other. `before` runs first in each page."""
-    async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(running_server(folder, environment))
-        _room, tokens = await room_of_two(server, kind)
-        people = []
-        for device, token in zip((RED, GREEN), tokens, strict=True):
-            browser = await stack.enter_async_context(launched_chromium(device, folder, *flags))
+    _room, tokens = await room_of_two(server, kind)
+    people = []
+    try:
+        for browser, token in zip(pair, tokens, strict=True):
             page = await sdk_page(await sdk_context(browser), server, script)
             await page.evaluate(before)
             assert await page.evaluate("(token) => enter(token)", token) == "admitted"
@@ -66,6 +77,9 @@ async def stage(
             await person.page.evaluate("room.media.start()")
         await each_sees_the_other(red, green)
         yield Stage(server, red, green)
+    finally:
+        for context in (*pair[0].contexts, *pair[1].contexts):
+            await context.close()
 
 
 async def each_sees_the_other(red: Person, green: Person, deadline_s: float = 20.0 * SECOND) -> None:
@@ -188,13 +202,14 @@ async def muting_is_known_and_a_host_mutes(on: Stage) -> None:
     ("kind", "engine"),
     [("interclass", "sfu"), pytest.param("interclass", "janus", marks=pytest.mark.long), ("consultation", "p2p")],
 )
-async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, kind: str, engine: str) -> None:
+async def test_tracks_flow_come_go_and_are_muted(
+    script: str, pair: tuple[Browser, Browser], server: ServerProcess, tmp_path: Path, kind: str, engine: str
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        environment = {}
         if engine == "janus":
             gateway = await stack.enter_async_context(running_janus(tmp_path / "janus"))
-            environment = settings_for(gateway)
-        on = await stack.enter_async_context(stage(script, tmp_path, kind, environment))
+            server = await stack.enter_async_context(running_server(tmp_path, settings_for(gateway)))
+        on = await stack.enter_async_context(stage(script, pair, server, kind))
         assert await on.red.page.evaluate("room.media.engine") == engine
         await asyncio.gather(hears(on.red.page), hears(on.green.page))
         await wait_for(
@@ -215,10 +230,13 @@ async def test_tracks_flow_come_go_and_are_muted(script: str, tmp_path: Path, ki
             assert not [line for line in person.page.console_lines if line.startswith("uncaught")]  # type: ignore[attr-defined]
 
 
-async def test_two_and_a_viewer_by_janus_when_one_is_removed_and_a_gateway_dies(script: str, tmp_path: Path) -> None:
+async def test_two_and_a_viewer_by_janus_when_one_is_removed_and_a_gateway_dies(
+    script: str, pair: tuple[Browser, Browser], tmp_path: Path
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
         gateways = [await stack.enter_async_context(running_janus(tmp_path / name)) for name in ("one", "two")]
-        on = await stack.enter_async_context(stage(script, tmp_path, "interclass", settings_for(*gateways)))
+        server = await stack.enter_async_context(running_server(tmp_path, settings_for(*gateways)))
+        on = await stack.enter_async_context(stage(script, pair, server))
         viewer = await viewer_of(on, script)
         for person, device in ((on.red, RED), (on.green, GREEN)):
             await sees(viewer, person.tracks["camera"], device.rgb)
@@ -254,8 +272,6 @@ RELAY_ONLY = """() => {
     constructor(configuration) { super({ ...configuration, iceTransportPolicy: 'relay' }); }
   };
 }"""
-TRUST = "--ignore-certificate-errors"
-"""The relay's certificate is self-made here; a real one is needed in service."""
 RELAYED_OVER = """
 async () => {
   const found = new Set();
@@ -270,7 +286,9 @@ async () => {
 """
 
 
-async def test_who_may_use_nothing_but_tls_is_seen_and_heard(script: str, tmp_path: Path) -> None:
+async def test_who_may_use_nothing_but_tls_is_seen_and_heard(
+    script: str, pair: tuple[Browser, Browser], tmp_path: Path
+) -> None:
     """Through coturn as it is deployed, over `turns:`; two people, both ways."""
     folder = tmp_path / "coturn"
     folder.mkdir()
@@ -281,18 +299,22 @@ async def test_who_may_use_nothing_but_tls_is_seen_and_heard(script: str, tmp_pa
             "TURN_URLS": f"turns:localhost:{relay.tls}?transport=tcp",
             "TURN_SECRET": "tests-only",
         }
-        on = await stack.enter_async_context(stage(script, tmp_path, "interclass", environment, RELAY_ONLY, TRUST))
+        server = await stack.enter_async_context(running_server(tmp_path, environment))
+        on = await stack.enter_async_context(stage(script, pair, server, before=RELAY_ONLY))
         await asyncio.gather(hears(on.red.page), hears(on.green.page))
         for person in (on.red, on.green):
             assert await person.page.evaluate(RELAYED_OVER) == ["relay tls"]
 
 
-async def test_a_consultation_leaves_nothing_in_the_browser(script: str, tmp_path: Path) -> None:
+async def test_a_consultation_leaves_nothing_in_the_browser(
+    script: str, browser: Browser, server: ServerProcess
+) -> None:
     """Next to a class, whose text is kept."""
-    async with running_server(tmp_path) as server, launched_chromium() as browser:
+    async with contextlib.AsyncExitStack() as stack:
         for kind, kept in (("interclass", 1), ("consultation", 0)):
             created = await post(server, "/api/rooms", {"name": "Rencontre", "kind": kind})
-            page = await sdk_page(await sdk_context(browser), server, script)
+            context = await stack.enter_async_context(await sdk_context(browser))
+            page = await sdk_page(context, server, script)
             # Opened before anything is known of the room, as a reloaded page does.
             await page.evaluate("(token) => { globalThis.room = new Passerelle.Room({ token }) }", created["token"])
             await page.evaluate("globalThis.texte = room.document('texte'); texte.doc.getText('t').insert(0, 'mot')")
@@ -305,8 +327,10 @@ async def test_a_consultation_leaves_nothing_in_the_browser(script: str, tmp_pat
             )
 
 
-async def test_the_server_restarts_and_everything_flows_again(script: str, tmp_path: Path) -> None:
-    async with stage(script, tmp_path, "interclass") as on:
+async def test_the_server_restarts_and_everything_flows_again(
+    script: str, pair: tuple[Browser, Browser], tmp_path: Path
+) -> None:
+    async with running_server(tmp_path) as server, stage(script, pair, server) as on:
         await on.server.restart()
         for person in (on.red, on.green):
             await wait_for(
@@ -316,17 +340,19 @@ async def test_the_server_restarts_and_everything_flows_again(script: str, tmp_p
         await wait_for(on.red.page, "() => room.media.state === 'connected'")
 
 
-async def test_a_dead_media_worker_is_replaced(script: str, tmp_path: Path) -> None:
-    async with stage(script, tmp_path, "interclass") as on:
+async def test_a_dead_media_worker_is_replaced(script: str, pair: tuple[Browser, Browser], tmp_path: Path) -> None:
+    async with running_server(tmp_path) as server, stage(script, pair, server) as on:
         for pid in media_workers(on.server.pid):
             os.kill(pid, signal.SIGKILL)
         await wait_for(on.red.page, "() => events.some((e) => e[0] === 'media' && e[1] === 'reconnecting')")
         await each_sees_the_other(on.red, on.green)
 
 
-async def test_a_cut_between_two_browsers_heals_and_streams_stay(script: str, tmp_path: Path) -> None:
+async def test_a_cut_between_two_browsers_heals_and_streams_stay(
+    script: str, pair: tuple[Browser, Browser], server: ServerProcess
+) -> None:
     """No packet for 8 s; with the server's engine that is in tests/whole, for 10 s."""
-    async with stage(script, tmp_path, "consultation") as on:
+    async with stage(script, pair, server, "consultation") as on:
         stream = f"seen.get('{on.red.tracks['camera']}').remote.stream.id"
         before = await on.green.page.evaluate(stream)
         processes = network_processes(await browser_pid(on.green.browser))
@@ -342,9 +368,11 @@ async def test_a_cut_between_two_browsers_heals_and_streams_stay(script: str, tm
         assert await on.green.page.evaluate(stream) == before
 
 
-async def test_a_dead_peer_connection_is_replaced_within_seconds(script: str, tmp_path: Path) -> None:
+async def test_a_dead_peer_connection_is_replaced_within_seconds(
+    script: str, pair: tuple[Browser, Browser], tmp_path: Path
+) -> None:
     """The path of media alone breaks: the worker forgets the connections, signaling goes on."""
-    async with stage(script, tmp_path, "interclass") as on:
+    async with running_server(tmp_path) as server, stage(script, pair, server) as on:
         camera = on.red.tracks["camera"]
         await on.green.page.evaluate("(id) => { globalThis.before = seen.get(id).remote }", camera)
         workers = media_workers(on.server.pid)
@@ -358,10 +386,9 @@ async def test_a_dead_peer_connection_is_replaced_within_seconds(script: str, tm
         assert await on.green.page.evaluate("(id) => seen.get(id).remote === before", camera)
 
 
-async def test_what_was_written_offline_survives_the_page(script: str, tmp_path: Path) -> None:
-    async with running_server(tmp_path) as server, launched_chromium() as browser:
+async def test_what_was_written_offline_survives_the_page(script: str, browser: Browser, tmp_path: Path) -> None:
+    async with running_server(tmp_path) as server, await sdk_context(browser) as context:
         token = (await post(server, "/api/rooms", {"name": "Les marées"}))["token"]
-        context = await sdk_context(browser)
         page = await sdk_page(context, server, script)
         await page.evaluate("(token) => enter(token)", token)
         await page.evaluate("globalThis.texte = room.document('texte'); texte.whenSynced()")

@@ -12,11 +12,11 @@ from playwright.async_api import Browser, Page, expect
 from passerelle_client import Room
 from rooms.documents.sync import read_state_vector
 from rooms.documents.template import TEMPLATE_CLIENT_ID
-from tests.browser.test_accessibility import DEVICE, LAPTOP, PHONE, is_accessible, press_until, visitor
-from tests.support.chromium import launched_chromium
+from tests.browser.test_accessibility import LAPTOP, PHONE, is_accessible, press_until, visitor
 from tests.support.page import STEP_MS, by_test, invite, join_by_code, open_room, saved, text_of, write
 from tests.support.server_process import ServerProcess, running_server
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 VISIT = [
     "H1 Compte rendu de visite", "LI Où\u00a0: ", "LI Quand\u00a0: ", "LI Avec qui\u00a0: ",
     "H2 Ce que nous avons vu", "LI ", "LI ", "LI ", "H2 Ce que nous avons appris", "LI ", "LI ", "LI ",
@@ -82,14 +82,9 @@ async def make_text(page: Page, ready: str, title: str = "") -> None:
 
 @contextlib.asynccontextmanager
 async def a_host_and_pupils(
-    tmp_path: Path, count: int
-) -> AsyncIterator[tuple[ServerProcess, Browser, Page, list[Page]]]:
-    async with (
-        running_server(tmp_path) as server,
-        launched_chromium(DEVICE, tmp_path) as browser,
-        visitor(browser) as host,
-        contextlib.AsyncExitStack() as stack,
-    ):
+    browser: Browser, server: ServerProcess, count: int
+) -> AsyncIterator[tuple[Page, list[Page]]]:
+    async with visitor(browser) as host, contextlib.AsyncExitStack() as stack:
         await open_room(host, server.url, "Les oiseaux", "Mme Roy")
         code = (await invite(host, "pupil")).code
         await by_test(host, "close-panel").click()
@@ -97,12 +92,14 @@ async def a_host_and_pupils(
         for number, pupil in enumerate(pupils):
             await join_by_code(pupil, server.url, code, f"Élève {number}")
             await expect(by_test(pupil, "editor")).to_be_visible(timeout=STEP_MS)
-        yield server, browser, host, pupils
+        yield host, pupils
 
 
 @pytest.mark.timeout(240)
-async def test_a_template_is_drawn_once_for_all_who_open_it_at_once_and_they_write_in_it(tmp_path: Path) -> None:
-    async with a_host_and_pupils(tmp_path, 2) as (server, _browser, host, pupils):
+async def test_a_template_is_drawn_once_for_all_who_open_it_at_once_and_they_write_in_it(
+    server: ServerProcess, browser: Browser
+) -> None:
+    async with a_host_and_pupils(browser, server, 2) as (host, pupils):
         for pupil in pupils:  # a room with one text needs no list
             await expect(by_test(pupil, "text-choice")).to_be_hidden()
             await expect(by_test(pupil, "new-text")).to_be_hidden()
@@ -136,8 +133,10 @@ async def test_a_template_is_drawn_once_for_all_who_open_it_at_once_and_they_wri
 
 
 @pytest.mark.timeout(240)
-async def test_a_template_that_ends_with_a_list_is_not_written_behind_by_those_who_open_it(tmp_path: Path) -> None:
-    async with a_host_and_pupils(tmp_path, 3) as (server, _browser, host, pupils):
+async def test_a_template_that_ends_with_a_list_is_not_written_behind_by_those_who_open_it(
+    server: ServerProcess, browser: Browser
+) -> None:
+    async with a_host_and_pupils(browser, server, 2) as (host, pupils):
         token = await host.evaluate("() => JSON.parse(localStorage.getItem('passerelle.places'))[0].token")
         item = {"type": "listItem", "content": [{"type": "paragraph", "content": [{"type": "text", "text": "Qui ?"}]}]}
         async with await Room.connect(server.url, token) as room:
@@ -160,8 +159,13 @@ async def test_a_template_that_ends_with_a_list_is_not_written_behind_by_those_w
 
 
 @pytest.mark.timeout(240)
-async def test_texts_are_switched_renamed_copied_and_found_again_after_a_reload(tmp_path: Path) -> None:
-    async with a_host_and_pupils(tmp_path, 1) as (server, _browser, host, [pupil]):
+async def test_texts_are_switched_renamed_copied_and_found_again_after_a_reload(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with (
+        running_server(tmp_path) as server,
+        a_host_and_pupils(browser, server, 1) as (host, [pupil]),
+    ):
         await make_text(host, "empty", "Équipe bleue")
         await write(host, "Consigne")
         await host.keyboard.press("Control+a")
@@ -204,8 +208,10 @@ async def test_texts_are_switched_renamed_copied_and_found_again_after_a_reload(
 
 
 @pytest.mark.timeout(240)
-async def test_a_host_makes_a_text_by_keyboard_and_every_state_is_accessible(tmp_path: Path) -> None:
-    async with a_host_and_pupils(tmp_path, 1) as (_server, _browser, host, [pupil]):
+async def test_a_host_makes_a_text_by_keyboard_and_every_state_is_accessible(
+    server: ServerProcess, browser: Browser
+) -> None:
+    async with a_host_and_pupils(browser, server, 1) as (host, [pupil]):
         await look(host, "host-alone")
         await press_until(host, "new-text")
         await host.keyboard.press("Enter")
@@ -254,8 +260,8 @@ async def test_a_host_makes_a_text_by_keyboard_and_every_state_is_accessible(tmp
 
 
 @pytest.mark.timeout(120)
-async def test_who_only_reads_sees_the_texts_and_makes_none(tmp_path: Path) -> None:
-    async with a_host_and_pupils(tmp_path, 0) as (server, browser, host, _none):
+async def test_who_only_reads_sees_the_texts_and_makes_none(server: ServerProcess, browser: Browser) -> None:
+    async with a_host_and_pupils(browser, server, 0) as (host, _none):
         await make_text(host, "guest")
         code = (await invite(host, "pupil")).code
         async with visitor(browser) as pupil:

@@ -2,8 +2,8 @@
 its own.
 
 Where it is there the build without a window is taken (chromium-headless-shell): the same engine, and half the processor
-time, for the whole one draws its toolbar for each person though nobody sees it. The first session uses
-the whole one, and so does what needs a flag that is the window's."""
+time, for the whole one draws its toolbar for each person though nobody sees it. The first session's
+host has the whole one, and so does what needs a flag that is the window's."""
 
 import shutil
 from collections.abc import AsyncIterator

@@ -126,10 +126,11 @@ WATCH_FOR_GAPS = """
 
 def bundle_sdk(folder: Path) -> str:
     """The built SDK and its dependencies as one script that defines `Passerelle`."""
-    subprocess.run(
-        ["npm", "--prefix", str(CLIENT_SDK), "run", "--silent", "build", "--workspace", "@passerelle/client"],
-        cwd=CLIENT_SDK, check=True, timeout=120, capture_output=True,
-    )  # fmt: skip
+    if not _is_built():
+        subprocess.run(
+            ["npm", "--prefix", str(CLIENT_SDK), "run", "--silent", "build", "--workspace", "@passerelle/client"],
+            cwd=CLIENT_SDK, check=True, timeout=120, capture_output=True,
+        )  # fmt: skip
     target = folder / "passerelle.js"
     subprocess.run(
         [
@@ -139,6 +140,13 @@ def bundle_sdk(folder: Path) -> str:
         cwd=CLIENT_SDK / "browser", check=True, timeout=120, capture_output=True,
     )  # fmt: skip
     return target.read_text("utf-8")
+
+
+def _is_built() -> bool:
+    """Since its sources last changed. It is not built again then: other tests are reading it."""
+    built, sdk = CLIENT_SDK / "browser/dist/index.js", CLIENT_SDK / "browser"
+    sources = [*sdk.glob("src/**/*"), *sdk.glob("*.json")]
+    return built.exists() and built.stat().st_mtime >= max(source.stat().st_mtime for source in sources)
 
 
 async def sdk_context(browser: Browser) -> BrowserContext:

@@ -1,4 +1,4 @@
-"""DOC-10: a thousand documents (fewer in `make test`) opened, written in and closed again, three times, on a real server process. They leave
+"""DOC-10: a thousand documents (fewer in `make test`) opened, written in and closed again, three times (twice in `make test`), on a real server process. They leave
 its memory when nobody has read them for a while, and what they held is there for the next."""
 
 import asyncio
@@ -19,7 +19,6 @@ from tests.support.room_client import RemoteEditor, RoomClient, connected
 from tests.support.server_process import ServerProcess, running_server
 
 CONNECTIONS = 40
-ROUNDS = 3
 LETTERS = 8_000
 """What each document holds from the first round on."""
 SHORT_IDLE_S = 1.0
@@ -98,14 +97,16 @@ async def one_round(
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("each", "idle_s"),
-    [(8, SHORT_IDLE_S), *(pytest.param(25, idle_s, marks=pytest.mark.long) for idle_s in (SHORT_IDLE_S, None))],
+    ("rounds", "each", "idle_s"),
+    [(2, 8, SHORT_IDLE_S), *(pytest.param(3, 25, idle_s, marks=pytest.mark.long) for idle_s in (SHORT_IDLE_S, None))],
 )
-async def test_documents_leave_memory_as_they_found_it(tmp_path: Path, each: int, idle_s: float | None) -> None:
+async def test_documents_leave_memory_as_they_found_it(
+    tmp_path: Path, rounds: int, each: int, idle_s: float | None
+) -> None:
     async with a_school(tmp_path, idle_s) as (server, tokens), aiohttp.ClientSession() as http:
         before = memory_bytes(server.pid)
         plateaus, peaks = [], []
-        for number in range(ROUNDS):
+        for number in range(rounds):
             peaks.append(await one_round(http, server, tokens, each, number))
             await until_documents(http, server, 0, (60 if idle_s is None else idle_s) + 5 * SECOND)
             await until_compacted(server)

@@ -26,7 +26,11 @@ FULL_AT_BYTES = 64 * 1024
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("rounds", "durability"),
-    [(2, "process"), (1, "power"), pytest.param(20, "process", marks=pytest.mark.long)],
+    [
+        (2, "process"),
+        pytest.param(1, "power", marks=pytest.mark.long),
+        pytest.param(20, "process", marks=pytest.mark.long),
+    ],
 )
 async def test_a_server_that_is_killed_has_all_that_was_saved_or_seen(
     tmp_path: Path, rounds: int, durability: str
@@ -77,7 +81,7 @@ def no_file_may_grow(server: ServerProcess) -> Iterator[None]:
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("fault", [locked_by_another, no_file_may_grow])
+@pytest.mark.parametrize("fault", [locked_by_another, pytest.param(no_file_may_grow, marks=pytest.mark.long)])
 async def test_while_the_store_fails_writing_goes_on_and_is_called_unsaved(tmp_path: Path, fault: Fault) -> None:
     async with a_lesson(tmp_path) as lesson:
         async with lesson.typing():

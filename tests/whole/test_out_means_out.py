@@ -134,8 +134,17 @@ async def the_old_token_gets_nothing(of: Class) -> None:
                 assert not socket.frames
 
 
-@pytest.mark.parametrize("first_is_home", [True, False])
-@pytest.mark.parametrize("put_out", [remove, revoke, forbid_writing])
+@pytest.mark.parametrize(
+    ("put_out", "first_is_home"),
+    [
+        (remove, True),
+        (remove, False),
+        (revoke, False),
+        (forbid_writing, False),
+        pytest.param(revoke, True, marks=pytest.mark.long),
+        pytest.param(forbid_writing, True, marks=pytest.mark.long),
+    ],
+)
 async def test_the_last_write_is_less_than_a_second_later(
     fleet: Fleet, put_out: Callable[[Class], Awaitable[None]], first_is_home: bool
 ) -> None:

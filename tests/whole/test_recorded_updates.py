@@ -136,7 +136,7 @@ ALL_AT_ONCE = ("friendsforever", *MIXED)
     ("transport", "names"),
     [
         ("y-websocket", ALL_AT_ONCE),
-        ("websocket", MIXED),
+        pytest.param("websocket", MIXED, marks=pytest.mark.long),
         ("polling", MIXED),
         pytest.param("websocket", ALL_AT_ONCE, marks=pytest.mark.long),
         pytest.param("polling", ALL_AT_ONCE, marks=pytest.mark.long),

@@ -103,8 +103,9 @@ async def a_class(server: ServerProcess, transport: str, count: int) -> AsyncIte
 @pytest.mark.parametrize(
     ("transport", "names"),
     [
-        ("websocket", ("sveltecomponent", "json-crdt-patch")),
-        ("polling", ("json-crdt-patch",)),
+        ("websocket", ("json-crdt-patch",)),
+        pytest.param("websocket", ("sveltecomponent", "json-crdt-patch"), marks=pytest.mark.long),
+        pytest.param("polling", ("json-crdt-patch",), marks=pytest.mark.long),
     ],
 )
 async def test_thirty_clients_replay_histories(tmp_path: Path, transport: str, names: tuple[str, ...]) -> None:

@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 MAX_SESSIONS_PER_WORKER = 400
 """Sessions that only wait cost little, but each may become two peer connections."""
 STOP_S = 3.0
+FIRST_WORKER_S = 20.0
+"""For the first to come up: longer than one may take (`worker_process.START_S`), for a server that waits no more has
+no media until it is started again."""
 WAIT_FOR_WORKER_S = 8.0
 """A worker that died is back within 3 s; who comes meanwhile waits for it."""
 
@@ -87,7 +90,7 @@ class SfuEngine:
             keeper = WorkerKeeper(arguments, self._event, self._lost_callback(index))
             self._keepers.append(keeper)
             keeper.start()
-        if not await self._wait_for_worker():
+        if not await self._wait_for_worker(FIRST_WORKER_S):
             await self.stop()
             raise EngineUnavailable("no media worker could be started")
 
@@ -118,14 +121,14 @@ class SfuEngine:
             if keeper.current is not None and counts[index] < MAX_SESSIONS_PER_WORKER
         }
 
-    async def _wait_for_worker(self) -> bool:
+    async def _wait_for_worker(self, timeout_s: float = WAIT_FOR_WORKER_S) -> bool:
         if any(keeper.current is not None for keeper in self._keepers):
             return True
         if not self._keepers:
             return False
         waiting = [asyncio.create_task(keeper.became_ready.wait()) for keeper in self._keepers]
         try:
-            await asyncio.wait(waiting, timeout=WAIT_FOR_WORKER_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in waiting:
                 task.cancel()

@@ -28,6 +28,7 @@ from signaling.engines.sfu import SfuEngine
 from signaling.messages import PublishedMedia, SessionDescription, ShownTrack, Subscription
 from tests.support.deadlines import SECOND
 from tests.support.media_session import EVERYTHING, AiortcClient, RecordedEvents, clients, eventually
+from tests.support.ports import free_port
 
 DEADLINE = 8 * SECOND
 LISTENER = MediaGrants(publish_audio=False, publish_video=False, publish_screen=False, subscribe=True)
@@ -446,10 +447,14 @@ def _runs(pid: int) -> bool:
         return False
 
 
-async def test_a_port_that_is_taken_is_reported(events: RecordedEvents, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_port_that_is_taken_is_reported(
+    events: RecordedEvents, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signaling.engines.sfu.engine.FIRST_WORKER_S", 2 * DEADLINE)  # two starts, one after the other
+    port = free_port()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        engine = SfuEngine(events, ["127.0.0.1"], udp_port=taken.getsockname()[1])
+        taken.bind(("127.0.0.1", port))
+        engine = SfuEngine(events, ["127.0.0.1"], udp_port=port)
         starting = asyncio.create_task(engine.start())
         await eventually(lambda: "ended" in caplog.text or "gone" in caplog.text, DEADLINE)
         assert not engine.health().ready
