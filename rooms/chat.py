@@ -7,9 +7,9 @@ Who writes must be inside and allowed to; a line sent again after a cut (same au
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from rooms.errors import ChatDisabled, InvalidText, PermissionDenied
+from rooms.errors import ChatDisabled, InvalidText, PermissionDenied, RoomFrozen
 from rooms.models import ChatLine, Participant, RoomState
-from rooms.roles import PERMISSIONS, Permission
+from rooms.roles import PERMISSIONS, Permission, permissions_of
 from rooms.roster import has_permission, inside
 
 CHAT_HISTORY = 200
@@ -45,10 +45,12 @@ class ChatHistory:
 
 
 def require_chat(state: RoomState, actor_id: str) -> Participant:
-    """The author, who may chat now. Raises: as `roster.inside`, ChatDisabled, PermissionDenied."""
+    """The author, who may chat now. Raises: as `roster.inside`, ChatDisabled, RoomFrozen, PermissionDenied."""
     author = inside(state, actor_id)
     if has_permission(state, actor_id, Permission.CHAT):
         return author
+    if Permission.CHAT in permissions_of(author.role, state.settings, state.kind):
+        raise RoomFrozen(Permission.CHAT)
     if Permission.CHAT in PERMISSIONS[author.role]:
         raise ChatDisabled
     raise PermissionDenied(Permission.CHAT)

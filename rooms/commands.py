@@ -67,6 +67,7 @@ class Configure:
     lobby_roles: frozenset[Role] | None = None
     chat_enabled: bool | None = None
     writing_enabled: bool | None = None
+    needs_adult: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +95,28 @@ class RenameDocument:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """The first connection of the actor opened."""
+    """A connection of the actor opened."""
+
+    is_editor: bool = False
+    """It shows a document and nothing of the room: a program's, perhaps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
     """The last connection of the actor closed."""
+
+    silent_for_s: float = 0.0
+    """How long nothing had been heard over it by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepWatch:
+    """The server looks whether pupils are alone by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitHeld:
+    """The server lets in who waited only for the room to thaw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +139,7 @@ Command = (
     | RenameDocument
     | Connect
     | Disconnect
+    | KeepWatch
+    | AdmitHeld
     | Leave
 )

@@ -13,6 +13,7 @@ from rooms.events import (
     ParticipantGone,
     ParticipantWaited,
     RoomConfigured,
+    WatchChanged,
 )
 from rooms.models import Participant, ParticipantStatus, RoomState
 from rooms.room import apply
@@ -52,6 +53,8 @@ def _events(before: RoomState, after: RoomState) -> Sequence[Event]:
         old = before.participants.get(person.id)
         if old != person and (event := _event(old, person)) is not None:
             events.append(event)
+    if before.watch != after.watch:
+        events.append(WatchChanged(after.watch))
     return events
 
 

@@ -7,6 +7,7 @@
     │   └── Removed           by a host, or their invitation was revoked
     ├── PermissionDenied      the role does not allow it, in this kind of room as it is set
     │   ├── ChatDisabled      the role would, but the chat is closed
+    │   ├── RoomFrozen        the role would, but no adult is there
     │   ├── RoleNotHere       this kind of room has no such role
     │   └── NotOneself        removing is for others; one leaves by oneself
     ├── InvalidName           a name that cannot be shown
@@ -84,6 +85,13 @@ class ChatDisabled(PermissionDenied):
 
     def __str__(self) -> str:
         return "the chat of this room is closed"
+
+
+class RoomFrozen(PermissionDenied):
+    code = "room-frozen"
+
+    def __str__(self) -> str:
+        return "the room is paused until an adult in charge is back"
 
 
 class RoleNotHere(PermissionDenied):

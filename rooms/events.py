@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rooms.models import Participant, RoomDocument, RoomSettings
+from rooms.models import Participant, RoomDocument, RoomSettings, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,13 @@ class DocumentRenamed:
     document: RoomDocument
 
 
+@dataclass(frozen=True, slots=True)
+class WatchChanged:
+    """An adult came, the last one went, or the room froze or thawed."""
+
+    watch: Watch
+
+
 Event = (
     ParticipantWaited
     | ParticipantAdmitted
@@ -68,4 +75,5 @@ Event = (
     | RoomConfigured
     | DocumentCreated
     | DocumentRenamed
+    | WatchChanged
 )

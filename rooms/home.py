@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from rooms.chat import MAX_CLIENT_ID_CHARACTERS, check_text, require_chat
-from rooms.commands import AskToJoin, ComeBack, Command, Connect, Disconnect, RemoveInvited
+from rooms.commands import AdmitHeld, AskToJoin, ComeBack, Command, Connect, Disconnect, KeepWatch, RemoveInvited
 from rooms.difference import Step
 from rooms.errors import NotFound, RoomError, Unavailable
 from rooms.events import Event, RoomConfigured
@@ -35,6 +35,7 @@ from rooms.presence import HERE, is_presence_only
 from rooms.roles import Permission
 from rooms.room import apply, decide
 from rooms.roster import inside, require
+from rooms.supervision import held, is_due
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,12 @@ class Home:
     ) -> Invitation | ChatLine | Entered | None:
         """An order that came from that instance. Raises: RoomError, and then nothing changed; NotHome."""
         match order:
-            case OpenConnection(connection_id, number):
+            case OpenConnection(connection_id, number, is_editor):
                 assert actor_id is not None
-                await self.connect(room_id, actor_id, connection_id, instance_id, number)
-            case CloseConnection(connection_id):
+                await self.connect(room_id, actor_id, connection_id, instance_id, number, is_editor=is_editor)
+            case CloseConnection(connection_id, silent_for_s):
                 assert actor_id is not None
-                await self.disconnect(room_id, actor_id, connection_id)
+                await self.disconnect(room_id, actor_id, connection_id, silent_for_s)
             case SendChat():
                 assert actor_id is not None
                 return await self.send_chat(room_id, actor_id, order)
@@ -177,15 +178,25 @@ class Home:
     # --- connections ------------------------------------------------------------------------
 
     async def connect(
-        self, room_id: str, participant_id: str, connection_id: str, instance_id: str = HERE, number: int = 0
+        self,
+        room_id: str,
+        participant_id: str,
+        connection_id: str,
+        instance_id: str = HERE,
+        number: int = 0,
+        *,
+        is_editor: bool = False,
     ) -> RoomState:
         async with self._rooms.take_turn(room_id) as room:
             self._may_decide(room)
-            state = await self.decide_and_keep(room, Connect(), participant_id)
+            await self.decide_and_keep(room, Connect(is_editor), participant_id)
             room.connections.add(participant_id, connection_id, instance_id, number)
-            return state
+            await self._admit_held(room)
+            return room.state
 
-    async def disconnect(self, room_id: str, participant_id: str, connection_id: str) -> None:
+    async def disconnect(
+        self, room_id: str, participant_id: str, connection_id: str, silent_for_s: float = 0.0
+    ) -> None:
         if self._rooms.get(room_id) is None:
             return  # nobody is connected to a room that is not in memory
         async with self._rooms.take_turn(room_id) as room:
@@ -194,18 +205,38 @@ class Home:
             person = room.state.participants.get(participant_id)
             is_shown = person is not None and person.connected and participant_id not in room.connections
             if was_last or is_shown:  # the latter when the first try found that this was not the home
-                await self.see_away(room, participant_id)
+                await self.see_away(room, participant_id, silent_for_s)
 
-    async def see_away(self, room: LoadedRoom, participant_id: str) -> None:
+    async def see_away(self, room: LoadedRoom, participant_id: str, silent_for_s: float = 0.0) -> None:
         """Within the room's turn: the participant has no connection any more."""
         room.idle_since = self._clock()
+        silent_for_s = max(silent_for_s, room.connections.take_silence(participant_id))
         with suppress(RoomError):  # who left or was removed is not shown as away
-            await self.decide_and_keep(room, Disconnect(), participant_id)
+            await self.decide_and_keep(room, Disconnect(silent_for_s), participant_id)
         if not room.connections and room.kept_seq < room.state.seq:
             # The last one out: the one moment at which presence is kept, so that the numbers of
             # events go on from here, and retention knows when the room was last used.
             with suppress(Unavailable, NotHome):
                 await self._keep(room, room.state)
+
+    # --- the watch over pupils --------------------------------------------------------------
+
+    def is_watch_due(self, room: LoadedRoom) -> bool:
+        """Whether `keep_watch` has anything to do. Cheap."""
+        return len(room.connections) > 0 and is_due(room.state, self._clock())
+
+    async def keep_watch(self, room_id: str) -> None:
+        """Freeze the room if pupils are alone in it; let in who waited only for it to thaw."""
+        with suppress(NotHome, RoomError):
+            async with self._rooms.take_turn(room_id) as room:
+                await self.decide_and_keep(room, KeepWatch(), None)
+                await self._admit_held(room)
+
+    async def _admit_held(self, room: LoadedRoom) -> None:
+        """Within the room's turn. By itself, so that a store that fails holds up nobody who came back."""
+        if not room.state.watch.is_frozen and held(room.state):
+            with suppress(RoomError):
+                await self.decide_and_keep(room, AdmitHeld(), None)
 
     # --- chat -------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ Its races have one answer each:
 - A guest closes the page and comes back: whoever waits keeps their place, whoever was inside is
   inside. Only who *leaves* the lobby gives the place up. A refusal stands, a removal stands.
 - The host comes later: the lobby does not need one, it is there when they look.
+- No adult is there (`rooms.supervision`): who comes in is held in the lobby and let in by itself
+  when one is back. A host who has been inside before comes in past every lock and bound.
 - A bound is reached: whoever has been away the longest makes room, and is let back in like anyone
   who left. Only where nobody is away does the room refuse.
 """
@@ -25,8 +27,9 @@ from rooms.events import (
 )
 from rooms.models import Participant, ParticipantStatus, Role, RoomState
 from rooms.names import clean_name
-from rooms.roles import PERMISSIONS, ROLES_OF_KIND, Permission
+from rooms.roles import ROLES_OF_KIND
 from rooms.roster import admitted, known, time_after, waiting
+from rooms.supervision import held, is_in_charge
 
 MAX_ADMITTED = 400
 """People inside, connected or not: a dozen classes with all their devices; more is a webinar."""
@@ -55,13 +58,17 @@ def ask_to_join(state: RoomState, command: AskToJoin, now: float) -> Sequence[Ev
         label=command.label,
         created_at=now,
     )
-    return _wait(state, participant, now) if command.lobby else _enter(state, participant, now)
+    if command.lobby:
+        return _wait(state, participant, now)
+    return _enter_or_be_held(state, participant, now)
 
 
 def come_back(state: RoomState, command: ComeBack, now: float) -> Sequence[Event]:
     """Raises: NotFound, Denied, Removed, InvalidName, RoomFull."""
     participant = known(state, command.participant_id)
     renamed = replace(participant, name=clean_name(command.name))
+    if state.watch.is_frozen and not runs_room(participant.role) and participant.status is Status.ADMITTED:
+        renamed = participant  # a name is seen by everyone: it would be a way to write while nobody may
     match participant.status:
         case Status.REMOVED:
             raise Removed
@@ -79,7 +86,26 @@ def return_from_outside(state: RoomState, participant: Participant, now: float) 
     """Who left the room is inside again; who left the lobby, at its end. Raises: RoomFull."""
     if participant.joined_at is None:
         return _wait(state, participant, now)
-    return _enter(state, participant, now)
+    return _enter_or_be_held(state, participant, now)
+
+
+def admit_held(state: RoomState, now: float) -> Sequence[Event]:
+    """The first of those who waited only for the room to thaw. Raises: RoomFull."""
+    waiting_held = [] if state.watch.is_frozen else held(state)
+    return _enter(state, waiting_held[0], now) if waiting_held else []
+
+
+def _enter_or_be_held(state: RoomState, participant: Participant, now: float) -> Sequence[Event]:
+    if not state.watch.is_frozen:
+        return _enter(state, participant, now)
+    if not runs_room(participant.role):
+        return _wait(state, replace(participant, held=True), now)
+    try:
+        return _enter(state, participant, now)
+    except RoomFull:
+        if participant.joined_at is None:
+            raise
+        return [_entered(participant, now)]  # the adult is back: no bound stands in the way
 
 
 def _wait(state: RoomState, participant: Participant, now: float) -> Sequence[Event]:
@@ -98,7 +124,11 @@ def _enter(state: RoomState, participant: Participant, now: float) -> Sequence[E
         raise RoomFull(MAX_HOSTS, "hosts")
     if len(people) >= MAX_ADMITTED:
         freed = _make_room(people, MAX_ADMITTED, "people in the room")
-    return [*freed, ParticipantAdmitted(replace(participant, status=Status.ADMITTED, joined_at=now))]
+    return [*freed, _entered(participant, now)]
+
+
+def _entered(participant: Participant, now: float) -> ParticipantAdmitted:
+    return ParticipantAdmitted(replace(participant, status=Status.ADMITTED, joined_at=now, held=False))
 
 
 def _make_room(people: Sequence[Participant], bound: int, what: str) -> Sequence[Event]:
@@ -112,7 +142,7 @@ def _make_room(people: Sequence[Participant], bound: int, what: str) -> Sequence
 
 def runs_room(role: Role) -> bool:
     """Whether such a participant lets others in."""
-    return Permission.ADMIT in PERMISSIONS[role]
+    return is_in_charge(role)
 
 
 # --- deciding ----------------------------------------------------------------------------------

@@ -30,12 +30,15 @@ from rooms.roles import Permission, default_settings
 from rooms.room import apply, decide
 from rooms.roster import has_permission, require
 from rooms.sharing import Sharing
+from rooms.supervision import is_silenced
 
 __all__ = ["ResumeClaim", "RoomChange", "RoomManager"]
 
 T = TypeVar("T")
 logger = logging.getLogger("passerelle.rooms")
 
+WATCH_S = 0.5
+"""How often it is looked whether pupils are alone somewhere: a twentieth of the time after which their room freezes."""
 STOP_TIMEOUT_S = 5.0
 """How long what is under way may take to finish at the end: a store that hangs does not hold it up."""
 
@@ -75,6 +78,9 @@ class RoomManager:
         self._invitations = InvitationBook(store, draw_code)
         self._listeners: list[Callable[[RoomChange], None]] = []
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._looked_after: set[str] = set()
+        """Rooms of which it is being looked whether pupils are alone: once at a time, should the store be slow."""
         if sharing is None:
             self._rooms = LoadedRooms(self._read_room, clock)
             self._home = Home(store, self._rooms, self._invitations, self._announce_alone, clock)
@@ -88,9 +94,10 @@ class RoomManager:
         self._listeners.append(listener)
 
     async def start(self) -> None:
-        """Before anything else, where there are other instances."""
+        """Before anything else."""
         if self._sharing is not None:
             await self._sharing.start()
+        self._watching = asyncio.get_running_loop().create_task(self._watch_on())
 
     async def leave(self) -> None:
         """Before the end: rooms are handed over to other instances, if there are any."""
@@ -99,6 +106,9 @@ class RoomManager:
 
     async def stop(self) -> None:
         """What is under way is finished; then nothing is held any more."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._under_way:
             _done, unfinished = await asyncio.wait(self._under_way, timeout=STOP_TIMEOUT_S)
             for task in unfinished:
@@ -134,6 +144,15 @@ class RoomManager:
         """The room as it is; another object after each change. None for a room that is not in memory."""
         room = self._rooms.get(room_id)
         return room.state if room is not None else None
+
+    def is_silenced(self, room_id: str, participant_id: str) -> bool:
+        """Whether nothing of what this participant publishes may reach anybody now."""
+        room = self._rooms.get(room_id)
+        return room is not None and is_silenced(room.state, participant_id)
+
+    def frozen_count(self) -> int:
+        """Rooms that this instance decides for and in which pupils wait for an adult: for the metrics."""
+        return sum(room.state.watch.is_frozen and len(room.connections) > 0 for room in self._own_rooms())
 
     def kind_of(self, room_id: str) -> RoomKind | None:
         """None for a room that is not in memory."""
@@ -256,23 +275,29 @@ class RoomManager:
 
     # --- connections ------------------------------------------------------------------------
 
-    async def connect(self, room_id: str, participant_id: str, connection_id: str) -> RoomState:
-        """One more connection of a participant, waiting or inside; who left comes back by it.
+    async def connect(
+        self, room_id: str, participant_id: str, connection_id: str, *, is_editor: bool = False
+    ) -> RoomState:
+        """One more connection of a participant, waiting or inside; who left comes back by it. `is_editor`: it shows a
+        document, and nothing of the room.
 
         Presence waits for no store. Call `disconnect` when it closes, unless this raised.
         Raises: RoomError."""
         home = self._home if self._sharing is None else self._sharing
         try:
-            return await self._finish(home.connect(room_id, participant_id, connection_id))
+            return await self._finish(home.connect(room_id, participant_id, connection_id, is_editor=is_editor))
         except asyncio.CancelledError:
             # It is finished nevertheless, and nobody will tell of its end.
             self._begin(home.disconnect(room_id, participant_id, connection_id))
             raise
 
-    async def disconnect(self, room_id: str, participant_id: str, connection_id: str) -> None:
-        """One connection less; at a participant's last one the others see it. Does nothing when unknown."""
+    async def disconnect(
+        self, room_id: str, participant_id: str, connection_id: str, silent_for_s: float = 0.0
+    ) -> None:
+        """One connection less, over which nothing had been heard for so long; at a participant's last one the others
+        see it. Does nothing when unknown."""
         home = self._home if self._sharing is None else self._sharing
-        await self._finish(home.disconnect(room_id, participant_id, connection_id))
+        await self._finish(home.disconnect(room_id, participant_id, connection_id, silent_for_s))
 
     # --- chat -------------------------------------------------------------------------------
 
@@ -292,6 +317,25 @@ class RoomManager:
 
     # --- inside -----------------------------------------------------------------------------
 
+    async def _watch_on(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            for room in self._own_rooms():
+                if room.state.id not in self._looked_after and self._home.is_watch_due(room):
+                    self._begin(self._look_after(room.state.id))
+
+    async def _look_after(self, room_id: str) -> None:
+        self._looked_after.add(room_id)
+        try:
+            await self._home.keep_watch(room_id)
+        finally:
+            self._looked_after.discard(room_id)
+
+    def _own_rooms(self) -> list[LoadedRoom]:
+        """Those that this instance decides for."""
+        sharing = self._sharing
+        return [room for room in self._rooms if sharing is None or sharing.is_home(room.state.id)]
+
     def _announce_alone(self, _room: LoadedRoom, change: RoomChange) -> None:
         self._tell_listeners(change)
 
@@ -310,7 +354,10 @@ class RoomManager:
         if state.kind is not RoomKind.CONSULTATION:
             lines = await kept(self._store.load_chat(room_id, CHAT_HISTORY))
         return LoadedRoom(
-            nobody_connected(state), kept_seq=state.seq, idle_since=self._clock(), chat=ChatHistory(lines)
+            nobody_connected(state, self._clock()),
+            kept_seq=state.seq,
+            idle_since=self._clock(),
+            chat=ChatHistory(lines),
         )
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

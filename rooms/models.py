@@ -48,6 +48,8 @@ class Participant:
     """When they last came in; None: never yet."""
     connected: bool = False
     hand_raised_at: float | None = None
+    held: bool = False
+    """Waits only because the room is frozen: comes in by themselves when an adult is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class RoomSettings:
     writing_enabled: bool = True
     spotlight: str | None = None
     """Id of the participant who is shown large to everyone."""
+    needs_adult: bool = True
+    """Whether the room freezes when pupils are alone in it (`rooms.supervision`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,31 @@ class Invitation:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """A time in which the room stood still, for no adult was there."""
+
+    since: float
+    until: float | None = None
+    """None: it lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whether an adult looks after the room (`rooms.supervision`)."""
+
+    has_begun: bool = False
+    """One has been here: from then on the room needs one."""
+    alone_since: float | None = None
+    """When the last one was heard for the last time; None while one is here, and before the first."""
+    freeze: Freeze | None = None
+    """The present one, or the last one."""
+
+    @property
+    def is_frozen(self) -> bool:
+        return self.freeze is not None and self.freeze.until is None
+
+
+@dataclass(frozen=True, slots=True)
 class RoomState:
     """Everything a room remembers but its chat and what its documents hold."""
 
@@ -111,3 +140,4 @@ class RoomState:
     """Those that a host has listed, the oldest first; others are opened by who knows their name."""
     last_active_at: float = 0.0
     """For retention."""
+    watch: Watch = field(default_factory=Watch)

@@ -50,11 +50,15 @@ class SendChat:
 class OpenConnection:
     connection_id: str
     number: int = 0
+    is_editor: bool = False
+    """As of `rooms.commands.Connect`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseConnection:
     connection_id: str
+    silent_for_s: float = 0.0
+    """How long nothing had been heard over it."""
 
 
 Order = Command | AddInvitation | RevokeInvitation | Enter | SendChat | OpenConnection | CloseConnection

@@ -9,7 +9,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rooms.events import Event, ParticipantChanged, ParticipantWaited
+from rooms import supervision
+from rooms.events import Event, ParticipantChanged, ParticipantWaited, WatchChanged
 from rooms.models import Participant, RoomState
 
 HERE = ""
@@ -35,6 +36,8 @@ class OpenConnections:
         self._by_participant: dict[str, dict[str, _Connection]] = {}
         self._rolls: dict[str, int] = {}
         self._closed: OrderedDict[str, None] = OrderedDict()
+        self._silences: dict[str, float] = {}
+        """Participant → for how long their last connection had been silent when it was given up."""
         self._lost: dict[str, dict[str, float]] = {}
         """Participant → instances that fell silent while they were connected there, and until when that counts."""
 
@@ -105,13 +108,18 @@ class OpenConnections:
         after = set(self._by_participant)
         return after - before, before - after
 
-    def lose(self, instance_id: str, now: float) -> set[str]:
-        """The instance fell silent; who is not connected at all any more, as far as is known."""
+    def lose(self, instance_id: str, now: float, silent_for_s: float = 0.0) -> set[str]:
+        """The instance fell silent that long ago; who is not connected at all any more, as far as is known."""
         gone = set()
         for participant_id in self.roll_of(instance_id):
             self.doubt(participant_id, instance_id, now)
             gone |= self._without(participant_id, instance_id)
+        self._silences.update(dict.fromkeys(gone, silent_for_s))
         return gone
+
+    def take_silence(self, participant_id: str) -> float:
+        """For how many seconds whoever is not connected any more had been silent before that was known."""
+        return self._silences.pop(participant_id, 0.0)
 
     def leave(self, instance_id: str) -> set[str]:
         """The instance has gone, and has closed its connections; who is not connected at all any more."""
@@ -152,17 +160,20 @@ class OpenConnections:
 
 
 def is_presence_only(before: RoomState, event: Event) -> bool:
-    """Whether the event changes nothing but somebody's `connected`."""
+    """Whether the event changes nothing but somebody's `connected`, or follows from that: pupils are neither left
+    alone nor kept waiting because a store cannot be written."""
+    if isinstance(event, WatchChanged):
+        return True
     if not isinstance(event, ParticipantChanged | ParticipantWaited):
         return False
     old = before.participants.get(event.participant.id)
     return old is not None and replace(old, connected=event.participant.connected) == event.participant
 
 
-def nobody_connected(state: RoomState) -> RoomState:
+def nobody_connected(state: RoomState, now: float) -> RoomState:
     """The state as it is when it comes from the store."""
     people = {person_id: _away(person) for person_id, person in state.participants.items()}
-    return replace(state, participants=people)
+    return replace(state, participants=people, watch=supervision.from_store(state.watch, now))
 
 
 def _away(person: Participant) -> Participant:

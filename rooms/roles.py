@@ -64,8 +64,25 @@ WAITS_BY_CODE = frozenset({Role.HOST, Role.OBSERVER})
 be guessed, and a guess must neither run a room nor watch it unseen."""
 
 
-def permissions_of(role: Role, settings: RoomSettings, kind: RoomKind) -> frozenset[Permission]:
-    """What this role may do in such a room as it is set now."""
+IN_CHARGE = Permission.ADMIT
+"""Who may let people in is an adult in charge of the pupils. A guest is one too, but a stranger to the class; an
+observer cannot act; a class is a camera and a loudspeaker."""
+
+CHILDREN = frozenset({Role.PUPIL, Role.CLASS})
+"""Whom a room is not left alone with."""
+
+WATCHED_KINDS = frozenset({RoomKind.INTERCLASS, RoomKind.CONSULTATION})
+"""A community's people are adults."""
+
+FREEZES = frozenset({P.CHAT, P.WRITE_DOCUMENT})
+"""What nobody else may while the room is frozen. What they publish stays published, and silent
+(`rooms.supervision.is_silenced`): so nothing has to be negotiated when an adult is back."""
+
+
+def permissions_of(
+    role: Role, settings: RoomSettings, kind: RoomKind, *, is_frozen: bool = False
+) -> frozenset[Permission]:
+    """What this role may do in such a room as it is set now; `is_frozen`: no adult is there."""
     if role not in ROLES_OF_KIND[kind]:
         return frozenset()
     permissions = PERMISSIONS[role]
@@ -77,7 +94,7 @@ def permissions_of(role: Role, settings: RoomSettings, kind: RoomKind) -> frozen
         permissions -= {P.WRITE_DOCUMENT}
     if not settings.chat_enabled:
         permissions -= {P.CHAT}
-    return permissions
+    return permissions - FREEZES if is_frozen else permissions
 
 
 def default_settings(kind: RoomKind) -> RoomSettings:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from rooms.commands import Connect
 from rooms.errors import RoomError
 from rooms.keeping import NotHome
+from rooms.link import SILENT_S
 from rooms.loaded_rooms import LoadedRoom
 from rooms.membership import Membership
 from rooms.models import ParticipantStatus
@@ -59,6 +60,10 @@ class RollCall:
             if room.tenure is not None:
                 room.readers.discard(instance_id)
                 connections = room.connections
-                gone = connections.lose(instance_id, self._us.now()) if is_lost else connections.leave(instance_id)
+                gone = (
+                    connections.lose(instance_id, self._us.now(), SILENT_S)
+                    if is_lost
+                    else connections.leave(instance_id)
+                )
                 if gone and room.settles_at is None:
                     self._us.link.spawn(self.settle(room))

@@ -6,11 +6,13 @@ who was removed comes back under that id; somebody waiting learns who is inside;
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from rooms import document_list, lobby
+from rooms import document_list, lobby, supervision
 from rooms.commands import (
     Admit,
+    AdmitHeld,
     AskToJoin,
     ComeBack,
     Command,
@@ -19,6 +21,7 @@ from rooms.commands import (
     CreateDocument,
     Deny,
     Disconnect,
+    KeepWatch,
     Leave,
     Remove,
     RemoveInvited,
@@ -27,7 +30,7 @@ from rooms.commands import (
     SetHand,
     Spotlight,
 )
-from rooms.errors import NotFound, PermissionDenied
+from rooms.errors import NotFound, PermissionDenied, RoomFull
 from rooms.events import (
     DocumentCreated,
     DocumentRenamed,
@@ -38,6 +41,7 @@ from rooms.events import (
     ParticipantGone,
     ParticipantWaited,
     RoomConfigured,
+    WatchChanged,
 )
 from rooms.hands import set_hand
 from rooms.models import Participant, ParticipantStatus, RoomState
@@ -56,11 +60,13 @@ def decide(state: RoomState, command: Command, actor_id: str | None, now: float)
     """What happens when `actor_id` (None: the server itself) asks for `command`.
 
     Raises: RoomError."""
-    return _out_of_the_light(state, _decide(state, command, actor_id, now))
+    return _watched_over(
+        state, _out_of_the_light(state, _decide(state, command, actor_id, now)), command, actor_id, now
+    )
 
 
 def _decide(state: RoomState, command: Command, actor_id: str | None, now: float) -> Sequence[Event]:
-    if isinstance(command, AskToJoin | ComeBack | RemoveInvited):
+    if isinstance(command, AskToJoin | ComeBack | RemoveInvited | KeepWatch | AdmitHeld):
         return _decide_for_server(state, command, actor_id, now)
     match command:
         case Admit(participant_id):
@@ -74,7 +80,11 @@ def _decide(state: RoomState, command: Command, actor_id: str | None, now: float
         case SetHand():
             return set_hand(state, command, actor_id, now)
         case Rename(name):
-            return _changed(present(state, actor_id), name=clean_name(name))
+            person = present(state, actor_id)
+            if person.status is Status.ADMITTED:
+                # A name is seen by everyone: it would be a way to write while nobody may.
+                supervision.require_thawed(state, person, Permission.CHAT)
+            return _changed(person, name=clean_name(name))
         case Configure():
             return _configure(state, command, actor_id)
         case Spotlight(participant_id):
@@ -106,6 +116,8 @@ def apply(state: RoomState, event: Event, now: float) -> RoomState:
             state = replace(state, settings=settings)
         case DocumentCreated(document) | DocumentRenamed(document):
             state = replace(state, documents=document_list.with_document(state.documents, document))
+        case WatchChanged(watch):
+            state = replace(state, watch=watch)
     return replace(state, participants=_remembered(people), seq=state.seq + 1, last_active_at=now)
 
 
@@ -113,9 +125,12 @@ def apply(state: RoomState, event: Event, now: float) -> RoomState:
 
 
 def _decide_for_server(
-    state: RoomState, command: AskToJoin | ComeBack | RemoveInvited, actor_id: str | None, now: float
+    state: RoomState,
+    command: AskToJoin | ComeBack | RemoveInvited | KeepWatch | AdmitHeld,
+    actor_id: str | None,
+    now: float,
 ) -> Sequence[Event]:
-    """What follows from an invitation or a token that the server has checked; nobody asks for it."""
+    """What follows from an invitation or a token that the server has checked, or from time; nobody asks for it."""
     if actor_id is not None:
         raise PermissionDenied(Permission.INVITE)
     match command:
@@ -125,6 +140,19 @@ def _decide_for_server(
             return lobby.come_back(state, command, now)
         case RemoveInvited(invitation_id):
             return lobby.remove_invited(state, invitation_id)
+        case KeepWatch():
+            return []  # what follows is said below
+        case AdmitHeld():
+            return _admit_held(state, now)
+
+
+def _admit_held(state: RoomState, now: float) -> Sequence[Event]:
+    events: list[Event] = []
+    with suppress(RoomFull):  # the others go on waiting: a host sees them
+        while more := lobby.admit_held(state, now):
+            events += more
+            state = _after(state, more, now)
+    return events
 
 
 def _connect(state: RoomState, actor_id: str | None, now: float) -> Sequence[Event]:
@@ -144,6 +172,8 @@ def _configure(state: RoomState, command: Configure, actor_id: str | None) -> Se
         settings = replace(settings, chat_enabled=command.chat_enabled)
     if command.writing_enabled is not None:
         settings = replace(settings, writing_enabled=command.writing_enabled)
+    if command.needs_adult is not None:
+        settings = replace(settings, needs_adult=command.needs_adult)
     return [] if settings == state.settings else [RoomConfigured(settings)]
 
 
@@ -163,6 +193,23 @@ def _out_of_the_light(state: RoomState, events: Sequence[Event]) -> Sequence[Eve
     return [*events, RoomConfigured(replace(state.settings, spotlight=None))]
 
 
+def _watched_over(
+    state: RoomState, events: Sequence[Event], command: Command, actor_id: str | None, now: float
+) -> Sequence[Event]:
+    """Whoever comes or goes may be the adult in charge."""
+    silent_for_s = command.silent_for_s if isinstance(command, Disconnect) else 0.0
+    actor = state.participants.get(actor_id) if actor_id is not None else None
+    is_adult = actor is not None and lobby.runs_room(actor.role)
+    begins = is_adult and isinstance(command, Connect) and not command.is_editor
+    return [*events, *supervision.follow(_after(state, events, now), now, now - silent_for_s, begins=begins)]
+
+
+def _after(state: RoomState, events: Sequence[Event], now: float) -> RoomState:
+    for event in events:
+        state = apply(state, event, now)
+    return state
+
+
 # --- small changes -----------------------------------------------------------------------------
 
 
@@ -174,7 +221,7 @@ def _changed(participant: Participant, **change: object) -> Sequence[Event]:
 
 
 def _out(participant: Participant, status: ParticipantStatus) -> Participant:
-    return replace(participant, status=status, connected=False, hand_raised_at=None)
+    return replace(participant, status=status, connected=False, hand_raised_at=None, held=False)
 
 
 def _remembered(people: Mapping[str, Participant]) -> Mapping[str, Participant]:

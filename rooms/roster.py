@@ -22,7 +22,7 @@ def has_permission(state: RoomState, participant_id: str, permission: Permission
     participant = state.participants.get(participant_id)
     if participant is None or participant.status is not ParticipantStatus.ADMITTED:
         return False
-    return permission in permissions_of(participant.role, state.settings, state.kind)
+    return permission in permissions_of(participant.role, state.settings, state.kind, is_frozen=state.watch.is_frozen)
 
 
 def admitted(state: RoomState) -> list[Participant]:

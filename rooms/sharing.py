@@ -241,13 +241,15 @@ class Sharing:
                 order: Order = ask.question
                 return await self._us.home.carry_out(ask.room_id, ask.actor_id, order, ask.sender)
 
-    async def connect(self, room_id: str, participant_id: str, connection_id: str) -> RoomState:
+    async def connect(
+        self, room_id: str, participant_id: str, connection_id: str, *, is_editor: bool = False
+    ) -> RoomState:
         room = await self._us.rooms.load(room_id)
         number = self._us.next_number()
         # Before the home is told, though that may be here now: a roll that is sent meanwhile has it.
         room.connections.add(participant_id, connection_id, self._us.instance_id, number)
         try:
-            await self.perform(room_id, participant_id, OpenConnection(connection_id, number))
+            await self.perform(room_id, participant_id, OpenConnection(connection_id, number, is_editor))
             room = await self._us.rooms.load(room_id)
         except BaseException:
             room.connections.discard(participant_id, connection_id)
@@ -255,7 +257,9 @@ class Sharing:
         room.connections.add(participant_id, connection_id, self._us.instance_id, number)
         return room.state
 
-    async def disconnect(self, room_id: str, participant_id: str, connection_id: str) -> None:
+    async def disconnect(
+        self, room_id: str, participant_id: str, connection_id: str, silent_for_s: float = 0.0
+    ) -> None:
         room = self._us.rooms.get(room_id)
         if room is None:
             return
@@ -263,7 +267,7 @@ class Sharing:
             room.connections.discard(participant_id, connection_id)
             room.idle_since = self._us.clock()
         try:
-            await self.perform(room_id, participant_id, CloseConnection(connection_id))
+            await self.perform(room_id, participant_id, CloseConnection(connection_id, silent_for_s))
         except RoomError:
             if (room := self._us.rooms.get(room_id)) is not None:
                 room.connections.discard(participant_id, connection_id)

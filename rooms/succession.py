@@ -126,7 +126,7 @@ class Succession:
         if state is None:
             raise NotFound
         lines = await self._stored_chat(state)
-        kept_seq, state = state.seq, nobody_connected(state)
+        kept_seq, state = state.seq, nobody_connected(state, self._us.clock())
         handed = self._handed.pop(lease.room_id, None)
         if handed is not None:
             self._us.lease_changes["inherited"] += 1

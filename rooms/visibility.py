@@ -17,8 +17,9 @@ from rooms.events import (
     ParticipantGone,
     ParticipantWaited,
     RoomConfigured,
+    WatchChanged,
 )
-from rooms.models import Participant, ParticipantStatus, RoomDocument, RoomSettings, RoomState
+from rooms.models import Freeze, Participant, ParticipantStatus, RoomDocument, RoomSettings, RoomState
 from rooms.roles import Permission, permissions_of
 from rooms.roster import admitted, has_permission, waiting
 
@@ -66,6 +67,15 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class FreezeChanged:
+    """The room froze, or thawed."""
+
+    freeze: Freeze
+    permissions: frozenset[Permission]
+    """The viewer's own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A text is new in the list."""
 
@@ -94,7 +104,19 @@ class YouAreOut:
     reason: Literal["left", "removed", "revoked"]
 
 
-Heard = Joined | Changed | Left | Lobby | Configured | Listed | Retitled | YouAreAdmitted | YouAreDenied | YouAreOut
+Heard = (
+    Joined
+    | Changed
+    | Left
+    | Lobby
+    | Configured
+    | FreezeChanged
+    | Listed
+    | Retitled
+    | YouAreAdmitted
+    | YouAreDenied
+    | YouAreOut
+)
 
 
 def see(state: RoomState, viewer_id: str) -> RoomSeen | None:
@@ -102,7 +124,7 @@ def see(state: RoomState, viewer_id: str) -> RoomSeen | None:
     viewer = state.participants.get(viewer_id)
     if viewer is None or viewer.status is not ParticipantStatus.ADMITTED:
         return None
-    permissions = permissions_of(viewer.role, state.settings, state.kind)
+    permissions = _permissions(state, viewer)
     return RoomSeen(
         state=state,
         viewer=viewer,
@@ -123,7 +145,10 @@ def hear(before: RoomState, after: RoomState, event: Event, viewer_id: str) -> S
         return []
     heard: list[Heard] = []
     if isinstance(event, RoomConfigured):
-        return [Configured(event.settings, permissions_of(viewer.role, after.settings, after.kind))]
+        return [Configured(event.settings, _permissions(after, viewer))]
+    if isinstance(event, WatchChanged):
+        freeze = event.watch.freeze
+        return [] if freeze in (None, before.watch.freeze) else [FreezeChanged(freeze, _permissions(after, viewer))]
     if isinstance(event, DocumentCreated | DocumentRenamed):
         return _documents(after, event, viewer_id)
     if has_permission(after, viewer_id, Permission.SEE_ROSTER) or subject == viewer_id:
@@ -131,6 +156,10 @@ def hear(before: RoomState, after: RoomState, event: Event, viewer_id: str) -> S
     if has_permission(after, viewer_id, Permission.ADMIT) and waiting(before) != waiting(after):
         heard.append(Lobby(waiting(after)))
     return heard
+
+
+def _permissions(state: RoomState, viewer: Participant) -> frozenset[Permission]:
+    return permissions_of(viewer.role, state.settings, state.kind, is_frozen=state.watch.is_frozen)
 
 
 def _subject(event: Event) -> str | None:

@@ -100,6 +100,9 @@ class RoomMediaRights:
             subscribe=can(Permission.SUBSCRIBE_MEDIA),
         )
 
+    def is_silenced(self, room_id: str, participant_id: str) -> bool:
+        return self._rooms.is_silenced(room_id, participant_id)
+
 
 @dataclass(slots=True)
 class House:
@@ -255,11 +258,26 @@ class _RightsFollow:
         if any(isinstance(event, RoomConfigured) for _before, _after, event in change.steps):
             house.documents.rights_changed(room_id=change.room_id)
             self._spawn(house.media.refresh_grants(change.room_id))
+        if change.before.watch.is_frozen != change.after.watch.is_frozen:
+            house.documents.rights_changed(room_id=change.room_id)
+            self._spawn(house.media.follow_silence(change.room_id))
+            self._note_freeze(change)
         for person_id, person in change.after.participants.items():
             old = change.before.participants.get(person_id)
             if old is not None and old.status is ParticipantStatus.ADMITTED and person.status is not old.status:
                 house.documents.rights_changed(room_id=change.room_id, participant_id=person_id)
                 self._spawn(house.media.remove_participant(change.room_id, person_id))
+
+    def _note_freeze(self, change: RoomChange) -> None:
+        """Counted once: where it was decided."""
+        if self._house.sharing is not None and not self._house.sharing.is_home(change.room_id):
+            return
+        freeze = change.after.watch.freeze
+        if change.after.watch.is_frozen:
+            self._house.metrics.count_freeze()
+            logger.warning("room_frozen", room_id=change.room_id)
+        elif freeze is not None and freeze.until is not None:
+            logger.info("room_thawed", room_id=change.room_id, frozen_for_s=round(freeze.until - freeze.since, 1))
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
@@ -321,6 +339,7 @@ def what_is_degraded(house: House) -> Sequence[str]:
 
 def set_gauges(house: House) -> None:
     house.metrics.set_rooms(house.rooms.room_count)
+    house.metrics.set_rooms_frozen(house.rooms.frozen_count())
     house.metrics.set_participants({role.value: n for role, n in house.rooms.participant_counts().items()})
     documents = house.documents.statistics()
     house.metrics.set_documents_open(documents.documents)

@@ -44,6 +44,11 @@ class DirectSocket(GuardedWebSocket):
     _heard_at = 0.0
     """When something came last (time of the event loop)."""
 
+    @property
+    def silent_for_s(self) -> float:
+        """How long nothing has come."""
+        return asyncio.get_running_loop().time() - self._heard_at if self._heard_at else 0.0
+
     def _make_queue(self, request: web.BaseRequest) -> GuardedQueue:
         self._direct = _DirectQueue(request.protocol, QUEUE_BYTES, loop=asyncio.get_running_loop())
         return self._direct

@@ -31,6 +31,7 @@ STATUS: dict[str, int] = {
     "api-key-invalid": 401,
     "permission-denied": 403,
     "chat-disabled": 403,
+    "room-frozen": 403,
     "not-admitted": 403,
     "not-from-this-machine": 403,
     "origin-refused": 403,

@@ -41,6 +41,14 @@ class Metrics:
         registry = self.registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=registry)
         self._rooms = Gauge("passerelle_rooms", "Rooms in memory.", registry=registry)
+        self._rooms_frozen = Gauge(
+            "passerelle_rooms_frozen",
+            "Rooms decided for here in which pupils are connected and wait for an adult.",
+            registry=registry,
+        )
+        self._freezes = Counter(
+            "passerelle_room_freezes", "Times that a room froze, for no adult was there.", registry=registry
+        )
         self._participants = Gauge(
             "passerelle_participants", "Connected participants, by role.", ["role"], registry=registry
         )
@@ -167,6 +175,9 @@ class Metrics:
     def set_rooms(self, count: int) -> None:
         self._rooms.set(count)
 
+    def set_rooms_frozen(self, count: int) -> None:
+        self._rooms_frozen.set(count)
+
     def set_participants(self, by_role: Mapping[str, int]) -> None:
         """All roles at once; one that is not named has none."""
         for role in ROLES:
@@ -252,6 +263,9 @@ class Metrics:
     def count_refusal(self, code: str) -> None:
         """`code` is the stable code of the error answer."""
         self._refusals.labels(_bounded(code, self._codes, MAX_CODES)).inc()
+
+    def count_freeze(self) -> None:
+        self._freezes.inc()
 
     def count_store_error(self) -> None:
         self._store_errors.inc()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rooms import visibility
-from rooms.models import ChatLine, Invitation, Participant, RoomDocument, RoomSettings, RoomState
+from rooms.models import ChatLine, Freeze, Invitation, Participant, RoomDocument, RoomSettings, RoomState
 from rooms.roles import Permission
 from server.wire import document as wire_document
 from server.wire import http, room
@@ -46,7 +46,12 @@ def settings(given: RoomSettings) -> room.RoomSettings:
         chat_enabled=given.chat_enabled,
         writing_enabled=given.writing_enabled,
         spotlight=given.spotlight,
+        needs_adult=given.needs_adult,
     )
+
+
+def freeze(given: Freeze) -> room.Freeze:
+    return room.Freeze(since=given.since, until=given.until)
 
 
 def permissions(given: frozenset[Permission]) -> list[room.Permission]:
@@ -76,6 +81,7 @@ def room_view(seen: visibility.RoomSeen, tracks: Sequence[Track], chat: Sequence
         tracks=list(tracks) if Permission.SEE_ROSTER in seen.permissions else [],
         chat=[chat_line(line) for line in chat],
         documents=[document(each) for each in seen.documents],
+        freeze=freeze(seen.state.watch.freeze) if seen.state.watch.freeze is not None else None,
     )
 
 
@@ -96,6 +102,8 @@ def room_event(heard: visibility.Heard) -> room.RoomEvent | None:
             return room.DocumentRenamed(document=document(listed))
         case visibility.Configured(changed, own):
             return room.SettingsChanged(settings=settings(changed), permissions=permissions(own))
+        case visibility.FreezeChanged(frozen, own):
+            return room.FreezeChanged(freeze=freeze(frozen), permissions=permissions(own))
     return None
 
 

@@ -19,6 +19,7 @@ from rooms.documents.hub import DocumentHub
 from rooms.errors import NotFound, RoomError, Unavailable
 from rooms.manager import RoomManager
 from rooms.ports import DocumentKey
+from rooms.supervision import is_in_charge
 from server.auth import TokenClaims, TokenIssuer, TokenRefused
 from server.callers import Callers
 from server.connections import Connections
@@ -36,6 +37,8 @@ logger = structlog.get_logger(__name__)
 
 FAREWELL_S = 2.0
 """How long a peer may take to answer a close frame."""
+IN_CHARGE_HEARTBEAT_S = 5.0
+"""Of an adult in charge it must be known within seconds whether they are there (`server.realtime.pulse`)."""
 HEARTBEAT_S = 25.0
 """WebSocket pings: a proxy that cuts idle connections at 60 s sees traffic."""
 MAX_REFUSED_BYTES = 1024
@@ -226,7 +229,8 @@ class YjsEndpoint:
             claims = self._claims(request)
         except (TokenRefused, Refusal) as refused:
             return await self._refuse(request, refused)
-        socket = DirectSocket(heartbeat=HEARTBEAT_S, max_msg_size=MAX_MESSAGE_BYTES, autoping=True)
+        heartbeat_s = IN_CHARGE_HEARTBEAT_S if is_in_charge(claims.role) else HEARTBEAT_S
+        socket = DirectSocket(heartbeat=heartbeat_s, max_msg_size=MAX_MESSAGE_BYTES, autoping=True)
         await socket.prepare(request)
         transport = request.transport
         if transport is None:
@@ -272,7 +276,7 @@ class YjsEndpoint:
 
     async def _serve(self, connection: YjsConnection, socket: DirectSocket, key: DocumentKey) -> None:
         try:
-            await self._rooms.connect(key.room_id, connection.participant_id, connection.connection_id)
+            await self._rooms.connect(key.room_id, connection.participant_id, connection.connection_id, is_editor=True)
         except RoomError as error:
             self._metrics.count_refusal(error.code)
             connection.close(_close_code(error), error.code)
@@ -293,7 +297,8 @@ class YjsEndpoint:
                 opened.close()
         finally:
             self._metrics.socket_closed("yjs")
-            await self._rooms.disconnect(key.room_id, connection.participant_id, connection.connection_id)
+            silent_for_s = socket.silent_for_s if socket.exception() is not None else 0.0
+            await self._rooms.disconnect(key.room_id, connection.participant_id, connection.connection_id, silent_for_s)
 
     async def _read(self, connection: YjsConnection, socket: DirectSocket, receive: Callable[[bytes], None]) -> None:
         purse = DocumentPurse(self._pace, connection.participant_id)

@@ -1,7 +1,7 @@
 """What signaling refuses.
 
 SignalingError has a stable `code`: unknown-session, permission-denied, invalid-description,
-too-many-sessions, too-many-tracks, too-many-requests, track-id-taken, not-found.
+too-many-sessions, too-many-tracks, too-many-requests, track-id-taken, not-found, room-frozen.
 """
 
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from signaling.allowance import Allowance
 from signaling.description_check import check_connection, check_media, check_microphone
 from signaling.engine_events import EngineEvents
@@ -56,6 +58,8 @@ GRACE_S = 10.0
 MAX_SESSIONS_PER_PARTICIPANT = 6
 """A class with a second camera and a museum's OBS; tabs left open."""
 MAX_SESSIONS_PER_ROOM = 400
+MAX_SILENCED = 64
+"""Tracks of one session that a frozen room keeps muted: several times what a session may publish."""
 RELAYED_CHARACTERS = 1024 * 1024
 RELAYED_CHARACTERS_PER_S = 64 * 1024
 """Descriptions that a session may have relayed to others: three peers, fifteen tracks each, begun anew
@@ -190,10 +194,11 @@ class MediaService:
             grants = self._grants_of(session)
             check_media(session.id, request.media, grants, self._tracks.of_room(session.room_id))
             if request.pc == "publish":
-                await self._publish_offer(session, request)
+                await self._publish_offer(session, self._silent_at_first(session, request))
             elif request.pc == "subscribe":
                 await self._subscribe_answer(session, request)
             else:
+                request = self._silent_at_first(session, request)
                 if not session.description_allowance.take(len(request.description.sdp), self._clock()):
                     raise SignalingError("too-many-requests", "too many descriptions to relay")
                 await self._to_engine(session, request)
@@ -248,7 +253,13 @@ class MediaService:
         """Raises: SignalingError."""
         session = self._of_track(connection_id, request.session_id, request.track_id)
         async with session.in_order:
-            await self._engine(session).set_track_muted(session.id, request.track_id, request.muted)
+            session.silenced.discard(request.track_id)
+            muted = request.muted
+            if self._is_silenced(session) and not muted:
+                if request.track_id in self._tracks.of_room(session.room_id):
+                    session.silenced.add(request.track_id)
+                muted = True
+            await self._engine(session).set_track_muted(session.id, request.track_id, muted)
 
     async def unpublish(self, connection_id: str, request: Unpublish) -> None:
         """Raises: SignalingError."""
@@ -286,7 +297,10 @@ class MediaService:
             if request.track_id is not None:
                 grants = self._grants_of(session)
                 check_microphone(session.id, request.track_id, grants, self._tracks.of_room(session.room_id))
-            wish = Fallback(request.track_id, request.muted, request.listens, request.interval_ms / 1_000)
+            muted = request.muted
+            if request.track_id is not None and not muted and self._is_silenced(session):
+                muted = self._silence_new(session, request.track_id)
+            wish = Fallback(request.track_id, muted, request.listens, request.interval_ms / 1_000)
             try:
                 await self._engine(session).set_fallback(session.id, wish)
             except ValueError as error:
@@ -332,6 +346,7 @@ class MediaService:
         session = self._sessions.get(track.session_id) if track is not None else None
         if session is None:
             raise SignalingError("not-found", "there is no such track")
+        session.silenced.discard(track_id)
         # First the word: with p2p its receiver is who stops the sound.
         self._events.send(session, "media_muted", TrackMutedByHost(session_id=session.id, track_id=track_id))
         await self._engine(session).set_track_muted(session.id, track_id, True)
@@ -364,6 +379,46 @@ class MediaService:
         grants = self._rights.grants_of(session.room_id, session.participant_id)
         return replace(grants, sound=False) if session.is_without_sound else grants
 
+    async def follow_silence(self, room_id: str) -> None:
+        """The room froze, or thawed: what was heard falls silent, and is heard again."""
+        sessions = self._sessions.of_room(room_id)
+        results = await asyncio.gather(*(self._follow_silence(each) for each in sessions), return_exceptions=True)
+        for session, error in zip(sessions, results, strict=True):
+            if error is not None:
+                logger.warning("session %s: not silenced as the room is: %s", session.id, type(error).__name__)
+
+    async def _follow_silence(self, session: MediaSession) -> None:
+        async with session.in_order:
+            is_silenced = self._is_silenced(session)
+            if is_silenced:
+                tracks = self._tracks.of_room(session.room_id).values()
+                heard = [each.id for each in tracks if each.session_id == session.id and not each.muted]
+                session.silenced.update(heard)
+            else:
+                heard, session.silenced = list(session.silenced), set()
+            for track_id in heard:
+                await self._engine(session).set_track_muted(session.id, track_id, is_silenced)
+
+    def _is_silenced(self, session: MediaSession) -> bool:
+        return self._rights.is_silenced(session.room_id, session.participant_id)
+
+    def _silent_at_first(self, session: MediaSession, request: Description) -> Description:
+        """What begins in a frozen room begins muted, and is heard when it thaws."""
+        if not self._is_silenced(session):
+            return request
+        media = [
+            msgspec.structs.replace(one, muted=one.muted or self._silence_new(session, one.track_id))
+            for one in request.media
+        ]
+        return msgspec.structs.replace(request, media=media)
+
+    def _silence_new(self, session: MediaSession, track_id: str) -> bool:
+        """Whether the track is new here: then it is muted because the room is frozen."""
+        is_new = track_id not in self._tracks.of_room(session.room_id)
+        if is_new and len(session.silenced) < MAX_SILENCED:
+            session.silenced.add(track_id)
+        return is_new
+
     # --- WHIP and WHEP ------------------------------------------------------------------------
 
     async def accept_whip(self, room_id: str, participant_id: str, offer_sdp: str) -> tuple[str, str]:
@@ -377,6 +432,8 @@ class MediaService:
     async def _accept_http(
         self, room_id: str, participant_id: str, offer_sdp: str, *, publish: bool
     ) -> tuple[str, str]:
+        if publish and self._rights.is_silenced(room_id, participant_id):
+            raise SignalingError("room-frozen", "the room is paused until an adult in charge is back")
         session = await self._open(room_id, participant_id, None)
         engine = self._engine(session)
         try:

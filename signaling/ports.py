@@ -39,6 +39,8 @@ class MediaRights(Protocol):
 
     def engine_of(self, room_id: str) -> EngineName: ...
     def grants_of(self, room_id: str, participant_id: str) -> MediaGrants: ...
+    def is_silenced(self, room_id: str, participant_id: str) -> bool:
+        """Whether the room is frozen for this participant: what they publish stays published, and muted."""
 
 
 class MediaDoor(Protocol):

@@ -35,6 +35,8 @@ class MediaSession:
     subscribe: OfferWatch = field(default_factory=OfferWatch)
     voice: VoiceChannel | None = None
     """While voice goes by the signaling connection; begins anew with each connection."""
+    silenced: set[str] = field(default_factory=set)
+    """Its tracks that are muted only because the room is frozen."""
     in_order: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the engine carries out one message: the next one must not overtake it, though it may
     come over another connection."""

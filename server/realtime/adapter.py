@@ -12,6 +12,7 @@ from aiohttp import web
 
 from rooms.documents.errors import ProtocolViolation
 from rooms.manager import RoomManager
+from rooms.supervision import is_in_charge
 from server import error_answers
 from server.auth import TokenIssuer, TokenRefused, should_renew
 from server.callers import Callers
@@ -23,6 +24,7 @@ from server.realtime.announcer import Announcer, SocketRegister
 from server.realtime.commands import Commands
 from server.realtime.connection import SocketConnection, hang_up
 from server.realtime.packets import PacketQueue, StrictPacket, encode
+from server.realtime.pulse import Pulse
 from server.wire.registry import BINARY_EVENT, VOICE_EVENT
 from server.wire.room import Connect, Draining, TokenRenewed
 from signaling.ports import MediaDoor
@@ -75,6 +77,7 @@ class RealtimeServer:
         self._media: MediaDoor
         self._strangers: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pulse = Pulse()
         self.draining = False
         self.server = socketio.AsyncServer(
             async_mode="aiohttp",
@@ -168,6 +171,8 @@ class RealtimeServer:
             self._spawn(self._leave_room(connection))
             raise Refusal("not-admitted", "The connection ended while it began.")
         self._sockets.add(connection)
+        if is_in_charge(connection.claims.role):
+            self._pulse.follow(connection)
         connection.opened_over = connection.transport
         self._metrics.socket_opened(connection.opened_over)
         # The server's word that the connection stands goes out when this returns; then the room.
@@ -195,6 +200,7 @@ class RealtimeServer:
         if connection is None:
             return
         connection.ended = True
+        self._pulse.forget(connection)
         connection.close_documents()
         self._connections.remove(connection)
         self._metrics.socket_closed(connection.opened_over)
@@ -203,7 +209,9 @@ class RealtimeServer:
         self._spawn(self._leave_room(connection))
 
     async def _leave_room(self, connection: SocketConnection) -> None:
-        await self._rooms.disconnect(connection.room_id, connection.participant_id, connection.connection_id)
+        await self._rooms.disconnect(
+            connection.room_id, connection.participant_id, connection.connection_id, connection.silent_for_s
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -274,6 +282,7 @@ class RealtimeServer:
 
     async def stop(self) -> None:
         """Close every connection, in the way after which clients come back by themselves."""
+        self._pulse.stop()
         await asyncio.gather(*(hang_up(each) for each in tuple(self.server.eio.sockets.values())))
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))

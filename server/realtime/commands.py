@@ -15,7 +15,7 @@ from rooms.documents.hub import DocumentHub
 from rooms.documents.template import template_update
 from rooms.errors import DocumentExists, NotAdmitted, Unavailable
 from rooms.manager import RoomManager
-from rooms.models import Participant, Role, RoomSettings
+from rooms.models import Participant, Role, RoomSettings, Watch
 from rooms.ports import DocumentKey
 from rooms.roles import Permission
 from rooms.room import decide
@@ -40,7 +40,16 @@ Handler = Callable[[SocketConnection, Any], Awaitable[Any]]
 class ParticipantAccess:
     """`rooms.documents.reader.DocumentAccess`: asked at each write, so that a change counts at once."""
 
-    __slots__ = ("_can_read", "_can_write", "_participant", "_participant_id", "_room_id", "_rooms", "_settings")
+    __slots__ = (
+        "_can_read",
+        "_can_write",
+        "_participant",
+        "_participant_id",
+        "_room_id",
+        "_rooms",
+        "_settings",
+        "_watch",
+    )
 
     def __init__(self, rooms: RoomManager, room_id: str, participant_id: str) -> None:
         self._rooms = rooms
@@ -50,6 +59,7 @@ class ParticipantAccess:
         # each reader would then keep the one in which it came.
         self._participant: Participant | None = None
         self._settings: RoomSettings | None = None
+        self._watch: Watch | None = None
         self._can_read = self._can_write = False
 
     def can_read(self) -> bool:
@@ -63,9 +73,9 @@ class ParticipantAccess:
     def _follow(self) -> None:
         state = self._rooms.state_now(self._room_id)
         participant = state.participants.get(self._participant_id) if state is not None else None
-        settings = state.settings if state is not None else None
-        if participant is not self._participant or settings is not self._settings:
-            self._participant, self._settings = participant, settings
+        settings, watch = (state.settings, state.watch) if state is not None else (None, None)
+        if participant is not self._participant or settings is not self._settings or watch is not self._watch:
+            self._participant, self._settings, self._watch = participant, settings, watch
             self._look_up()
 
     def _look_up(self) -> None:
@@ -162,7 +172,8 @@ class Commands:
 
     async def _configure(self, connection: SocketConnection, request: wire.Configure) -> None:
         roles = None if request.lobby_roles is None else frozenset(Role(role) for role in request.lobby_roles)
-        await self._execute(connection, domain.Configure(roles, request.chat_enabled, request.writing_enabled))
+        change = domain.Configure(roles, request.chat_enabled, request.writing_enabled, request.needs_adult)
+        await self._execute(connection, change)
 
     async def _spotlight(self, connection: SocketConnection, request: wire.Spotlight) -> None:
         await self._execute(connection, domain.Spotlight(request.participant_id))

@@ -1,7 +1,7 @@
 """One Socket.IO connection: what is sent to it, how much waits, how it is closed."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -42,6 +42,8 @@ class SocketConnection:
         """Number of the last room event that this connection was told."""
         self.sees_room = False
         """Whether it was sent a view: before, and in the lobby, room events are not for it."""
+        self.silent_for_s = 0.0
+        """How long nothing had been heard over it when it was given up."""
         self.ended = False
         self.is_leaving = False
         """Its own `leave` is being answered: it is closed after that."""
@@ -64,6 +66,22 @@ class SocketConnection:
     def is_closed(self) -> bool:
         """Whether engine.io has closed it, or is about to."""
         return bool(self._socket.closing or self._socket.closed)
+
+    def listen(self, heard: Callable[[], None] | None) -> None:
+        """`heard` is called with each packet that arrives, engine.io's own too; None: nothing is, any more."""
+        self._socket.__dict__.pop("receive", None)
+        if heard is None:
+            return
+        receive = self._socket.receive
+
+        async def receive_and_tell(packet: Any) -> None:
+            heard()
+            await receive(packet)
+
+        self._socket.receive = receive_and_tell
+
+    async def hang_up(self) -> None:
+        await hang_up(self._socket)
 
     def emit(self, event: str, *arguments: Any) -> None:
         """Never blocks, never raises."""

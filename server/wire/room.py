@@ -71,6 +71,16 @@ class RoomSettings(msgspec.Struct, kw_only=True):
     """False: only hosts write in the documents."""
     spotlight: Identifier | None = None
     """The participant who is shown large to everyone."""
+    needs_adult: bool = True
+    """Whether the room freezes when no host is there."""
+
+
+class Freeze(msgspec.Struct, kw_only=True):
+    """A time in which the room stood still, for no adult in charge was there."""
+
+    since: Timestamp
+    until: Timestamp | None
+    """Null: it lasts."""
 
 
 class ChatLine(msgspec.Struct, kw_only=True):
@@ -99,6 +109,8 @@ class RoomView(msgspec.Struct, kw_only=True):
     chat: list[ChatLine]
     documents: list[RoomDocument]
     """The room's texts, the oldest first; empty for whoever may not read them."""
+    freeze: Freeze | None = None
+    """The present one, or the last one; null: there was none."""
 
 
 # --- events: server to client, `room_event` ----------------------------------------------------
@@ -127,6 +139,14 @@ class LobbyChanged(msgspec.Struct, kw_only=True, tag="lobby_changed"):
 
 class SettingsChanged(msgspec.Struct, kw_only=True, tag="settings_changed"):
     settings: RoomSettings
+    permissions: list[Permission]
+    """The receiver's own, as they are now."""
+
+
+class FreezeChanged(msgspec.Struct, kw_only=True, tag="freeze_changed"):
+    """The room froze (`until` is null), or thawed."""
+
+    freeze: Freeze
     permissions: list[Permission]
     """The receiver's own, as they are now."""
 
@@ -169,6 +189,7 @@ RoomEvent = (
     | ParticipantLeft
     | LobbyChanged
     | SettingsChanged
+    | FreezeChanged
     | DocumentCreated
     | DocumentRenamed
     | ChatSent
@@ -272,6 +293,7 @@ class Configure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_d
     lobby_roles: Annotated[list[RoleName], Meta(max_length=8)] | None = None
     chat_enabled: bool | None = None
     writing_enabled: bool | None = None
+    needs_adult: bool | None = None
 
 
 class Spotlight(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

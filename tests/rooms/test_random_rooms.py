@@ -14,6 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from rooms import document_list, lobby, room
 from rooms.commands import (
     Admit,
+    AdmitHeld,
     AskToJoin,
     ComeBack,
     Command,
@@ -22,6 +23,7 @@ from rooms.commands import (
     CreateDocument,
     Deny,
     Disconnect,
+    KeepWatch,
     Leave,
     Remove,
     RemoveInvited,
@@ -31,7 +33,7 @@ from rooms.commands import (
 )
 from rooms.errors import RoomError
 from rooms.hands import raised_hands
-from rooms.models import Participant, ParticipantStatus, Role, RoomKind
+from rooms.models import Participant, ParticipantStatus, Role, RoomKind, RoomState
 from rooms.roles import Permission
 from rooms.roster import admitted, has_permission, waiting
 from rooms.visibility import see
@@ -91,6 +93,7 @@ class RandomRoom(RuleBasedStateMachine):
             return False
         for person_id in {*before.participants, *self.stage.state.participants}:
             self._check_step(before.participants.get(person_id), self.stage.state.participants.get(person_id))
+        self._check_door(before, command)
         self._follow_hands(command, actor)
         return True
 
@@ -103,6 +106,13 @@ class RandomRoom(RuleBasedStateMachine):
         assert step in STEPS or step[0] is step[1], step
         if old is not None:
             assert (old.role, old.invitation_id, old.label) == (new.role, new.invitation_id, new.label)
+
+    def _check_door(self, before: RoomState, command: Command) -> None:
+        """While no adult is there, nobody else comes in."""
+        if before.watch.is_frozen and self.stage.state.watch.is_frozen and not isinstance(command, Admit):
+            inside = {person.id for person in admitted(before)}
+            came = [person for person in admitted(self.stage.state) if person.id not in inside]
+            assert all(person.role is Role.HOST for person in came)
 
     def _follow_hands(self, command: Command, actor: str | None) -> None:
         """The line as a child would keep it: a list of names."""
@@ -154,6 +164,14 @@ class RandomRoom(RuleBasedStateMachine):
     def comes_and_goes(self, actor: str, command: Command) -> None:
         self.play(command, actor)
 
+    @rule(after_s=st.sampled_from([0.0, 5.0, 11.0]), command=st.sampled_from([KeepWatch(), AdmitHeld()]))
+    def the_server_looks(self, after_s: float, command: Command) -> None:
+        self.play(command, None, after_s)
+
+    @rule(actor=people, needed=st.booleans())
+    def somebody_says_whether_an_adult_is_needed(self, actor: str, needed: bool) -> None:
+        self.play(Configure(needs_adult=needed), actor)
+
     @rule(person=people)
     def comes_back(self, person: str) -> None:
         self.play(ComeBack(person, "Revenu"), None)
@@ -197,12 +215,28 @@ class RandomRoom(RuleBasedStateMachine):
     @invariant()
     def bounds_hold(self) -> None:
         inside = admitted(self.stage.state)
-        assert len(inside) <= SMALL["MAX_ADMITTED"]
+        hosts = sum(person.role is Role.HOST for person in inside)
+        # A host who comes back into a room that stands still passes even these.
+        more = hosts if self.stage.state.watch.freeze is not None else 0
+        assert len(inside) <= SMALL["MAX_ADMITTED"] + more
         assert len(waiting(self.stage.state)) <= SMALL["MAX_WAITING"]
-        assert sum(person.role is Role.HOST for person in inside) <= SMALL["MAX_HOSTS"]
+        assert hosts <= SMALL["MAX_HOSTS"] or more
         assert len(self.stage.state.participants) <= 20
         names = [one.document for one in self.stage.state.documents]
         assert len(names) == len(set(names)) <= 3
+
+    @invariant()
+    def pupils_stand_still_only_without_an_adult(self) -> None:
+        state = self.stage.state
+        is_watched = any(person.connected and person.role is Role.HOST for person in admitted(state))
+        assert not (is_watched and (state.watch.is_frozen or state.watch.alone_since is not None))
+        assert all(person.status is Status.WAITING for person in state.participants.values() if person.held)
+        if state.watch.is_frozen:
+            assert state.kind is not RoomKind.COMMUNITY
+            for person in admitted(state):
+                may_write = has_permission(state, person.id, Permission.WRITE_DOCUMENT)
+                may_chat = has_permission(state, person.id, Permission.CHAT)
+                assert (may_write or may_chat) == (person.role is Role.HOST)
 
     @invariant()
     def the_gone_are_neither_connected_nor_have_a_hand_up(self) -> None:

@@ -4,11 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import pytest
 
 from signaling import media_session
 from signaling.description_check import MAX_TRACKS_PER_ROOM
-from signaling.engines import EngineUnavailable, MediaEngine, MediaGrants, PeerConnectionLost, SpeakersHeard
+from signaling.engines import (
+    EngineUnavailable,
+    MediaEngine,
+    MediaGrants,
+    PeerConnectionLost,
+    SpeakersHeard,
+    TrackAppeared,
+)
 from signaling.engines.p2p import P2pEngine
 from signaling.errors import SignalingError
 from signaling.mailbox import MAX_MESSAGES
@@ -30,7 +38,15 @@ from signaling.messages import (
 )
 from tests.support.clock import Clock
 from tests.support.deadlines import SECOND
-from tests.support.media_service import ChangingRights, PassiveEngine, RecordedOutbox, a_description, named
+from tests.support.media_service import (
+    SDP,
+    ChangingRights,
+    PassiveEngine,
+    RecordedOutbox,
+    a_description,
+    a_track,
+    named,
+)
 from tests.support.media_session import EVERYTHING, eventually
 
 SILENT = MediaGrants(publish_audio=False, publish_video=False, publish_screen=False, subscribe=True)
@@ -502,6 +518,36 @@ async def test_a_host_mutes_and_the_owner_is_told(house: House) -> None:
         with pytest.raises(SignalingError) as refused:
             await house.media.mute_by_host(room, track)
         assert refused.value.code == "not-found"
+
+
+async def test_in_a_frozen_room_what_pupils_publish_is_muted_until_it_thaws(house: House) -> None:
+    pupil, host = (await house.start("c1")).session_id, (await house.start("c2", who="host")).session_id
+    house.sfu.publish(pupil, "heard")
+    house.sfu.publish(pupil, "muted")
+    house.sfu.publish(host, "hosts")
+    muted = msgspec.structs.replace(a_track("muted", pupil), muted=True)
+    house.sfu.emit(TrackAppeared("room", muted))
+
+    house.rights.silenced = {"p"}
+    house.sfu.calls.clear()
+    await house.media.follow_silence("room")
+    assert house.sfu.calls == [("mute", pupil, "heard", True)]
+    # What their owner wants meanwhile counts afterwards; what is new begins silent.
+    await house.media.set_track_muted("c1", SetTrackMuted(session_id=pupil, track_id="muted", muted=False))
+    assert house.sfu.calls[-1] == ("mute", pupil, "muted", True)
+    await house.media.receive_description("c1", a_description(pupil, "publish", "offer", 1, named("new")))
+    assert [(one.track_id, one.muted) for one in house.sfu.described] == [("new", True)]
+    with pytest.raises(SignalingError) as refused:
+        await house.media.accept_whip("room", "p", SDP)
+    assert refused.value.code == "room-frozen"
+
+    house.rights.silenced = set()
+    house.sfu.calls.clear()
+    await house.media.follow_silence("room")
+    assert sorted(house.sfu.calls) == [("mute", pupil, each, False) for each in ("heard", "muted", "new")]
+    house.sfu.calls.clear()
+    await house.media.follow_silence("room")
+    assert house.sfu.calls == [], "once"
 
 
 async def test_who_is_removed_loses_every_session_for_good(house: House) -> None:

@@ -78,6 +78,11 @@ class ChangingRights:
         self.engines: dict[str, EngineName] = {}
         self.grants: dict[str, MediaGrants] = {}
         """by participant"""
+        self.silenced: set[str] = set()
+        """participants in frozen rooms"""
+
+    def is_silenced(self, room_id: str, participant_id: str) -> bool:
+        return participant_id in self.silenced
 
     def engine_of(self, room_id: str) -> EngineName:
         return self.engines.get(room_id, "p2p")
@@ -98,6 +103,8 @@ class PassiveEngine:
         self.gate = asyncio.Event()
         self.gate.set()
         self.refusal: Exception | None = None
+        self.described: Sequence[PublishedMedia] = ()
+        """Of the last description."""
         self.open_sessions: dict[str, str] = {}
         """session id → room id"""
 
@@ -138,6 +145,7 @@ class PassiveEngine:
         to_session_id: str | None,
     ) -> None:
         await self._record(pc, session_id, negotiation)
+        self.described = media
         if self.refusal is not None:
             refusal, self.refusal = self.refusal, None
             raise refusal

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 from rooms.commands import AskToJoin, Command
 from rooms.events import Event
-from rooms.models import Participant, ParticipantStatus, Role, RoomDocument, RoomKind, RoomSettings, RoomState
+from rooms.models import Freeze, Participant, ParticipantStatus, Role, RoomDocument, RoomKind, RoomSettings, RoomState
 from rooms.roles import Permission, default_settings
 from rooms.room import apply, decide
 from rooms.visibility import (
     Changed,
     Configured,
+    FreezeChanged,
     Heard,
     Joined,
     Left,
@@ -52,13 +53,21 @@ class Picture:
     settings: RoomSettings
     permissions: frozenset[Permission]
     documents: list[RoomDocument]
+    freeze: Freeze | None
 
     @classmethod
     def fresh(cls, seen: RoomSeen | None) -> "Picture | None":
         if seen is None:
             return None
         people = {person.id: person for person in seen.participants}
-        return cls(people, list(seen.lobby), seen.state.settings, seen.permissions, list(seen.documents))
+        return cls(
+            people,
+            list(seen.lobby),
+            seen.state.settings,
+            seen.permissions,
+            list(seen.documents),
+            seen.state.watch.freeze,
+        )
 
     def after(self, heard: Heard) -> "Picture | None":
         match heard:
@@ -71,6 +80,8 @@ class Picture:
                 return replace(self, lobby=list(waiting))
             case Configured(settings, permissions):
                 return replace(self, settings=settings, permissions=permissions)
+            case FreezeChanged(freeze, permissions):
+                return replace(self, freeze=freeze, permissions=permissions)
             case Listed(document):
                 assert all(document.document != one.document for one in self.documents), "listed twice"
                 return replace(self, documents=[*self.documents, document])

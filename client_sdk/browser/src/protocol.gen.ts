@@ -242,6 +242,7 @@ export interface Configure {
   lobby_roles?: ("class" | "guest" | "host" | "observer" | "pupil")[] | null;
   chat_enabled?: boolean | null;
   writing_enabled?: boolean | null;
+  needs_adult?: boolean | null;
 }
 /**
  * The `auth` payload of the Socket.IO connection.
@@ -427,6 +428,44 @@ export interface ErrorBody {
   code: string;
   message: string;
   field?: string | null;
+}
+/**
+ * A time in which the room stood still, for no adult in charge was there.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "Freeze".
+ */
+export interface Freeze {
+  since: number;
+  until: number | null;
+}
+/**
+ * The room froze (`until` is null), or thawed.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "FreezeChanged".
+ */
+export interface FreezeChanged {
+  type: "freeze_changed";
+  freeze: Freeze;
+  permissions: (
+    | "admit"
+    | "chat"
+    | "configure_room"
+    | "invite"
+    | "lower_hands"
+    | "manage_documents"
+    | "mute_others"
+    | "publish_audio"
+    | "publish_screen"
+    | "publish_video"
+    | "raise_hand"
+    | "read_document"
+    | "remove"
+    | "see_roster"
+    | "subscribe_media"
+    | "write_document"
+  )[];
 }
 /**
  * `get_room`, answered with RoomView.
@@ -814,6 +853,7 @@ export interface RoomEventMessage {
     | ParticipantLeft
     | LobbyChanged
     | SettingsChanged
+    | FreezeChanged
     | DocumentCreated
     | DocumentRenamed
     | ChatSent
@@ -856,6 +896,7 @@ export interface RoomSettings {
   chat_enabled: boolean;
   writing_enabled: boolean;
   spotlight?: string | null;
+  needs_adult?: boolean;
 }
 /**
  * Also sent when its `muted` changes: the whole track as it is now.
@@ -934,6 +975,7 @@ export interface RoomView {
   tracks: Track[];
   chat: ChatLine[];
   documents: RoomDocument[];
+  freeze?: Freeze | null;
 }
 /**
  * `send_chat`

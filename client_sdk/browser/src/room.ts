@@ -7,7 +7,7 @@ import { PasserelleError, asPasserelleError } from './errors.js'
 import { makeLog, type Log, type LogLevel } from './log.js'
 import { Media } from './media.js'
 import { randomId } from './random_id.js'
-import { applyEvent, follows, newChatLines } from './room_view.js'
+import { applyEvent, follows, isFrozen, newChatLines } from './room_view.js'
 import { roomOfToken } from './token.js'
 import { rememberFallback, rememberedFallback, type TransportName } from './transport_memory.js'
 import type {
@@ -33,6 +33,8 @@ export interface RoomEvents {
   /** After every change of the room: the whole new view, which never changes itself. */
   view: (view: RoomView) => void
   chat: (line: ChatLine) => void
+  /** The room froze, for no adult in charge is there, or thawed. */
+  frozen: (isFrozen: boolean) => void
   /** For good: nothing is tried any more. */
   removed: (reason: string) => void
   /** A newer token: to be kept for the next page. */
@@ -116,6 +118,12 @@ export class Room extends Emitter<RoomEvents> {
     this.#entered ??= new Deferred()
     this.#connection.open()
     return this.#entered.promise
+  }
+
+  /** No adult in charge is there: until one is back nobody else writes, chats, is heard or seen, or comes in. The event
+   * `frozen` says when that changes; `view.freeze` since when, and afterwards until when. */
+  get frozen(): boolean {
+    return this.#view !== null && isFrozen(this.#view)
   }
 
   can(permission: Permission): boolean {
@@ -338,6 +346,8 @@ export class Room extends Emitter<RoomEvents> {
     if (before?.permissions !== view.permissions) this.#rightsChanged()
     if (before?.tracks !== view.tracks) this.media.tracksChanged()
     this.emit('view', view)
+    const wasFrozen = before !== null && isFrozen(before)
+    if (wasFrozen !== this.frozen) this.emit('frozen', this.frozen)
     for (const line of newChatLines(before, view)) this.emit('chat', line)
   }
 

@@ -32,6 +32,8 @@ function applied(view: RoomView, event: RoomEvent): RoomView {
       return { ...view, lobby: event.lobby }
     case 'settings_changed':
       return { ...view, settings: event.settings, permissions: event.permissions }
+    case 'freeze_changed':
+      return { ...view, freeze: event.freeze, permissions: event.permissions }
     case 'document_created':
     case 'document_renamed':
       return { ...view, documents: withDocument(view.documents, event.document) }
@@ -61,6 +63,11 @@ function put<Entry extends Participant | ChatLine | Track>(entries: Entry[], ent
 function withDocument(documents: RoomDocument[], changed: RoomDocument): RoomDocument[] {
   const isListed = documents.some(({ document }) => document === changed.document)
   return isListed ? documents.map((each) => (each.document === changed.document ? changed : each)) : [...documents, changed]
+}
+
+/** Whether the room stands still now, for no adult in charge is there. */
+export function isFrozen(view: RoomView): boolean {
+  return view.freeze != null && view.freeze.until === null
 }
 
 /** Lines of `now` that `before` did not have. */

@@ -192,6 +192,7 @@ class Configure(msgspec.Struct, kw_only=True):
     lobby_roles: list[Literal["host", "class", "pupil", "guest", "observer"]] | None = None
     chat_enabled: bool | None = None
     writing_enabled: bool | None = None
+    needs_adult: bool | None = None
 
 
 class Spotlight(msgspec.Struct, kw_only=True):
@@ -471,6 +472,7 @@ class RoomSettings(msgspec.Struct, kw_only=True):
     chat_enabled: bool
     writing_enabled: bool
     spotlight: str | None = None
+    needs_adult: bool = True
 
 
 class Participant(msgspec.Struct, kw_only=True):
@@ -523,6 +525,13 @@ class RoomDocument(msgspec.Struct, kw_only=True):
     created_at: float
 
 
+class Freeze(msgspec.Struct, kw_only=True):
+    """A time in which the room stood still, for no adult in charge was there."""
+
+    since: float
+    until: float | None
+
+
 class RoomView(msgspec.Struct, kw_only=True):
     """The room as one participant may see it; also the body of `GET /api/rooms/{room}`."""
 
@@ -537,6 +546,7 @@ class RoomView(msgspec.Struct, kw_only=True):
     tracks: list[Track]
     chat: list[ChatLine]
     documents: list[RoomDocument]
+    freeze: Freeze | None = None
 
 
 class Accepted(msgspec.Struct, kw_only=True):
@@ -607,6 +617,13 @@ class SettingsChanged(msgspec.Struct, kw_only=True, tag="settings_changed"):
     permissions: list[Literal["see_roster", "admit", "remove", "invite", "mute_others", "configure_room", "manage_documents", "lower_hands", "raise_hand", "chat", "read_document", "write_document", "publish_audio", "publish_video", "publish_screen", "subscribe_media"]]
 
 
+class FreezeChanged(msgspec.Struct, kw_only=True, tag="freeze_changed"):
+    """The room froze (`until` is null), or thawed."""
+
+    freeze: Freeze
+    permissions: list[Literal["see_roster", "admit", "remove", "invite", "mute_others", "configure_room", "manage_documents", "lower_hands", "raise_hand", "chat", "read_document", "write_document", "publish_audio", "publish_video", "publish_screen", "subscribe_media"]]
+
+
 class DocumentCreated(msgspec.Struct, kw_only=True, tag="document_created"):
     """To who may read: it is at the end of the list."""
 
@@ -644,7 +661,7 @@ class RoomEventMessage(msgspec.Struct, kw_only=True):
 
     seq: int
     prev: int
-    event: ParticipantJoined | ParticipantChanged | ParticipantLeft | LobbyChanged | SettingsChanged | DocumentCreated | DocumentRenamed | ChatSent | TrackPublished | TrackUnpublished | SpeakersChanged
+    event: ParticipantJoined | ParticipantChanged | ParticipantLeft | LobbyChanged | SettingsChanged | FreezeChanged | DocumentCreated | DocumentRenamed | ChatSent | TrackPublished | TrackUnpublished | SpeakersChanged
 
 
 class LobbyState(msgspec.Struct, kw_only=True):
@@ -736,4 +753,4 @@ class TrackMutedByHost(msgspec.Struct, kw_only=True):
     session_id: str
     track_id: str
 
-__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "Muting", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetFallback", "SetHand", "SetLayout", "SetSound", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "Spotlight", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501
+__all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "Freeze", "FreezeChanged", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "Muting", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetFallback", "SetHand", "SetLayout", "SetSound", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "Spotlight", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501

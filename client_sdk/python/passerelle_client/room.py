@@ -29,7 +29,7 @@ from passerelle_client.protocol import (
 )
 from passerelle_client.protocol import Removed as RemovedMessage
 from passerelle_client.room_events import RoomEvents
-from passerelle_client.room_view import RoomEvent, apply_event
+from passerelle_client.room_view import RoomEvent, apply_event, is_frozen
 from passerelle_client.voice import Voice
 from passerelle_client.waiting import Waiting
 
@@ -88,11 +88,14 @@ class Room(Emitter):
     @overload
     def on(self, event: Literal["chat"], listener: Callable[[ChatLine], None]) -> Unsubscribe: ...
     @overload
+    def on(self, event: Literal["frozen"], listener: Callable[[bool], None]) -> Unsubscribe: ...
+    @overload
     def on(self, event: Literal["removed", "token"], listener: Callable[[str], None]) -> Unsubscribe: ...
 
     def on(self, event: str, listener: Callable[..., None]) -> Unsubscribe:
         """`state`: of the connection; `lobby`; `view`: the room after every change; `event`: what
         happened, as in `events()`; `chat`: a line, also those that came while the connection was lost;
+        `frozen`: whether the room stands still, for no adult in charge is there;
         `removed`: for good, and why; `token`: a newer one, to be kept. Returns what takes the listener
         off again."""
         return self.listen(event, listener)
@@ -141,6 +144,12 @@ class Room(Emitter):
     def transport(self) -> Transport | None:
         """Of the present or last connection."""
         return self._connection.transport
+
+    @property
+    def frozen(self) -> bool:
+        """No adult in charge is there: until one is back nobody else writes, chats, is heard or seen, or comes in.
+        `view.freeze` says since when, and afterwards until when."""
+        return self.view is not None and is_frozen(self.view)
 
     @property
     def participant_id(self) -> str:
@@ -399,9 +408,12 @@ class Room(Emitter):
         self._waiting.settle()
 
     def _set_view(self, view: RoomView) -> None:
+        was_frozen = self.frozen
         self.view = view
         for document in self._documents.values():
             document.set_access("write_document" in view.permissions)
+        if self.frozen != was_frozen:
+            self.emit("frozen", self.frozen)
 
     def _refresh_soon(self) -> None:
         """Something was missed: ask for the whole, once."""

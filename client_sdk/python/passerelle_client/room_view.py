@@ -9,6 +9,7 @@ from passerelle_client.protocol import (
     ChatSent,
     DocumentCreated,
     DocumentRenamed,
+    FreezeChanged,
     LobbyChanged,
     Participant,
     ParticipantChanged,
@@ -30,6 +31,7 @@ RoomEvent = (
     | ParticipantLeft
     | LobbyChanged
     | SettingsChanged
+    | FreezeChanged
     | DocumentCreated
     | DocumentRenamed
     | ChatSent
@@ -61,6 +63,8 @@ def apply_event(view: RoomView, message: RoomEventMessage) -> RoomView:
             changed = msgspec.structs.replace(view, lobby=lobby)
         case SettingsChanged(settings=settings, permissions=permissions):
             changed = msgspec.structs.replace(view, settings=settings, permissions=permissions)
+        case FreezeChanged(freeze=freeze, permissions=permissions):
+            changed = msgspec.structs.replace(view, freeze=freeze, permissions=permissions)
         case DocumentCreated(document=document) | DocumentRenamed(document=document):
             changed = msgspec.structs.replace(view, documents=_with(view.documents, document))
         case ChatSent(line=line):
@@ -72,6 +76,11 @@ def apply_event(view: RoomView, message: RoomEventMessage) -> RoomView:
         case _:
             changed = view
     return msgspec.structs.replace(changed, seq=seq)
+
+
+def is_frozen(view: RoomView) -> bool:
+    """Whether the room stands still now, for no adult in charge is there."""
+    return view.freeze is not None and view.freeze.until is None
 
 
 def _put(entries: list[Entry], entry: Entry) -> list[Entry]:
