@@ -2,7 +2,7 @@
 
 To send costs what it costs, however little is in it: a flush of a document with n readers is n sends. So a
 document rests after a flush for as long as keeps its own sends below a share of the processor, and more
-than one flush is worth nothing to the eye: a class of 30 rests two milliseconds, one of 200 fifteen. A
+than one flush is worth nothing to the eye: a class of 30 rests three milliseconds, one of 200 twenty. A
 document that has rested is flushed at once. Where many documents are busy at the same time the share is
 theirs together, and all of them rest longer; a document with few readers hardly rests at all, since waiting would
 merge nothing.
@@ -13,8 +13,8 @@ Pure: `now` is an argument, in seconds of any one clock.
 import math
 from typing import Final
 
-SEND_S: Final = 6e-6
-"""About what the process pays for one send: a system call and the kernel's work on the packet."""
+SEND_S: Final = 8e-6
+"""About what the process pays for one send: the way to it, a system call and the kernel's work on the packet."""
 SHARE: Final = 0.08
 """Of one core, for sending: what is left is for reading, merging, storing and everybody's rooms."""
 MEMORY_S: Final = 0.25

@@ -79,7 +79,7 @@ class HubLimits:
     Twelve documents of the largest size at once, or a class on one of 8 MB."""
     reader_drain_s: float = 30.0
     """A reader that has not drained by then is closed."""
-    longest_rest_s: float = 0.015
+    longest_rest_s: float = 0.020
     """A busy document gathers for at most this long between two flushes (`flush_pace`): with as much again for
     the flush itself nobody can feel it."""
     commit_rest_s: float = 0.0002

@@ -22,6 +22,7 @@ from rooms.documents.sync import ClientMessage, Denial, Kind
 from rooms.documents.typing_run import TypingRun
 
 EMPTY_UPDATE = b"\x00\x00"
+AWARENESS_KIND = bytes((sync.AWARENESS,))
 INLINE_SCAN_BYTES = 16 * KIB
 """Up to this much a scan takes at most 5 ms; a longer one goes to a thread, and what the same
 connection sends meanwhile waits behind it."""
@@ -117,6 +118,8 @@ class OpenDocument:
         if self.is_closed:
             return
         if self._run is not None and self._type_on(self._run, message):
+            return
+        if self._move_cursor(message):
             return
         self.start()
         if len(message) > self._home.limits.message_bytes:
@@ -241,6 +244,16 @@ class OpenDocument:
         return True
 
     # --- what comes in --------------------------------------------------------------------------------
+
+    def _move_cursor(self, message: bytes) -> bool:
+        """Take what its client id says anew of itself. False: it is to be received like any other."""
+        if message[:1] != AWARENESS_KIND or self._scanning or len(message) > self._home.limits.message_bytes:
+            return False
+        live = self.live
+        if not self._access.can_read() or not live.awareness.receive_next(self.reader.connection_id, message):
+            return False
+        self._home.mark(live, self._home.limits.cursor_patience_s)
+        return True
 
     def _type_on(self, run: TypingRun, message: bytes) -> bool:
         """Take a message that continues the run. False: it is to be received like any other."""

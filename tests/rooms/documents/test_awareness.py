@@ -39,6 +39,55 @@ def test_the_newest_clock_wins() -> None:
     assert awareness.whole_state() is None
 
 
+def message(*entries: Entry) -> bytes:
+    return b"\x01" + var_bytes(update(*entries))
+
+
+def next_taken(awareness: DocumentAwareness, connection_id: str, said_now: bytes) -> bool:
+    """Whether it was; if not, nothing may have changed."""
+    awareness.changes_to_send()
+    taken = awareness.receive_next(connection_id, said_now)
+    assert awareness.has_changes() is taken
+    return taken
+
+
+def test_who_goes_on_is_taken_without_a_closer_look() -> None:
+    quick, careful = DocumentAwareness(8), DocumentAwareness(8)
+    for awareness in (quick, careful):
+        awareness.receive("a", update((300, 1, {"n": 1})), everyone)
+        awareness.changes_to_send()
+    assert quick.receive_next("a", message((300, 2, {"n": "é" * 200})))
+    assert careful.receive("a", update((300, 2, {"n": "é" * 200})), everyone) == [300]
+    assert quick.whole_state() == careful.whole_state()
+    assert quick.changes_to_send() == careful.changes_to_send()
+    assert quick.remove_connection("a") == {300}
+
+
+def test_whatever_else_a_message_says_is_looked_at_closely() -> None:
+    awareness = DocumentAwareness(8)
+    awareness.receive("a", update((1, 5, {"n": 5}), (2, 5, {})), everyone)
+    good = message((1, 6, {}))
+    for other in (
+        message((1, 5, {})),  # no newer
+        message((1, 6, None)),  # gone
+        message((3, 1, {})),  # nobody that is known
+        message((1, 6, {}), (2, 6, {})),
+        message(),
+        message((1, 2**31, {})),
+        message((1, 6, 7)),
+        message((1, 6, {"n": "x" * 5_000})),
+        good + b"\x00",
+        good[:-1],
+        b"\x01",
+        b"\x01" + var_bytes(update((1, 6, {})) + b"\x00"),
+        b"\x01" + var_bytes(b"\x01\x01\x06" + var_bytes(b"{")),
+        b"\x01" + var_bytes(b"\x01\x01\x06" + var_bytes(b"\xff")),
+    ):
+        assert not next_taken(awareness, "a", other)
+    assert not next_taken(awareness, "b", good)  # it is another's
+    assert next_taken(awareness, "a", good)
+
+
 def test_a_connection_that_ends_takes_its_cursors_along() -> None:
     awareness = DocumentAwareness(8)
     awareness.receive("a", update((1, 5, {}), (2, 3, {})), everyone)
