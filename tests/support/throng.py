@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import random
 import string
+import time
 from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -32,7 +33,31 @@ MAY_WORK_LATER = frozenset({"store-unavailable", "too-many-requests"})
 FORBIDDEN = "✗"
 """Typed by nobody but those who are out, and know it."""
 
+LATE_S = 30.0
+"""What was asked in vain of an instance that stood still is carried out when it goes on and reads it."""
+
 Outcome = Literal["done", "unknown"]
+
+
+class LastWord:
+    """What something must be: as acknowledged last, or as asked in vain since, or shortly before."""
+
+    def __init__(self) -> None:
+        self._acknowledged: list[Any] = []
+        self._in_vain: list[tuple[float, Any]] = []
+
+    def note(self, outcome: Outcome, value: Any, asked_at: float) -> None:
+        if outcome == "done":
+            self._acknowledged = [value]
+            self._in_vain = [(at, other) for at, other in self._in_vain if asked_at - at < LATE_S]
+        else:
+            self._in_vain.append((asked_at, value))
+
+    def allows(self, value: Any) -> bool:
+        return not self._acknowledged or value in self._acknowledged or value in [other for _, other in self._in_vain]
+
+    def __repr__(self) -> str:
+        return f"{self._acknowledged} or {self._in_vain}"
 
 
 @dataclass
@@ -46,9 +71,9 @@ class Promises:
     removed: set[str] = field(default_factory=set)
     inside: set[str] = field(default_factory=set)
     """Who was let in, and not told to go since."""
-    names: dict[str, str | None] = field(default_factory=dict)
-    hands: dict[str, bool | None] = field(default_factory=dict)
-    lobby_roles: list[str] | None = None
+    names: dict[str, LastWord] = field(default_factory=lambda: defaultdict(LastWord))
+    hands: dict[str, LastWord] = field(default_factory=lambda: defaultdict(LastWord))
+    lobby_roles: LastWord = field(default_factory=LastWord)
     confirmed: int = 0
     """Removals."""
     unconfirmed: int = 0
@@ -150,9 +175,10 @@ class Member:
 
     async def raise_hand(self, raised: bool) -> None:
         assert self.room is not None
+        asked_at = time.monotonic()
         outcome, _ = await self.attempt(self.room.set_hand(raised))
         if not self.is_out:  # put out meanwhile: nothing of theirs is left
-            self.promises.hands[self.id] = raised if outcome == "done" else None
+            self.promises.hands[self.id].note(outcome, raised, asked_at)
 
     async def chat(self) -> None:
         assert self.room is not None
@@ -166,15 +192,17 @@ class Member:
         assert self.room is not None
         self.count += 1
         name = f"{self.name} {self.count}"
+        asked_at = time.monotonic()
         outcome, _ = await self.attempt(self.room.rename(name))
         if not self.is_out:
-            self.promises.names[self.id] = name if outcome == "done" else None
+            self.promises.names[self.id].note(outcome, name, asked_at)
 
     async def configure(self, chance: random.Random) -> None:
         assert self.room is not None
         roles = sorted({"guest", *chance.sample(["observer", "class"], chance.randint(0, 2))})
+        asked_at = time.monotonic()
         outcome, _ = await self.attempt(self.room.configure(lobby_roles=roles))
-        self.promises.lobby_roles = roles if outcome == "done" else None
+        self.promises.lobby_roles.note(outcome, roles, asked_at)
 
     async def make_text(self) -> None:
         assert self.room is not None

@@ -1,6 +1,7 @@
-"""ROLE-2 over two instances: removed, revoked or set to read-only, the last accepted write is less than a second later,
-whichever instance is the room's home, and the old token gets nothing. An instance that stood still meanwhile has a second
-from when it goes on."""
+"""ROLE-2 over two instances: removed, revoked or set to read-only, the last accepted write and the last forwarded packet
+are less than a second later, whichever instance is the room's home, and the old token gets nothing. An instance that stood
+still meanwhile has a second from when it goes on. DOC-5: what is ordered while Redis is away takes effect or visibly fails.
+"""
 
 import asyncio
 import contextlib
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiortc.mediastreams import AudioStreamTrack
 
-from passerelle_client import PasserelleApi
+from passerelle_client import Disconnected, PasserelleApi, Refused, Room
+from passerelle_client.media import RemoteTrack
 from passerelle_client.protocol import RoomCreated
 from tests.support.deadlines import SECOND
 from tests.support.fleet import Fleet, Instance, running_fleet
-from tests.support.media_session import eventually
+from tests.support.media_session import eventually, loopback_for_aioice
 from tests.support.room_client import ConnectRefused, connected, yjs_connected
 from tests.support.typists import Typist, clocks_of
 
@@ -181,3 +184,131 @@ async def test_an_instance_that_stood_still_has_a_second_from_when_it_goes_on(
         await the_old_token_gets_nothing(of)
         async with connected(first.url, of.created.token) as host:
             assert (await host.do("remove", participant_id=of.pupil_id))["confirmed"] is True
+
+
+# --- sound ----------------------------------------------------------------------------------------
+
+
+class Call:
+    """A museum speaks over one instance, and its host listens over the other."""
+
+    def __init__(self, room_id: str, host: Room, guest: Room) -> None:
+        self.room_id = room_id
+        self.host = host
+        self.guest = guest
+        self.track_id = ""
+        self.heard_at: list[float] = []
+
+    async def listen(self, remote: RemoteTrack) -> None:
+        with contextlib.suppress(Exception):  # the track's end
+            while True:
+                await remote.media_stream_track.recv()
+                self.heard_at.append(time.monotonic())
+
+    async def until_heard(self) -> None:
+        self.heard_at.clear()
+        await eventually(lambda: len(self.heard_at) > 20, 20 * SECOND, "the museum is heard")
+
+    async def last_heard_after(self, moment: float) -> float:
+        """How long after it the last sound came; looked at when it must have been over for long."""
+        await asyncio.sleep(OUT_WITHIN_S + 0.5)
+        return self.heard_at[-1] - moment
+
+
+@asynccontextmanager
+async def a_call(host_at: Instance, guest_at: Instance) -> AsyncIterator[Call]:
+    with loopback_for_aioice():
+        async with PasserelleApi(host_at.url) as api:
+            created = await api.create_room("Les marées")
+            invitation = await api.create_invitation(created.room.id, created.token, "guest", lobby=False)
+            joined = await api.join("Musée", invitation=invitation.id)
+        host, guest = await Room.connect(host_at.url, created.token), await Room.connect(guest_at.url, joined.token)
+        call = Call(created.room.id, host, guest)
+        listening: list[asyncio.Task[None]] = []
+        host.media.on("remote_track", lambda remote: listening.append(asyncio.create_task(call.listen(remote))))
+        try:
+            await asyncio.gather(host.media.start(), guest.media.start())
+            call.track_id = (await guest.media.publish(AudioStreamTrack(), "microphone")).id
+            await call.until_heard()
+            yield call
+        finally:
+            await host.close()
+            await guest.close()
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
+
+
+@pytest.mark.parametrize("host_at_home", [True, pytest.param(False, marks=pytest.mark.long)])
+async def test_the_last_packet_is_less_than_a_second_later(fleet: Fleet, host_at_home: bool) -> None:
+    """After a mute by a host who is on the other instance than whoever speaks, and after a removal."""
+    host_at, guest_at = fleet.instances if host_at_home else fleet.instances[::-1]
+    async with a_call(host_at, guest_at) as call:
+        began_at = time.monotonic()
+        assert await call.host.mute_other(call.track_id)
+        assert await call.last_heard_after(began_at) < OUT_WITHIN_S
+        await call.guest.media.set_muted(call.track_id, False)
+        await call.until_heard()
+        began_at = time.monotonic()
+        assert await call.host.remove(call.guest.participant_id)
+        assert await call.last_heard_after(began_at) < OUT_WITHIN_S
+
+
+# --- while Redis is away --------------------------------------------------------------------------
+
+
+async def is_ordered(order: Awaitable[bool]) -> bool | None:
+    """Whether it is confirmed; None: it visibly failed."""
+    try:
+        return await order
+    except (Refused, Disconnected):
+        return None
+
+
+@pytest.mark.parametrize("is_redis_away", [False, True])
+async def test_what_is_ordered_while_redis_is_away_takes_effect_or_visibly_fails(
+    fleet: Fleet, is_redis_away: bool
+) -> None:
+    """Those concerned are on the other instance. What is confirmed is so at once; the rest can be asked again."""
+    home, there = fleet.instances
+    async with PasserelleApi(home.url) as api, aiohttp.ClientSession() as http, a_call(home, there) as call:
+        room_id, token = call.room_id, call.host.token
+        invitations = [await api.create_invitation(room_id, token, "pupil", lobby=False) for _ in range(2)]
+        joined = [await api.join("Zoé", invitation=each.id) for each in invitations]
+        async with (
+            connected(there.url, joined[0].token) as removed,
+            connected(there.url, joined[1].token) as revoked,
+            yjs_connected(http, there.url, room_id, DOCUMENT, joined[0].token),
+        ):
+            for pupil in (removed, revoked):
+                await pupil.hear("room_view")
+
+            async def order_all() -> list[bool | None]:
+                return await asyncio.gather(
+                    is_ordered(call.host.remove(joined[0].participant_id)),
+                    is_ordered(api.revoke_invitation(room_id, token, invitations[1].id)),
+                    is_ordered(call.host.mute_other(call.track_id)),
+                )
+
+            if is_redis_away:
+                await fleet.redis.stop()
+            try:
+                answers = await order_all()
+                if is_redis_away:
+                    assert True not in answers[:2], "what the other instance does cannot be known"
+                else:
+                    assert answers == [True, True, True]
+                for answer, pupil in zip(answers, (removed, revoked), strict=False):
+                    assert answer is not True or await pupil.hear("removed")
+            finally:
+                if is_redis_away:
+                    await fleet.redis.start()
+            async with asyncio.timeout(20 * SECOND):
+                while await order_all() != [True, True, True]:
+                    await asyncio.sleep(0.5)
+            for pupil in (removed, revoked):
+                await pupil.hear("removed")
+            await call.last_heard_after(time.monotonic())
+            heard = len(call.heard_at)
+            await asyncio.sleep(OUT_WITHIN_S)
+            assert len(call.heard_at) == heard, "the mute held"

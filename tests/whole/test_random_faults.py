@@ -260,11 +260,10 @@ async def check_promises(throng: Throng) -> None:
     assert promises.inside <= people.keys()
     assert not promises.removed & people.keys()
     for participant_id, name in promises.names.items():
-        assert name is None or people[participant_id].name == name
+        assert name.allows(people[participant_id].name), (people[participant_id], name)
     for participant_id, raised in promises.hands.items():
-        assert raised is None or (people[participant_id].hand_raised_at is not None) == raised, participant_id
-    if promises.lobby_roles is not None:
-        assert sorted(view.settings.lobby_roles) == promises.lobby_roles
+        assert raised.allows(people[participant_id].hand_raised_at is not None), (people[participant_id], raised)
+    assert promises.lobby_roles.allows(sorted(view.settings.lobby_roles)), (view.settings, promises.lobby_roles)
     assert promises.texts <= {each.document for each in view.documents}
 
 
@@ -378,7 +377,6 @@ async def survive(folder: Path, seed: int, *, rounds: int, scale: float) -> None
             await throng.end()
 
 
-@pytest.mark.long
 @pytest.mark.timeout(280)
 async def test_whatever_fails_all_agree_in_the_end(tmp_path: Path) -> None:
     await survive(tmp_path, 1, rounds=0, scale=0.2)
