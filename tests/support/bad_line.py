@@ -34,6 +34,9 @@ class _Direction:
         self._random = random.Random(seed)
         self._free_at = 0.0
 
+    def become(self, line: Line) -> None:
+        self._line = line
+
     def delay_of(self, size: int, now: float) -> float | None:
         line = self._line
         if self._random.random() < line.loss:
@@ -70,6 +73,7 @@ class BadLine:
         self._down = _Direction(line, line.down_bps, seed + 1)
         self._tasks: set[asyncio.Task[None]] = set()
         self.carried = self.lost = 0
+        self._is_stopped = False
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -82,7 +86,14 @@ class BadLine:
         found = re.search(r"^a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ host", sdp, re.MULTILINE)
         assert found is not None
         self._target = (found[1], int(found[2]))
-        return sdp.replace(f" {found[2]} typ host", f" {self._near.get_extra_info('sockname')[1]} typ host")
+        return sdp.replace(
+            f" {found[1]} {found[2]} typ host", f" 127.0.0.1 {self._near.get_extra_info('sockname')[1]} typ host"
+        )
+
+    def become(self, line: Line) -> None:
+        """From now on it is as bad as this."""
+        for direction in (self._up, self._down):
+            direction.become(line)
 
     def _from_browser(self, data: bytes, browser: Address) -> None:
         far = self._far.get(browser)
@@ -114,9 +125,14 @@ class BadLine:
             self.lost += 1
             return
         self.carried += 1
-        loop.call_later(max(0.0, delay_s), send)
+        loop.call_later(max(0.0, delay_s), self._deliver, send)
+
+    def _deliver(self, send: Callable[[], None]) -> None:
+        if not self._is_stopped:
+            send()
 
     async def stop(self) -> None:
+        self._is_stopped = True
         await asyncio.gather(*self._tasks)
         for transport in (*self._far.values(), self._near):
             if transport is not None:

@@ -6,6 +6,7 @@ import type { Log } from './log.js'
 import type { LinkHost, MediaLink, SignalingWay } from './media_link.js'
 import { Pacing, configurationOf, transferredBytes } from './peer_connection.js'
 import { PeerLink } from './peer_link.js'
+import { QualityJudge, SAMPLE_MS, arrivalsIn, isSame, type Arrival, type Quality } from './quality.js'
 import { randomId } from './random_id.js'
 import { RemoteTracks, type RemoteTrack } from './remote_tracks.js'
 import { shareScreen } from './screen_share.js'
@@ -17,6 +18,7 @@ import type { EngineName, MediaClosed, MediaStarted, ShownTrack, StartMedia, Sub
 
 export type { LocalTrack } from './local_track.js'
 export type { RemoteTrack } from './remote_tracks.js'
+export type { Quality } from './quality.js'
 
 /**
  * - `idle`: not started, or stopped;
@@ -40,6 +42,8 @@ export interface MediaEvents {
   mutedByHost: (trackId: string) => void
   /** Whether voice goes by the signaling connection, or ought to and cannot. */
   fallback: (state: FallbackState) => void
+  /** How well the network brings tracks of others, by track id; when it changes. */
+  quality: (qualities: ReadonlyMap<string, Quality>) => void
 }
 
 /** What media need of their room. */
@@ -70,6 +74,9 @@ export class Media extends Emitter<MediaEvents> {
     (participantIds) => this.emit('speakers', participantIds),
   )
   readonly #pacing = new Pacing()
+  #judge = new QualityJudge()
+  #qualities: ReadonlyMap<string, Quality> = new Map()
+  #qualityTimer: ReturnType<typeof setInterval> | undefined
   #local: PublishedLocalTrack[] = []
   #wished: Subscription[] | null = null
   #layout: ShownTrack[] | null = null
@@ -129,6 +136,7 @@ export class Media extends Emitter<MediaEvents> {
     this.#starting = new Deferred()
     this.#isWanted = true
     this.#refusal = null
+    this.#qualityTimer ??= setInterval(() => void this.#judgeQuality(), SAMPLE_MS)
     if (typeof document !== 'undefined') addEventListener('online', this.#online)
     this.#settle()
     void this.#begin()
@@ -412,6 +420,10 @@ export class Media extends Emitter<MediaEvents> {
 
   #end(): void {
     this.#isWanted = false
+    clearInterval(this.#qualityTimer)
+    this.#qualityTimer = undefined
+    this.#judge = new QualityJudge()
+    this.#tellQualities(new Map())
     this.#starting?.reject(this.#refusal ?? new PasserelleError('closed', 'Media were stopped.'))
     this.#starting = null
     if (typeof document !== 'undefined') removeEventListener('online', this.#online)
@@ -495,6 +507,24 @@ export class Media extends Emitter<MediaEvents> {
 
   #expectsRemoteMedia(): boolean {
     return this.#wishedRemote().some(({ muted }) => !muted)
+  }
+
+  async #judgeQuality(): Promise<void> {
+    const arrivals = new Map<string, Arrival>()
+    for (const { report } of await this.peerConnectionStats()) {
+      const found = arrivalsIn(report)
+      for (const [id, { track, mediaStreamTrack }] of this.#remote.all) {
+        const arrival = found.get(mediaStreamTrack.id)
+        if (arrival !== undefined && !track.muted) arrivals.set(id, arrival)
+      }
+    }
+    if (this.#isWanted) this.#tellQualities(this.#judge.judge(arrivals, performance.now()))
+  }
+
+  #tellQualities(qualities: ReadonlyMap<string, Quality>): void {
+    if (isSame(this.#qualities, qualities)) return
+    this.#qualities = qualities
+    this.emit('quality', qualities)
   }
 
   // --- state ----------------------------------------------------------------------------------------

@@ -318,4 +318,9 @@ export const en: Dictionary = {
   detailedSound: 'Detailed sound: speech therapy, music',
   detailedSoundHelp: 'Your microphone sends everything, unfiltered: breath, faint sounds, noises too. Wear headphones, as echo is no longer removed.',
   isWithoutSound: 'No sound',
+  quality_fair: 'the network hesitates',
+  quality_poor: 'the network is weak',
+  qualityShort: 'weak',
+  sayPoor: 'Sound or picture of {name} arrives badly.',
+  sayAllPoor: 'Sound or picture of several people arrives badly: the network is weak.',
 }

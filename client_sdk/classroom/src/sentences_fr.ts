@@ -318,4 +318,9 @@ export const fr = {
   detailedSound: 'Son détaillé : orthophonie, musique',
   detailedSoundHelp: 'Votre micro transmet tout, sans filtre : le souffle, les sons faibles, les bruits aussi. Mettez un casque, car l’écho n’est plus enlevé.',
   isWithoutSound: 'Sans son',
+  quality_fair: 'le réseau hésite',
+  quality_poor: 'le réseau est faible',
+  qualityShort: 'faible',
+  sayPoor: 'Le son ou l’image de {name} arrive mal.',
+  sayAllPoor: 'Le son ou l’image de plusieurs personnes arrive mal : le réseau est faible.',
 } as const

@@ -1,14 +1,15 @@
 /** One stay in a room, as signals for the components: the SDK on one side, the page on the other. */
 
-import { PasserelleError, Room, type FallbackState, type Media, type MediaState, type RemoteTrack, type RichText, type RoomDocument, type RoomView, type SharedDocument } from '@passerelle/client'
+import { PasserelleError, Room, type FallbackState, type Media, type MediaState, type Quality, type RemoteTrack, type RichText, type RoomDocument, type RoomView, type SharedDocument } from '@passerelle/client'
 import { computed, signal } from '@preact/signals'
 import { emptyMoment, gather, newTexts, sentenceOf } from './announcements.js'
 import { keepChoice } from './device_memory.js'
 import { listDevices, openDevices, problemText, type DeviceChoice } from './devices.js'
-import { errorText, t } from './i18n.js'
+import { errorText, fill, t } from './i18n.js'
 import { momentWords } from './moment_words.js'
 import { OpenTexts, firstText, textsOf } from './open_texts.js'
 import { PictureLayout } from './live/picture_layout.js'
+import { byTile } from './live/quality.js'
 import { Thrift } from './live/thrift.js'
 import { forgetPlace, keepPlace, type Place } from './places.js'
 
@@ -24,6 +25,8 @@ export interface Question {
 const noticeMs = 6_000
 /** What happens within this time is announced together. */
 const momentMs = 1_500
+/** A bad line is told of again after this long. */
+const saidAgainMs = 120_000
 
 export class Session {
   readonly room: Room
@@ -38,6 +41,8 @@ export class Session {
   readonly fallback = signal<FallbackState>('off')
   readonly speakers = signal<readonly string[]>([])
   readonly remote = signal<ReadonlyMap<string, RemoteTrack>>(new Map())
+  /** How well what others send arrives, by participant (the worse of picture and sound) and by screen's track. */
+  readonly qualities = signal<ReadonlyMap<string, Quality>>(new Map())
   /** Rises with each change of the local tracks, whose list is the SDK's. */
   readonly localVersion = signal(0)
   /** The name of the text on screen. */
@@ -76,6 +81,7 @@ export class Session {
   readonly #unplugged = new Map<'camera' | 'microphone', string>()
   readonly #devicesChanged = () => void this.#followDevices()
   #noticeTimer: ReturnType<typeof setTimeout> | undefined
+  readonly #saidPoorAt = new Map<string, number>()
   #moment = emptyMoment()
   #momentTimer: ReturnType<typeof setTimeout> | undefined
 
@@ -391,6 +397,19 @@ export class Session {
     this.#keep({ wasInside: true, roomName: room.name, kind: room.kind, name, participantId, role })
   }
 
+  #qualityChanged(found: ReadonlyMap<string, Quality>): void {
+    const before = this.qualities.value
+    const after = byTile(this.view.value?.tracks ?? [], found)
+    this.qualities.value = after
+    const now = Date.now()
+    const turned = (this.view.value?.participants ?? []).filter(({ id }) => after.get(id) === 'poor' && before.get(id) !== 'poor')
+    // Said once, and not again with each gust.
+    const [first, ...others] = turned.filter(({ id }) => now - (this.#saidPoorAt.get(id) ?? 0) >= saidAgainMs)
+    if (first === undefined) return
+    for (const { id } of turned) this.#saidPoorAt.set(id, now)
+    this.announcement.value = others.length > 0 ? t('sayAllPoor') : fill('sayPoor', { name: first.name })
+  }
+
   #announceSoon(): void {
     if (this.#momentTimer !== undefined || !sentenceOf(this.#moment, momentWords)) return
     this.#momentTimer = setTimeout(() => {
@@ -408,6 +427,7 @@ export class Session {
       media.on('remoteTrack', remoteChanged),
       media.on('remoteTrackEnded', remoteChanged),
       media.on('localTracks', () => (this.localVersion.value += 1)),
+      media.on('quality', (found) => this.#qualityChanged(found)),
       media.on('speakers', (ids) => (this.speakers.value = ids)),
       media.on('mutedByHost', () => this.notify(t('mutedByHost'))),
     )

@@ -1,5 +1,5 @@
 import type { Participant } from '@passerelle/client'
-import { Hand, MicOff, Pin, PinOff, Spotlight, UserPlus } from 'lucide-preact'
+import { Hand, MicOff, Pin, PinOff, SignalLow, SignalMedium, Spotlight, UserPlus } from 'lucide-preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { routeSound } from '../devices.js'
 import { fill, t } from '../i18n.js'
@@ -118,6 +118,7 @@ function tilesOf(session: Session): Tile[] {
 
 function TileView({ session, tile }: { session: Session; tile: Tile }) {
   const { participant } = tile
+  const quality = tile.isSelf ? 'good' : (session.qualities.value.get(tile.id) ?? 'good')
   const isShownToAll = !tile.isScreen && session.view.value?.settings.spotlight === participant.id
   const states = [
     tile.isSpeaking && t('speaking'),
@@ -125,6 +126,7 @@ function TileView({ session, tile }: { session: Session; tile: Tile }) {
     participant.hand_raised_at !== null && t('handRaised'),
     !participant.connected && t('away'),
     isShownToAll && t('shownToAll'),
+    quality !== 'good' && t(`quality_${quality}`),
   ].filter(Boolean)
   return (
     <li
@@ -149,6 +151,12 @@ function TileView({ session, tile }: { session: Session; tile: Tile }) {
           {participant.name} {tile.isSelf && t('you')}
         </span>
         {tile.isSpeaking && !tile.isScreen && <span class="speaking-word">{t('speaking')}</span>}
+        {quality !== 'good' && (
+          <span class="quality" data-testid="quality" data-quality={quality} title={t(`quality_${quality}`)} aria-hidden="true">
+            {quality === 'poor' ? <SignalLow /> : <SignalMedium />}
+            {quality === 'poor' && t('qualityShort')}
+          </span>
+        )}
         <span class="visually-hidden">{states.join(', ')}</span>
       </span>
       {!session.isProjector.value && <TileActions session={session} tile={tile} />}
