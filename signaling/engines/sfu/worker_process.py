@@ -1,7 +1,7 @@
 """The engine's handle on one worker process: started, watched, asked, restarted.
 
-A worker is lost when its process ends, its socket closes, it speaks nonsense, or it does not answer
-for `ANSWER_S`; whatever it was, it is killed and, after a pause that grows, started anew.
+A worker is lost when its process ends, its socket closes, it speaks nonsense, owes an answer and has come to a
+stop, or does not answer for `ANSWER_S`; whatever it was, it is killed and, after a pause that grows, started anew.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ import signaling
 from signaling.engines import EngineEvent
 from signaling.engines.sfu import control
 from signaling.engines.sfu.control import Done, FrameReader, FrameTooLong, Happened, Ready, WorkerStatistics
+from signaling.engines.sfu.stopped_process import LOOK_EVERY_S, ActivityWatch, read_activity
 from signaling.voice_packet import VoiceRun
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ START_S = 15.0
 ANSWER_S = 60.0
 """A command's answer; joins wait their turn, a whole worker full of them for 40 s."""
 SIGN_OF_LIFE_S = 8.0
-"""The statistics' answer, which waits for nothing: a worker that takes longer hangs, and is killed."""
+"""The statistics' answer, which waits for nothing: a worker that takes longer hangs, and is killed; one that has come
+to a stop sooner."""
 ASK_EVERY_S = 2.0
 STOP_S = 3.0
 FIRST_PAUSE_S = 0.1
@@ -170,10 +172,23 @@ class WorkerProcess:
 
     async def statistics(self) -> WorkerStatistics:
         """Raises: WorkerLost."""
-        done = await self.request(lambda number: control.AskStatistics(request=number), SIGN_OF_LIFE_S)
+        watching = asyncio.create_task(self._end_if_stopped())
+        try:
+            done = await self.request(lambda number: control.AskStatistics(request=number), SIGN_OF_LIFE_S)
+        finally:
+            watching.cancel()
         if done.statistics is None:
             raise WorkerLost("the media worker answered without statistics")
         return done.statistics
+
+    async def _end_if_stopped(self) -> None:
+        watch = ActivityWatch()
+        while self.pid is not None:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if watch.has_stopped(read_activity(self.pid)):
+                log.error("a media worker has come to a stop")
+                self.kill()
+                return
 
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -387,6 +387,20 @@ async def test_a_worker_that_hangs_is_replaced(
     assert not _runs(hanging)
 
 
+async def test_a_worker_that_has_come_to_a_stop_is_replaced_long_before_its_answer_is_overdue(
+    engine: SfuEngine, events: RecordedEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signaling.engines.sfu.worker_process.SIGN_OF_LIFE_S", 600.0)
+    monkeypatch.setattr("signaling.engines.sfu.worker_process.ASK_EVERY_S", 0.1)
+    await engine.open_session("r", "a", "p", EVERYTHING)
+    hanging = _worker_pid(engine)
+    since = len(events.all)
+    os.kill(hanging, signal.SIGSTOP)
+    await events.wait_for(_is_lost("a"), DEADLINE, since)
+    await engine.open_session("r", "a", "p", EVERYTHING)
+    assert _worker_pid(engine) != hanging
+
+
 def _is_lost(session_id: str) -> object:
     def matches(event: EngineEvent) -> bool:
         return isinstance(event, PeerConnectionLost) and event.session_id == session_id
