@@ -96,6 +96,11 @@ def _deflate(message: bytes) -> bytes:
     return _frame(DEFLATED_BINARY, deflated.removesuffix(FLUSH_MARK))
 
 
+def long_frame_head(size_bytes: int) -> bytes:
+    """What stands before a message of at least 64 KiB in its `plain_frame`."""
+    return struct.pack("!BBQ", PLAIN_BINARY, 127, size_bytes)
+
+
 def _frame(first: int, payload: bytes) -> bytes:
     length = len(payload)
     if length < 126:

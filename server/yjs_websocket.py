@@ -23,7 +23,7 @@ from rooms.supervision import is_in_charge
 from server.auth import TokenClaims, TokenIssuer, TokenRefused
 from server.callers import Callers
 from server.connections import Connections
-from server.deflate import deflated_frame, is_long, plain_frame
+from server.deflate import deflated_frame, is_long, long_frame_head, plain_frame
 from server.direct_socket import DirectSocket, Taker, forget_headers
 from server.error_answers import Refusal
 from server.keep_alive import KeepAlive
@@ -144,6 +144,10 @@ class YjsConnection:
     def send(self, message: bytes) -> None:
         is_deflated = self.takes_deflated and is_long(message)
         self.write(deflated_frame(message) if is_deflated else plain_frame(message))
+
+    def send_long(self, head: bytes, rest: bytes) -> None:
+        self.write(long_frame_head(len(head) + len(rest)) + head)
+        self.write(rest)
 
     def write(self, frame: bytes) -> None:
         if not self.is_closing and not self.transport.is_closing():

@@ -107,15 +107,15 @@ def _wait_for_the_end_of(sentinel: int) -> None:
 
 async def compact_stored(
     store: DocumentStore, key: DocumentKey, thread_bytes: int, least_updates: int = 1
-) -> int | None:
-    """Replace a document's log in the store by a snapshot; the snapshot's size, or None when there was
+) -> bytes | None:
+    """Replace a document's log in the store by a snapshot; the snapshot, or None when there was
     nothing to do: another instance does it, or has done it, since there are fewer than `least_updates`.
     Raises: StoreUnavailable, DocumentBroken; the log is then as it was."""
     async with store.compaction_turn(key) as is_ours:
         return await _compact_now(store, key, thread_bytes, least_updates) if is_ours else None
 
 
-async def _compact_now(store: DocumentStore, key: DocumentKey, thread_bytes: int, least_updates: int) -> int | None:
+async def _compact_now(store: DocumentStore, key: DocumentKey, thread_bytes: int, least_updates: int) -> bytes | None:
     stored = await store.load_document(key)
     if len(stored.updates) < least_updates:
         return None
@@ -133,7 +133,7 @@ async def _compact_now(store: DocumentStore, key: DocumentKey, thread_bytes: int
     logger.info(
         "document compacted", extra={"room_id": key.room_id, "updates": len(stored.updates), "state_bytes": len(state)}
     )
-    return len(state)
+    return state
 
 
 def set_aside_key(key: DocumentKey) -> DocumentKey:

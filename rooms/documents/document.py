@@ -25,8 +25,9 @@ import pycrdt
 from rooms.documents.deletions import joined_ranges
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.joining import Together, joined_blocks
-from rooms.documents.limits import MAX_NESTED_TYPES
+from rooms.documents.limits import KIB, MAX_NESTED_TYPES, MIB
 from rooms.documents.scan import ClockRange, Scan, scan_update
+from rooms.documents.slices import SlicePlan
 from rooms.documents.snapshot import SnapshotFacts, is_read_at_once, read_snapshot
 from rooms.documents.split import split_update
 from rooms.documents.sync import Denial, encode_state_vector, read_state_vector
@@ -39,6 +40,13 @@ LOAD_AT_ONCE_BYTES: Final = 32 * 1024
 TYPED_AT_ONCE_BYTES: Final = 4 * 1024
 """What people typed on is given to the engine when it is so much, or when the engine is asked for something: five
 seconds of a class, in the time of one flush."""
+
+LARGE_BYTES: Final = 512 * KIB
+"""A whole state of this size takes the engine 5 ms to write; from here on it is kept, and what came since beside it."""
+MOST_SINCE_BYTES: Final = 4 * MIB
+"""Of what came since: beyond, the whole state is written anew when it is asked for."""
+MOST_SINCE: Final = 1_000
+"""Likewise, in changes; a log of half as many is compacted, and then there is a newer state."""
 
 Update = tuple[bytes, Scan]
 """An update and its scan."""
@@ -84,6 +92,14 @@ class YjsDocument:
         self._retries = True
         """Whether what waits is tried again; not when too much of it has broken the engine."""
         self._whole_state: bytes | None = None
+        self._base: bytes | None = None
+        """A whole state of some time ago, if it was large."""
+        self._since: list[tuple[int, bytes]] = []
+        """Every change since, with its number."""
+        self._since_from = 0
+        """The number before the first of these."""
+        self._since_bytes = 0
+        self._expects_base = False
         self._state_vector: bytes | None = None
         self._deleted: dict[int, list[ClockRange]] | None = None
         self._typed: dict[int, tuple[bytes, list[bytes]]] = {}
@@ -129,13 +145,24 @@ class YjsDocument:
         else:
             yield None
 
-    def apply_snapshot(self, snapshot: bytes, *, is_all: bool) -> None:
+    def apply_snapshot(self, snapshot: bytes, plan: SlicePlan | None, *, is_all: bool) -> Iterator[None]:
         """Begin with that, which is a whole state, without holes (see `compact`): no scan needed. `is_all`: nothing
-        else is stored. Raises: DocumentBroken."""
+        else is stored. Yields after each step of some milliseconds, when there is a plan. Raises: DocumentBroken."""
         with _translated_errors():
-            self._doc.apply_update(snapshot)
+            self._doc.unobserve(self._subscription)  # to encode each slice anew costs half as much again
+        for part in (snapshot,) if plan is None else plan.updates(snapshot):
+            with _translated_errors():
+                self._doc.apply_update(part)
+            yield
+        with _translated_errors():
+            changes = self._changes
+            self._subscription = self._doc.observe(lambda event: changes.append(event.update))
             self.clocks = read_state_vector(self._doc.get_state())
+            if plan is not None and self.clocks != plan.clocks():
+                self._doc.apply_update(snapshot)  # what the engine lost of the slices
+                self.clocks = read_state_vector(self._doc.get_state())
         self._changes.clear()
+        self._begin_since(snapshot)
         if is_all:
             self._whole_state = snapshot  # as the engine wrote it: a class that opens it is sent these bytes
 
@@ -173,13 +200,14 @@ class YjsDocument:
             blocks[one.client] = one.update[1:-1]
         if self._waiting:
             return None
-        result = Integrated(clocks_before=self.clocks, change=joined_blocks(blocks))
+        change = joined_blocks(blocks)
+        result = Integrated(clocks_before=self.clocks, change=change)
         self.clocks = self.clocks.copy()  # whoever asked what they were before keeps that
         for one in typed:
             self.clocks[one.client] = one.end
             self._typed.setdefault(one.client, (one.head, []))[1].append(one.text)
             self._typed_bytes += len(one.text)
-        self._note_change()
+        self._note_change(change)
         if self._typed_bytes >= TYPED_AT_ONCE_BYTES:
             self._catch_up()
         return result
@@ -235,7 +263,28 @@ class YjsDocument:
             self._catch_up()
             with _translated_errors():
                 self._whole_state = self._doc.get_update()
+            self._begin_since(self._whole_state)
         return self._whole_state
+
+    def difference_in_parts(self, state_vector: bytes) -> Sequence[bytes]:
+        """As `difference`, in one or two updates, the second to follow the first. Of a large document the whole is not
+        written anew for each one who opens it: what was written last is followed by what has changed since.
+        Raises: MalformedMessage."""
+        if self._whole_state is not None or self._base is None or read_state_vector(state_vector):
+            return [self.difference(state_vector)]
+        if len(self._since) > 1:
+            self._since = [(self.changes, merge_updates([change for _number, change in self._since]))]
+        return [self._base, *(change for _number, change in self._since)]
+
+    def expect_base(self) -> None:
+        """`renew_base` will be called: remember what changes from now on."""
+        self._expects_base = True
+
+    def renew_base(self, state: bytes, changes: int) -> None:
+        """That is a whole state, with all that this document had when it had changed so often, and maybe more."""
+        self._expects_base = False
+        if changes >= self._since_from:
+            self._begin_since(state, [(number, change) for number, change in self._since if number > changes])
 
     def difference(self, state_vector: bytes) -> bytes:
         """What a peer with this state vector lacks (and every deletion), as one update.
@@ -380,7 +429,7 @@ class YjsDocument:
         self.clocks = self.clocks.copy()  # whoever asked what they were before keeps that
         change = self._changes[0] if len(self._changes) == 1 else merge_updates(self._changes)
         self._changes.clear()
-        self._note_change()
+        self._note_change(change)
         if change == given:  # as it was handed over, so what that said of clocks holds
             self.clocks = expected
             return change
@@ -389,9 +438,23 @@ class YjsDocument:
                 self.clocks[client] = end
         return change
 
-    def _note_change(self) -> None:
+    def _note_change(self, change: bytes) -> None:
         self._whole_state = self._state_vector = self._deleted = self.deletions_digest = None
         self.changes += 1
+        if self._base is None and not self._expects_base:
+            self._since_from = self.changes
+            return
+        self._since.append((self.changes, change))
+        self._since_bytes += len(change)
+        if self._since_bytes > MOST_SINCE_BYTES or len(self._since) > MOST_SINCE:
+            self._begin_since(b"")
+
+    def _begin_since(self, state: bytes, later: Sequence[tuple[int, bytes]] = ()) -> None:
+        """That is a whole state of some time ago, and these are all changes that may not be in it."""
+        self._base = state if len(state) >= LARGE_BYTES else None
+        self._since = list(later) if self._base is not None else []
+        self._since_from = self._since[0][0] - 1 if self._since else self.changes
+        self._since_bytes = sum(len(change) for _number, change in self._since)
 
     def _check_reach(self, expected: dict[int, int]) -> None:
         """The engine has placed all that was covered. If not, an update refers to itself in circles, or

@@ -13,7 +13,7 @@ from rooms.documents.errors import DocumentBroken, DocumentUnavailable, TooManyR
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
 from rooms.documents.loading import load_document
-from rooms.documents.snapshot import is_read_at_once, read_snapshot
+from rooms.documents.snapshot import SnapshotFacts, snapshot_steps
 from rooms.ports import DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -193,10 +193,7 @@ class DocumentLibrary:
         return stored, copy
 
     async def _build(self, snapshot: bytes | None, updates: Sequence[bytes]) -> YjsDocument:
-        if snapshot is None or is_read_at_once(snapshot):
-            facts = read_snapshot(snapshot)
-        else:
-            facts = await asyncio.to_thread(read_snapshot, snapshot)
+        facts = await _read_in_steps(snapshot)
         growing = load_document(snapshot, updates, self._limits.waiting_bytes, facts)
         copy = next(growing)
         for copy in growing:  # noqa: B007 (the last one is the complete one)
@@ -257,17 +254,35 @@ class DocumentLibrary:
         async with self._one_compaction:
             entries, size_bytes = live.log_entries, live.log_bytes
             least = max(1, entries // 2) if is_shared else 1
+            # The changes of a flush that is under way, at most two, may not be stored yet.
+            copy, changes = live.copy, live.copy.changes - 2 * live.flushing if live.copy is not None else 0
+            if copy is not None and not live.is_failing:
+                copy.expect_base()
             try:
-                state_bytes = await compact_stored(self._store, live.key, self._limits.thread_compaction_bytes, least)
+                state = await compact_stored(self._store, live.key, self._limits.thread_compaction_bytes, least)
             except (StoreUnavailable, DocumentBroken) as error:
                 logger.warning(
                     "document not compacted", extra={"room_id": live.key.room_id, "kind": type(error).__name__}
                 )
                 live.compact_from = 2 * live.log_entries  # not with every flush
                 return
-        self.compactions += state_bytes is not None
+        self.compactions += state is not None
         live.compact_from = 0
         live.log_entries -= entries
         live.log_bytes -= size_bytes
-        if state_bytes is not None:
-            live.snapshot_bytes = state_bytes
+        if state is not None:
+            live.snapshot_bytes = len(state)
+            if copy is not None and copy is live.copy and not live.is_failing:
+                copy.renew_base(state, changes)
+
+
+async def _read_in_steps(snapshot: bytes | None) -> SnapshotFacts:
+    """Raises: DocumentBroken."""
+    steps = snapshot_steps(snapshot)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            facts: SnapshotFacts = done.value
+            return facts
+        await asyncio.sleep(0)

@@ -27,9 +27,9 @@ _Step = Sequence[tuple[bytes, Scan]]
 def load_document(
     snapshot: bytes | None, updates: Sequence[bytes], waiting_limit_bytes: int, facts: SnapshotFacts
 ) -> Iterator[YjsDocument]:
-    """Yields the same, growing document after each step of some milliseconds (a large snapshot takes longer: 4 ms for
-    245 kB); the last one is complete, without what is in its `left_out`. When something breaks it, a new one grows.
-    `facts`: `read_snapshot(snapshot)`. Raises: DocumentBroken."""
+    """Yields the same, growing document after each step of some milliseconds; the last one is complete, without what
+    is in its `left_out`. When something breaks it, a new one grows. `facts`: `read_snapshot(snapshot)`.
+    Raises: DocumentBroken."""
     loading = _Loading(snapshot, updates, waiting_limit_bytes, facts)
     while True:
         document = loading.new_document()
@@ -72,7 +72,8 @@ class _Loading:
     def grow(self, document: YjsDocument) -> Iterator[YjsDocument]:
         self._at, self._alone = -1, None
         if self._snapshot is not None:
-            document.apply_snapshot(self._snapshot, is_all=not self._updates)
+            for _step in document.apply_snapshot(self._snapshot, self._facts.plan, is_all=not self._updates):
+                yield document
         yield document
         for at, step in enumerate(_steps(self._updates)):
             self._at = at

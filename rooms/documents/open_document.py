@@ -7,7 +7,7 @@ nothing, and ends with them.
 """
 
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, NoReturn, Protocol
 
 from rooms.documents import close_codes, sync
@@ -15,7 +15,7 @@ from rooms.documents.acknowledgement import Acknowledgements
 from rooms.documents.errors import DocumentBroken, MalformedMessage, ProtocolViolation
 from rooms.documents.limits import KIB, HubLimits
 from rooms.documents.live import Incoming, LiveDocument
-from rooms.documents.long_answers import LongAnswers
+from rooms.documents.long_answers import LONG_BYTES, LongAnswers
 from rooms.documents.reader import DocumentAccess, FanOut, Reader
 from rooms.documents.scan import Scan, scan_update
 from rooms.documents.sync import ClientMessage, Denial, Kind
@@ -169,7 +169,7 @@ class OpenDocument:
         self._lag_state = None
         self.is_synced = True
         self.live.follow(self)
-        self._send_text(sync.sync_step_2(self.live.copy.difference(state_vector)))
+        self._send_parts(self.live.copy.difference_in_parts(state_vector), sync.STEP_2)
 
     def refuse(self, number: int, reason: Denial) -> None:
         """Tell that the update was not taken, and hold the acknowledgement back."""
@@ -233,10 +233,10 @@ class OpenDocument:
     def _resynchronise(self, state_vector: bytes) -> bool:
         if self.live.flushing or self.live.copy is None or not self._home.long_answers.admit(self.live.size_bytes):
             return False
-        missing = self.live.copy.difference(state_vector)
+        missing = self.live.copy.difference_in_parts(state_vector)
         self._lag_state = None
         # A reader that still waits for the answer to its own sync step 1 gets it as such.
-        self._send_text(sync.sync_update(missing) if self.is_synced else sync.sync_step_2(missing))
+        self._send_parts(missing, sync.UPDATE if self.is_synced else sync.STEP_2)
         self.is_synced = True
         self.live.follow(self)
         self._send_awareness()
@@ -446,9 +446,16 @@ class OpenDocument:
 
     # --- answers ----------------------------------------------------------------------------------
 
-    def _send_text(self, message: bytes) -> None:
-        self.reader.send(message)
-        self._home.long_answers.note(self.reader, len(message))
+    def _send_parts(self, updates: Sequence[bytes], step: int) -> None:
+        for update in updates:
+            head = sync.sync_head(step, len(update))
+            send_long = getattr(self.reader, "send_long", None) if len(update) >= LONG_BYTES else None
+            if send_long is None:
+                self.reader.send(head + update)
+            else:
+                send_long(head, update)
+            step = sync.UPDATE  # what follows the first
+        self._home.long_answers.note(self.reader, sum(map(len, updates)))
 
     def _send_awareness(self) -> None:
         states = self.live.awareness.whole_state()

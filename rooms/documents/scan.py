@@ -8,6 +8,7 @@ subdocuments, engine extensions, impossible ids, JSON that a browser would choke
 never trusted: it reserves nothing, and each thing counted takes at least one byte of the message.
 """
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
@@ -29,6 +30,9 @@ CONTENT: Final = 0x1F
 NAMED_TYPES: Final = (3, 5)
 """XML element and XML hook carry a name; array, map, text, fragment and XML text do not."""
 LAST_TYPE: Final = 6
+
+_PAIR: Final = re.compile("[\U00010000-\U0010ffff]")
+"""A character of two UTF-16 code units."""
 
 
 class Scan:
@@ -217,12 +221,8 @@ def _scan_text(cursor: Cursor, scan: Scan, client: int, clock: int) -> int:
         return len(text)
     length = len(text.encode("utf-16-le")) // 2
     if length > len(text):
-        at = clock
-        for character in text:
-            if character > "\uffff":
-                at += 1
-                scan.pairs.append((client, at))
-            at += 1
+        for before, pair in enumerate(_PAIR.finditer(text)):
+            scan.pairs.append((client, clock + pair.start() + before + 1))
     return length
 
 

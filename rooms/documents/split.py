@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rooms.documents.encoding import var_uint
 from rooms.documents.scan import CONTENT, SKIP, ClockRange, Cursor, Scan, scan_deletes, scan_struct
+from rooms.documents.slices import encode_deletes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +127,4 @@ def _encode(update: bytes, parts: Sequence[tuple[_Block, int, int]], deletes: Se
     for block, start, stop in parts:
         out += var_uint(stop - start) + var_uint(block.client) + var_uint(block.clock(start))
         out += update[block.offset(start) : block.offset(stop)]
-    by_client: dict[int, list[ClockRange]] = {}
-    for deleted in deletes:
-        by_client.setdefault(deleted[0], []).append(deleted)
-    out += var_uint(len(by_client))
-    for client, ranges in by_client.items():
-        out += var_uint(client) + var_uint(len(ranges))
-        for _client, first, end in ranges:
-            out += var_uint(first) + var_uint(end - first)
-    return bytes(out)
+    return bytes(out + encode_deletes(deletes))

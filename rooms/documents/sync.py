@@ -102,6 +102,11 @@ def sync_update(update: bytes) -> bytes:
     return b"\x00\x02" + var_bytes(update)
 
 
+def sync_head(step: int, size_bytes: int) -> bytes:
+    """What stands before an update of this size in `sync_step_2` (STEP_2) and `sync_update` (UPDATE)."""
+    return bytes((SYNC, step)) + var_uint(size_bytes)
+
+
 def awareness_message(update: bytes) -> bytes:
     return b"\x01" + var_bytes(update)
 

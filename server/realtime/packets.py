@@ -8,7 +8,7 @@ import msgspec
 from engineio import packet as engineio_packet
 from socketio import packet as socketio_packet
 
-from server.deflate import SharedMessage
+from server.deflate import DEFLATE_UP_TO_BYTES, SharedMessage
 
 MAX_ATTACHMENTS = 1
 """Binary parts of one event: `document_message` and `media_voice` have one, no other event has any. The library would
@@ -24,10 +24,12 @@ def encode(event: str, *arguments: Any) -> Packets:
     data = [event, *(msgspec.to_builtins(argument, builtin_types=(bytes,)) for argument in arguments)]
     encoded = socketio_packet.Packet(socketio_packet.EVENT, namespace="/", data=data).encode()
     parts = encoded if isinstance(encoded, list) else [encoded]
-    return [
-        engineio_packet.Packet(engineio_packet.MESSAGE, data=SharedMessage(part) if isinstance(part, bytes) else part)
-        for part in parts
-    ]
+    return [engineio_packet.Packet(engineio_packet.MESSAGE, data=_shared(part)) for part in parts]
+
+
+def _shared(part: str | bytes) -> str | bytes:
+    # What is too long to be deflated is not copied for it.
+    return SharedMessage(part) if isinstance(part, bytes) and len(part) <= DEFLATE_UP_TO_BYTES else part
 
 
 class StrictPacket(socketio_packet.Packet):  # type: ignore[misc]

@@ -183,6 +183,50 @@ async def test_a_snapshot_is_sent_as_it_is_stored(store: RecordingStore) -> None
         await hub.stop()
 
 
+async def test_who_opens_a_large_text_is_sent_what_is_stored_and_then_what_has_changed(store: RecordingStore) -> None:
+    """It is not encoded again for each of them, before and after it was compacted."""
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    for _ in range(4):
+        doc.get("text", type=pycrdt.Text).insert(0, "0123456789" * 20_000)
+    await store.append_updates([DocumentAppend(KEY, doc.get_update())])
+    await compact_stored(store, KEY, 10**7)
+    hub = DocumentHub(store, limits=HubLimits(log_entries=5, thread_compaction_bytes=10**7))
+    await hub.start()
+    try:
+        ada = await Editor("ada").join(hub)
+        ada.type("a")
+        await until(lambda: ada.all_saved)
+        [head, *changes] = await _what_is_sent(hub, "p1")
+        assert head == sync.sync_step_2(store.documents[KEY].snapshot or b"")
+        assert text_of(*_updates([head, *changes])) == ada.text
+        for letter in "bcdefgh":
+            ada.type(letter)
+            await until(lambda: ada.all_saved)
+        await until(lambda: hub.statistics().compactions >= 1 and not hub._library._compacting)
+        ada.type("i")
+        await until(lambda: ada.all_saved)
+        [head, *changes] = await _what_is_sent(hub, "p2")
+        assert head == sync.sync_step_2(store.documents[KEY].snapshot or b"")
+        assert text_of(*_updates([head, *changes])) == ada.text
+    finally:
+        await hub.stop()
+
+
+async def _what_is_sent(hub: DocumentHub, participant_id: str) -> list[bytes]:
+    """To a reader that knows nothing, when it asks."""
+    reader = RecordingReader(participant_id, participant_id)
+    opened = await hub.open(KEY, reader, Access())
+    opened.start()
+    opened.receive(sync.sync_step_1(b"\x00"))
+    await until(lambda: reader.received(b"\x00\x01"))
+    opened.close()
+    return [*reader.received(b"\x00\x01"), *reader.received(b"\x00\x02")]
+
+
+def _updates(messages: list[bytes]) -> list[bytes]:
+    return [pycrdt.Decoder(message[2:]).read_message() or b"" for message in messages]
+
+
 async def test_compaction_keeps_what_waits(store: RecordingStore) -> None:
     updates = generated_updates(seed=1, count=30)
     late = updates.pop(10)

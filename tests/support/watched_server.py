@@ -1,0 +1,60 @@
+"""The server, with its event loop watched: each turn that takes longer than a few milliseconds is written down.
+
+Run as `python -m tests.support.watched_server`, with TEST_STALLS the file to write to: a line a turn, of three floats.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import server.app
+from server.cli import main
+
+TICK_S = 0.001
+NOTED_S = 0.002
+
+start_house = server.app.start_house
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    at: float
+    """Its end (CLOCK_MONOTONIC, the same in every process)."""
+    waited_s: float
+    worked_s: float
+    """Processor time of the whole process meanwhile: what the machine did for others is no stall of ours."""
+
+    @property
+    def own_s(self) -> float:
+        return min(self.waited_s, self.worked_s)
+
+
+def stalls_since(path: Path, since: float) -> list[float]:
+    """In seconds, the longest first."""
+    lines = path.read_text().splitlines()
+    stalls = [Stall(*map(float, line.split())) for line in lines if len(line.split()) == 3]
+    return sorted((stall.own_s for stall in stalls if stall.at > since), reverse=True)
+
+
+async def watch() -> None:
+    with Path(os.environ["TEST_STALLS"]).open("a", buffering=1) as file:
+        while True:
+            before, worked = time.monotonic(), time.process_time()
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            if now - before - TICK_S > NOTED_S:
+                file.write(f"{now} {now - before - TICK_S} {time.process_time() - worked}\n")
+
+
+async def start_watched(house: server.app.House) -> None:
+    server.app.watch = asyncio.create_task(watch())  # type: ignore[attr-defined]
+    await start_house(house)
+
+
+server.app.start_house = start_watched
+
+if __name__ == "__main__":
+    sys.exit(main())
