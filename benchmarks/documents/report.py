@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from benchmarks.documents.goals import Results, Verdict, verdicts
+from benchmarks.documents.goals import ACCOUNTS, Results, Verdict, verdicts
 from benchmarks.documents.measurement import Measured, ScenarioResult
 from benchmarks.documents.scenarios import Column, Scenario
 from benchmarks.documents.servers import SERVERS
@@ -44,7 +44,15 @@ def _goals(judged: Sequence[Verdict]) -> str:
         ]
         for verdict in judged
     ]
-    return "## Goals\n\n" + table(["goal", "that is", "measured", ""], rows)
+    listed = table(["goal", "that is", "measured", ""], rows)
+    accounts = "".join(f"- {account}\n" for account in _accounts(judged))
+    return f"## Goals\n\n{listed}" + (f"\nWhere the time goes:\n\n{accounts}" if accounts else "")
+
+
+def _accounts(judged: Sequence[Verdict]) -> list[str]:
+    """Of each scenario in which a goal for the CPU is missed, where that was looked into."""
+    missed = dict.fromkeys(each.goal.scenario for each in judged if each.goal.unit == "%" and each.is_met is False)
+    return [f"{scenario}: {ACCOUNTS[scenario]}" for scenario in missed if scenario in ACCOUNTS]
 
 
 def _bound(verdict: Verdict) -> str:

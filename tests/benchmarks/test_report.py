@@ -92,3 +92,11 @@ def test_report_shows_what_was_measured_and_why_the_rest_was_not() -> None:
     assert "| pycrdt-websocket | – |" in text
     assert "- pycrdt-websocket: run 1: ConnectionRefused: it is full" in text
     assert "Hocuspocus | –" not in text
+
+
+def test_report_says_where_the_time_goes_while_a_goal_for_it_is_missed() -> None:
+    peer = {"cpu": [80.0]}
+    missed = report([], {"typing-200": result("typing-200", passerelle={"cpu": [11.0]}, hocuspocus=peer)})
+    assert "- typing-200: Samples of the server" in missed
+    met = report([], {"typing-200": result("typing-200", passerelle={"cpu": [9.0]}, hocuspocus=peer)})
+    assert "Samples of the server" not in met
