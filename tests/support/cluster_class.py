@@ -60,8 +60,11 @@ class Member:
 class ClusterClass:
     """Made by `class_behind`. `members[0]` is the host."""
 
-    def __init__(self, url: str, api: PasserelleApi, members: list[Member], codes: dict[str, str]) -> None:
+    def __init__(
+        self, url: str, room_id: str, api: PasserelleApi, members: list[Member], codes: dict[str, str]
+    ) -> None:
         self.url = url
+        self.room_id = room_id
         self.api = api
         self.members = members
         self.codes = codes
@@ -75,8 +78,8 @@ class ClusterClass:
         joined = await self.api.join(f"Élève {number}", code=self.codes[role])
         return await self.enter(f"{number}", role, joined.token, transport)
 
-    async def enter(self, name: str, role: str, token: str, transport: Any) -> Member:
-        room = Room(self.url, token, transports=[transport])
+    async def enter(self, name: str, role: str, token: str, transport: Any, url: str = "") -> Member:
+        room = Room(url or self.url, token, transports=[transport])
         member = Member(name, role, room, room.document(DOCUMENT))
         self.members.append(member)
         room.on("state", member._state)
@@ -125,7 +128,7 @@ async def class_behind(
         for role in {role for role, _transport in people}:
             made = await api.create_invitation(created.room.id, created.token, role, lobby=False)
             codes[role] = made.code
-        here = ClusterClass(url, api, [], codes)
+        here = ClusterClass(url, created.room.id, api, [], codes)
         try:
             await here.enter("0", "host", created.token, host_transport)
             for role, transport in people:

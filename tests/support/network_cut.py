@@ -24,6 +24,8 @@ class CuttableProxy:
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         """Where new connections go."""
+        self.source = ""
+        """The address of this machine that new connections come from; empty: any."""
         self.delay_s = 0.0
         """How long each piece (64 KiB at most) is on its way, one after the other."""
         self._flows = asyncio.Event()
@@ -89,6 +91,8 @@ class CuttableProxy:
         pumps: list[asyncio.Task[None]] = []
         try:
             await self._flows.wait()
+            if self.source:
+                far.bind((self.source, 0))
             await asyncio.get_running_loop().sock_connect(far, ("127.0.0.1", self.target_port))
             pumps = [self._start(self._pump(near, far)), self._start(self._pump(far, near))]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

@@ -4,35 +4,40 @@ import asyncio
 import re
 import signal
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import pycrdt
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.support.chromium import launched_chromium
 from tests.support.cluster import API_KEY, Cluster, running_cluster
-from tests.support.cluster_class import class_behind
+from tests.support.cluster_class import Member, class_behind
 from tests.support.colour_track import BLUE, RED, ColourTrack, remote, shows
 from tests.support.deadlines import SECOND
 from tests.support.fake_media import FakeDevice
 from tests.support.media_session import loopback_for_aioice
+from tests.support.network_cut import cuttable_proxy
 from tests.support.page import STEP_MS, by_test, invite, join_by_code, open_room_with_key, saved, write
 from tests.support.postgres_server import PostgresServer
+from tests.support.room_client import yjs_connected
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 POLL = "/socket.io/?EIO=4&transport=polling"
 SAYS_NOTHING = "3"
 """Engine.IO's PONG."""
-IDLE = "12s"
+IDLE_S = 12
 """Longest silence that this proxy bears: a little more than the servers' own 8 and 10 s."""
+BACK_WITHIN_S = 5.0 * SECOND
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> AsyncIterator[Cluster]:
-    async with running_cluster(tmp_path_factory.mktemp("cluster"), postgres, idle=IDLE) as running:
+    async with running_cluster(tmp_path_factory.mktemp("cluster"), postgres, idle=f"{IDLE_S}s") as running:
         yield running
 
 
@@ -94,6 +99,101 @@ async def test_whoever_was_on_an_instance_that_is_killed_goes_on_over_the_other(
         # Nobody who stayed was disturbed, neither by the end of the other instance nor by its return.
         stayed = [member for member in school.members if member not in orphans]
         assert [member.lost for member in stayed] == [0] * len(stayed)
+
+
+# --- NET-4: what proxies and networks of schools do -------------------------------------------------
+
+
+async def nobody_is_cut_in_silence(cluster: Cluster, seconds: float) -> None:
+    """Nobody does anything for so long, over any transport; then they go on."""
+    async with class_behind(cluster.url, [("pupil", "websocket"), ("pupil", "polling")]) as school:
+        address = (cluster.http, cluster.url, school.room_id, "autre", school.host.room.token)
+        async with yjs_connected(*address) as editor:
+            await editor.edit("texte")
+            await asyncio.sleep(seconds)
+            assert [member.lost for member in school.members] == [0] * len(school.members)
+            assert not editor.closed.is_set()
+            for member in school.members:
+                member.write()
+            await school.until_all_read_all()
+
+
+async def test_a_proxy_that_cuts_what_is_silent_cuts_nobody(cluster: Cluster) -> None:
+    await nobody_is_cut_in_silence(cluster, IDLE_S + 2)
+
+
+@pytest.mark.long
+async def test_a_proxy_that_cuts_what_is_silent_for_a_minute_cuts_nobody(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """With the file as it is."""
+    async with running_cluster(tmp_path, postgres) as as_configured:
+        await nobody_is_cut_in_silence(as_configured, 65)
+
+
+async def test_more_than_a_body_may_hold_is_written_at_once(cluster: Cluster) -> None:
+    """The proxy and the server take 1 MB in one piece; what was written without a connection is longer."""
+    async with cuttable_proxy(cluster.proxy.port) as line, class_behind(line.url, []) as here:
+        code = await here.api.create_invitation(here.room_id, here.host.room.token, "pupil", lobby=False)
+        here.codes["pupil"] = code.code
+        reader = await here.join("pupil", "websocket")
+        write_much(here.host)
+        await here.until_all_read_all()
+        assert len(reader.text) > 5 * 150_000
+        await line.cut()
+        write_much(here.host)
+        line.mend()
+        await here.until_all_read_all()
+        assert len(reader.text) > 10 * 150_000
+
+
+def write_much(member: Member) -> None:
+    """Five pieces of 300 kB, each before the last, so that none is part of another edit."""
+    text = member.document.doc.get("text", type=pycrdt.Text)
+    for _ in range(5):
+        word = f"<{member.name}-{len(member.wrote)}>" + "é" * 150_000
+        member.wrote.append(word)
+        text.insert(0, word)
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_who_has_another_address_in_mid_call_is_back_within_five_seconds(
+    cluster: Cluster, transport: str
+) -> None:
+    """As when a tablet goes from Wi-Fi to a telephone: every connection breaks, and the next ones come from elsewhere."""
+    with loopback_for_aioice():
+        async with (
+            class_behind(cluster.url, [("guest", "websocket")]) as school,
+            cuttable_proxy(cluster.proxy.port) as line,
+        ):
+            host = school.host
+            joined = await school.api.join("Musée", code=school.codes["guest"])
+            mover = await school.enter("mover", "guest", joined.token, transport, line.url)
+            await asyncio.gather(host.room.media.start(), mover.room.media.start())
+            await mover.room.media.publish(ColourTrack(BLUE), "camera")
+            seen = await remote(host.room.media, "camera", mover.room)
+            await shows(seen.media_stream_track, BLUE)
+            await mover.room.set_hand(True)
+            await school.until(lambda: hand_of(host, mover))
+            hand = hand_of(host, mover)
+            line.source = "127.0.0.9"
+            changed_at = time.monotonic()
+            await line.cut()
+            mover.write()
+            line.mend()
+            # By long polling the connection may not even be lost: a poll that broke is asked again from the new address.
+            await school.until_all_read_all()
+            assert time.monotonic() - changed_at < BACK_WITHIN_S
+            assert mover.lost <= 1
+            await mover.room.set_hand(True)
+            seen = await remote(host.room.media, "camera", mover.room)
+            await shows(seen.media_stream_track, BLUE)
+            assert hand_of(host, mover) == hand
+
+
+def hand_of(at: Member, member: Member) -> float | None:
+    assert at.room.view is not None
+    return next(each.hand_raised_at for each in at.room.view.participants if each.id == member.room.participant_id)
 
 
 @pytest.mark.long

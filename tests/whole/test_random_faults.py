@@ -340,6 +340,19 @@ async def closed_to_who_is_out(throng: Throng) -> str:
     return ""
 
 
+def messages_after_the_end(log: str) -> int:
+    """Errors that python-socketio logged because somebody who had just been put out went on writing, over a connection
+    that they did not know to have ended: the head of a binary message is refused, and its body is no packet."""
+    entries = [msgspec.json.decode(line) for line in log.splitlines() if line.startswith("{")]
+    return sum(
+        entry.get("logger") == "engineio.server"
+        and entry.get("exception") == "ValueError"
+        and "_handle_eio_message" in str(entry.get("frames"))
+        and "_handle_event" not in str(entry.get("frames"))
+        for entry in entries
+    )
+
+
 async def survive(folder: Path, seed: int, *, rounds: int, scale: float) -> None:
     """`rounds`: how often each fault is made; 0: one of each sort."""
     seed = int(os.environ.get("PASSERELLE_TEST_SEED", seed))
@@ -369,7 +382,8 @@ async def survive(folder: Path, seed: int, *, rounds: int, scale: float) -> None
             await check_store(throng)
             await check_a_newcomer(throng)
             for instance in fleet.instances:
-                assert "Traceback" not in instance.server.log, instance.server.log[-8_000:]
+                log = instance.server.log
+                assert log.count("Traceback") <= messages_after_the_end(log), log[-8_000:]
             print(f"seed {seed}: {throng.promises.done} done, {throng.promises.unknown} failed,",
                   f"{throng.promises.confirmed} removals confirmed, {throng.promises.unconfirmed} not")  # fmt: skip
         finally:
