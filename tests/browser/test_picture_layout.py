@@ -17,7 +17,7 @@ from tests.support.fake_media import FakeDevice
 from tests.support.page import STEP_MS, by_test, enter_session
 from tests.support.server_process import ServerProcess, running_server
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 RED, GREEN = FakeDevice("rouge", (200, 40, 40), 440.0, 960, 540), FakeDevice("vert", (40, 160, 60), 880.0, 960, 540)
 
 LAPTOP = {"width": 1_366, "height": 768}
