@@ -4,6 +4,7 @@ import { Deferred } from './deferred.js'
 import { SharedDocument, type DocumentLink } from './document.js'
 import { Emitter } from './emitter.js'
 import { PasserelleError, asPasserelleError } from './errors.js'
+import { holdTracks } from './freeze_hold.js'
 import { makeLog, type Log, type LogLevel } from './log.js'
 import { Media } from './media.js'
 import { randomId } from './random_id.js'
@@ -93,6 +94,7 @@ export class Room extends Emitter<RoomEvents> {
       rememberedFallback: () => rememberedFallback(this.#connection.origin),
       rememberFallback: (isOn) => rememberFallback(this.#connection.origin, isOn),
     })
+    for (const event of ['localTracks', 'remoteTrack', 'state'] as const) this.media.on(event, () => this.frozen && this.#holdTracks())
     this.#connection.on('state', (state, transport) => this.emit('connection', state, transport))
     this.#connection.on('lost', () => this.#lost())
     this.#connection.on('refused', (error) => this.#refused(error))
@@ -347,8 +349,15 @@ export class Room extends Emitter<RoomEvents> {
     if (before?.tracks !== view.tracks) this.media.tracksChanged()
     this.emit('view', view)
     const wasFrozen = before !== null && isFrozen(before)
-    if (wasFrozen !== this.frozen) this.emit('frozen', this.frozen)
+    if (wasFrozen !== this.frozen) {
+      this.#holdTracks()
+      this.emit('frozen', this.frozen)
+    }
     for (const line of newChatLines(before, view)) this.emit('chat', line)
+  }
+
+  #holdTracks(): void {
+    if (this.#view !== null) holdTracks(this.media, this.#view, this.frozen)
   }
 
   #rightsChanged(): void {

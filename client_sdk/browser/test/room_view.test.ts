@@ -61,6 +61,11 @@ describe('a view plus an event', () => {
       { settings: { lobby_roles: [], chat_enabled: false, writing_enabled: true }, permissions: [] },
     ],
     [
+      'the room freezes',
+      { type: 'freeze_changed', freeze: { since: 5, until: null }, permissions: [] },
+      { freeze: { since: 5, until: null }, permissions: [] },
+    ],
+    [
       'a text is listed',
       { type: 'document_created', document: text('c', 'Visite') },
       { documents: [text('a', 'Questions'), text('b', 'Récit'), text('c', 'Visite')] },

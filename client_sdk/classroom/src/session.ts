@@ -22,7 +22,15 @@ export interface Question {
   answer: (yes: boolean) => void
 }
 
+/** A time without an adult, in seconds since the epoch. */
+export interface Pause {
+  since: number
+  until: number
+}
+
 const noticeMs = 6_000
+/** Who comes in later than this after a pause is not told of it. */
+const reportMs = 10 * 60_000
 /** What happens within this time is announced together. */
 const momentMs = 1_500
 /** A bad line is told of again after this long. */
@@ -52,6 +60,10 @@ export class Session {
   readonly notice = signal<string | null>(null)
   /** For screen readers, one sentence at a time. */
   readonly announcement = signal('')
+  /** No adult is there: the room stands still. */
+  readonly isFrozen = signal(false)
+  /** A pause in their absence, for the host who came back from it, until they have read it. */
+  readonly pauseReport = signal<Pause | null>(null)
   readonly refusal = signal<string>('other')
   readonly question = signal<Question | null>(null)
   /** Sounds that the browser holds back until the page is touched: how to start each. */
@@ -104,6 +116,10 @@ export class Session {
         if (state === 'denied') this.#end('denied')
       }),
       room.on('view', (view) => this.#viewChanged(view)),
+      room.on('frozen', (isFrozen) => {
+        if (!isFrozen && this.isFrozen.value) this.announcement.value = t('pauseOver')
+        this.isFrozen.value = isFrozen
+      }),
       room.on('chat', (line) => {
         if (this.chatShown || line.participant_id === this.view.value?.self_id) return
         this.#moment.wrote.push(line.name)
@@ -372,11 +388,19 @@ export class Session {
       const made = newTexts(before, view).at(-1)
       if (made && made.document !== this.text.value) this.newText.value = made
     }
+    this.#reportPause(before, view)
     this.#keepWhoWeAre(view)
     if (this.stage.value === 'entering' || this.stage.value === 'waiting') {
       this.stage.value = 'inside'
       void this.#startMedia()
     }
+  }
+
+  #reportPause(before: RoomView | null, { freeze, permissions }: RoomView): void {
+    if (!freeze || freeze.until === null || !permissions.includes('admit')) return
+    const { since, until } = freeze
+    const isNew = before?.freeze?.since !== since && Date.now() - until * 1_000 < reportMs
+    if (isNew) this.pauseReport.value = { since, until }
   }
 
   /** What the room says of us, for the next page: a host's link brings no name of its own. */

@@ -51,7 +51,7 @@ export function ChatPanel({ session, onClose }: { session: Session; onClose: () 
           </button>
         </form>
       ) : (
-        <p class="quiet-text chat-form">{t('chatClosed')}</p>
+        <p class="quiet-text chat-form">{t(session.isFrozen.value ? 'pauseChat' : 'chatClosed')}</p>
       )}
     </>
   )

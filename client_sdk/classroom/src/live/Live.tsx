@@ -8,6 +8,7 @@ import { ChatPanel } from './ChatPanel.js'
 import { DevicesDialog } from './DevicesDialog.js'
 import { InvitePanel } from './InvitePanel.js'
 import { Door, Hands } from './Notices.js'
+import { Pause } from './Pause.js'
 import { PeoplePanel } from './PeoplePanel.js'
 import { QuestionDialog } from './QuestionDialog.js'
 import { Divider, keptTextShare } from './Divider.js'
@@ -85,6 +86,7 @@ export function Live({ session }: { session: Session }) {
         )}
       </main>
       <div class="notices">
+        <Pause session={session} />
         <Hands session={session} />
         <Door session={session} onOpen={() => setPanel('people')} />
       </div>

@@ -157,6 +157,9 @@ function SettingsForm({ session, view }: { session: Session; view: RoomView }) {
       <legend>{t('settings')}</legend>
       <Toggle test="writing" label={t('writingOpen')} on={settings.writing_enabled} set={(on) => change({ writing_enabled: on })} />
       <Toggle test="chat-open" label={t('chatOpen')} on={settings.chat_enabled} set={(on) => change({ chat_enabled: on })} />
+      {view.room.kind !== 'community' && (
+        <Toggle test="needs-adult" label={t('adultNeeded')} on={settings.needs_adult !== false} set={(on) => change({ needs_adult: on })} />
+      )}
       <Toggle test="guests-wait" label={t('guestsWait')} on={waits('guest')} set={(on) => setWaits('guest', on)} />
       <Toggle test="classes-wait" label={t('classesWait')} on={waits('class')} set={(on) => setWaits('class', on)} />
       <Toggle test="pupils-wait" label={t('pupilsWait')} on={waits('pupil')} set={(on) => setWaits('pupil', on)} />
