@@ -131,9 +131,10 @@ async def test_a_proxy_that_cuts_what_is_silent_for_a_minute_cuts_nobody(
         await nobody_is_cut_in_silence(as_configured, 65)
 
 
-async def test_more_than_a_body_may_hold_is_written_at_once(cluster: Cluster) -> None:
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_more_than_a_body_may_hold_is_written_at_once(cluster: Cluster, transport: str) -> None:
     """The proxy and the server take 1 MB in one piece; what was written without a connection is longer."""
-    async with cuttable_proxy(cluster.proxy.port) as line, class_behind(line.url, []) as here:
+    async with cuttable_proxy(cluster.proxy.port) as line, class_behind(line.url, [], host_transport=transport) as here:
         code = await here.api.create_invitation(here.room_id, here.host.room.token, "pupil", lobby=False)
         here.codes["pupil"] = code.code
         reader = await here.join("pupil", "websocket")

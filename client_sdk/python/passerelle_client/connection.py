@@ -14,6 +14,7 @@ import socketio.exceptions
 
 from passerelle_client.emitter import Emitter
 from passerelle_client.errors import Disconnected, Refused
+from passerelle_client.post_queue import PostQueue
 
 logger = logging.getLogger("passerelle_client")
 
@@ -146,6 +147,7 @@ class Connection(Emitter):
             http_session=_http_session,
             websocket_extra_options={"max_msg_size": MAX_MESSAGE_BYTES},
         )
+        client.eio.queue = PostQueue()
         answered: asyncio.Queue[Any] = asyncio.Queue()
         lost = self._lost = asyncio.Event()
 
