@@ -447,14 +447,15 @@ class OpenDocument:
     # --- answers ----------------------------------------------------------------------------------
 
     def _send_parts(self, updates: Sequence[bytes], step: int) -> None:
-        for update in updates:
-            head = sync.sync_head(step, len(update))
+        """Whoever asked has all of it when the step comes: the last part."""
+        last = len(updates) - 1
+        for index, update in enumerate(updates):
+            head = sync.sync_head(step if index == last else sync.UPDATE, len(update))
             send_long = getattr(self.reader, "send_long", None) if len(update) >= LONG_BYTES else None
             if send_long is None:
                 self.reader.send(head + update)
             else:
                 send_long(head, update)
-            step = sync.UPDATE  # what follows the first
         self._home.long_answers.note(self.reader, sum(map(len, updates)))
 
     def _send_awareness(self) -> None:
