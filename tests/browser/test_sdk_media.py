@@ -368,23 +368,18 @@ async def test_a_cut_between_two_browsers_heals_and_streams_stay(
         assert await on.green.page.evaluate(stream) == before
 
 
-async def test_a_dead_peer_connection_is_replaced_within_seconds(
+async def test_a_media_worker_that_stands_still_is_replaced_and_everyone_is_seen_again(
     script: str, pair: tuple[Browser, Browser], tmp_path: Path
 ) -> None:
-    """The path of media alone breaks: the worker forgets the connections, signaling goes on."""
+    """Nothing comes by media any more; signaling goes on."""
     async with running_server(tmp_path) as server, stage(script, pair, server) as on:
-        camera = on.red.tracks["camera"]
-        await on.green.page.evaluate("(id) => { globalThis.before = seen.get(id).remote }", camera)
         workers = media_workers(on.server.pid)
         assert workers
         for pid in workers:
             os.kill(pid, signal.SIGSTOP)
         await wait_for(on.green.page, "() => room.media.state === 'reconnecting'", deadline_s=8.0)
-        for pid in workers:
-            with contextlib.suppress(ProcessLookupError):  # it was replaced before
-                os.kill(pid, signal.SIGCONT)
         await each_sees_the_other(on.red, on.green, deadline_s=10.0)
-        assert await on.green.page.evaluate("(id) => seen.get(id).remote === before", camera)
+        assert not set(workers) & set(media_workers(on.server.pid))
 
 
 async def test_what_was_written_offline_survives_the_page(script: str, browser: Browser, tmp_path: Path) -> None:
