@@ -26,7 +26,20 @@ def tracing(log: Path, names: Sequence[str]) -> list[str]:
     strace = shutil.which("strace")
     assert strace is not None, "strace is missing: `make test` installs what it needs"
     calls = ",".join(names)
-    return [strace, "-f", "-y", "-xx", "-s", "96", "--seccomp-bpf", "-e", f"trace={calls}", "-o", os.fspath(log), "--"]
+    return [
+        strace,
+        "-f",
+        "-y",
+        "-xx",
+        "-s",
+        "4096",
+        "--seccomp-bpf",
+        "-e",
+        f"trace={calls}",
+        "-o",
+        os.fspath(log),
+        "--",
+    ]
 
 
 def as_written(data: bytes) -> str:
