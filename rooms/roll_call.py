@@ -24,6 +24,8 @@ class RollCall:
         with suppress(NotHome, RoomError):
             async with self._us.rooms.take_turn(room_id) as room:
                 self._us.require_home(room)
+                if not self._us.peers.is_alive(sender, self._us.now()):
+                    return  # it has gone since it sent this, and took its connections with it
                 room.connections.follow_roll(sender, greeting.number, greeting.roll)
                 await self.show_who_is_here(room)
                 if room.settles_at is None:

@@ -6,8 +6,10 @@ from contextlib import suppress
 from rooms.commands import Admit, Configure, Leave, Remove, Rename, SetHand
 from rooms.errors import RoomError, Unavailable
 from rooms.events import ParticipantChanged, ParticipantGone
+from rooms.instance_messages import Ask
 from rooms.link import SILENT_S
 from rooms.models import ParticipantStatus, Role, RoomKind
+from rooms.orders import Greet
 from rooms.ports import LEASE_S
 from rooms.presence import UNSURE_S
 from rooms.roles import Permission
@@ -553,6 +555,19 @@ async def test_a_removal_is_not_confirmed_by_a_new_home_that_may_not_know_of_eve
         assert not await home.manager.wait_gone(room.id, [other.id], 1.0)
         await settled(SETTLE_S + BEAT_S)
         assert await home.manager.wait_gone(room.id, [other.id], 1.0)
+
+
+@in_virtual_time
+async def test_a_roll_that_is_read_when_its_instance_has_gone_brings_nobody_back() -> None:
+    async with shared_room() as room:
+        home, second = room.instances
+        async with home.manager._rooms.take_turn(room.id):
+            greeting = Greet(1_000, {room.klass.id: ["late"]})
+            home.sharing._receive(Ask("last", second.name, room.id, None, greeting))
+            await second.manager.stop()
+            await settled()
+        await settled()
+        assert not home.state(room.id).participants[room.klass.id].connected
 
 
 @in_virtual_time
