@@ -19,6 +19,9 @@ from tests.support.system_calls import SystemCall, as_written, read_calls, traci
 SYNCS = ("fsync", "fdatasync")
 WRITES = ("write", "writev", "sendto", "sendmsg")
 LETTERS = 30
+OF_LETTERS = (2, LETTERS + 1)
+"""First and last number of a letter. The first of all is the answer to the server's own question, which has no word of
+its own when the first letter is saved with it."""
 
 
 async def type_each_when_the_last_is_saved(tmp_path: Path, durability: str) -> list[SystemCall]:
@@ -56,7 +59,7 @@ def synced(calls: list[SystemCall], file: str) -> list[int]:
 
 async def test_nothing_is_called_saved_before_the_disk_was_asked_to_keep_it(tmp_path: Path) -> None:
     calls = await type_each_when_the_last_is_saved(tmp_path, "power")
-    told = acknowledgements(calls, 1, LETTERS + 1)  # the first was the answer to the server's own question
+    told = acknowledgements(calls, *OF_LETTERS)
     log_synced = synced(calls, f"{FILE_NAME}-wal")
     assert told == sorted(told)
     for before, after in pairwise(told):
@@ -65,7 +68,7 @@ async def test_nothing_is_called_saved_before_the_disk_was_asked_to_keep_it(tmp_
 
 async def test_what_needs_to_survive_the_process_alone_waits_for_no_disk(tmp_path: Path) -> None:
     calls = await type_each_when_the_last_is_saved(tmp_path, "process")
-    told = acknowledgements(calls, 1, LETTERS + 1)
+    told = acknowledgements(calls, *OF_LETTERS)
     assert [call for call in calls[told[0] : told[-1]] if call.name in SYNCS] == []
 
 
