@@ -8,7 +8,7 @@ alone is the home of every room. One of several asks before each decision whethe
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rooms.chat import MAX_CLIENT_ID_CHARACTERS, check_text, require_chat
 from rooms.commands import AdmitHeld, AskToJoin, ComeBack, Command, Connect, Disconnect, KeepWatch, RemoveInvited
@@ -65,13 +65,16 @@ class Home:
         announce: Callable[[LoadedRoom, RoomChange], None],
         clock: Callable[[], float],
         may_decide: Callable[[LoadedRoom], None] = lambda _room: None,
+        is_there: Callable[[str], bool] = lambda _instance_id: True,
     ) -> None:
+        """`is_there`: whether an instance has neither gone nor fallen silent."""
         self._store = store
         self._rooms = rooms
         self._invitations = invitations
         self._announce = announce
         self._clock = clock
         self._may_decide = may_decide
+        self._is_there = is_there
 
     async def carry_out(
         self, room_id: str, actor_id: str | None, order: Order, instance_id: str
@@ -189,7 +192,13 @@ class Home:
     ) -> RoomState:
         async with self._rooms.take_turn(room_id) as room:
             self._may_decide(room)
+            if not self._is_there(instance_id):
+                raise Unavailable  # it has gone since it asked, and took its connections with it
             await self.decide_and_keep(room, Connect(is_editor), participant_id)
+            if not self._is_there(instance_id):  # while it was kept that somebody who had left is back
+                if participant_id not in room.connections:
+                    await self.see_away(room, participant_id)
+                raise Unavailable
             room.connections.add(participant_id, connection_id, instance_id, number)
             await self._admit_held(room)
             return room.state
@@ -271,7 +280,14 @@ class Home:
             state = after
         fence = room.store_fence
         if not all(is_presence_only(old, event) for old, _new, event in steps):
-            await self._keep(room, state)
+            try:
+                await self._keep(room, state)
+            except Unavailable:
+                # The store may have it all the same, or will in a moment: no other change gets its number, so that it
+                # is older than whatever is acknowledged from now on.
+                if room.store_fence == fence:
+                    room.state = replace(before, seq=state.seq)
+                raise
         # Deposed while it was kept: it stands, for whoever took over read it from the store, and tells it.
         if steps and room.store_fence == fence:
             room.state = state

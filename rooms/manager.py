@@ -86,7 +86,9 @@ class RoomManager:
             self._home = Home(store, self._rooms, self._invitations, self._announce_alone, clock)
         else:
             self._rooms = LoadedRooms(sharing.bring, clock, sharing.forgotten)
-            self._home = Home(store, self._rooms, self._invitations, sharing.announce, clock, sharing.require_home)
+            self._home = Home(
+                store, self._rooms, self._invitations, sharing.announce, clock, sharing.require_home, sharing.is_there
+            )
             sharing.wire(self._rooms, self._home, self._tell_listeners)
 
     def add_listener(self, listener: Callable[[RoomChange], None]) -> None:

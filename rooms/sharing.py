@@ -141,6 +141,10 @@ class Sharing:
         """Raises: NotHome, when somebody else may be deciding for the room by now."""
         self._us.require_home(room)
 
+    def is_there(self, instance_id: str) -> bool:
+        """Whether it has neither gone nor fallen silent, as far as this one hears."""
+        return instance_id == self.instance_id or self._us.peers.is_alive(instance_id, self._us.now())
+
     def announce(self, room: LoadedRoom, change: RoomChange) -> None:
         """At the home, what it decided: to those here, and to the other instances."""
         if room.readers:

@@ -131,11 +131,23 @@ class Succession:
         if handed is not None:
             self._us.lease_changes["inherited"] += 1
             state, lines = (handed.state if handed.state.seq >= kept_seq else state), handed.chat
-        room = LoadedRoom(replace(state, seq=state.seq + SEQ_AFTER_TAKING_OVER), kept_seq, self._us.clock())
+        try:
+            state = await self._number_on(state, lease)
+        except StoreUnavailable as error:
+            raise Unavailable from error
+        room = LoadedRoom(state, state.seq, self._us.clock())
         room.chat = ChatHistory(lines)
         room.home, room.fence, room.tenure = self._us.instance_id, lease.fence, Tenure.of(lease, asked_at)
         room.settles_at = self._us.now() + SETTLE_S
         return room
+
+    async def _number_on(self, state: RoomState, lease: Lease) -> RoomState:
+        """Kept before anything is decided: else the next home could number on from where this one did, and what a
+        replica of this one still has would pass for newer than what that one acknowledged.
+        Raises: StoreUnavailable, StaleFence."""
+        state = replace(state, seq=state.seq + SEQ_AFTER_TAKING_OVER)
+        await self._us.store.save_room(state, lease.fence)
+        return state
 
     async def _stored_chat(self, state: RoomState) -> Sequence[ChatLine]:
         if state.kind is RoomKind.CONSULTATION:
@@ -207,6 +219,9 @@ class Succession:
                 self._us.rooms.forget(lease.room_id)
                 return False
             lines = await self._stored_chat(stored)
+            handed = self._handed.get(lease.room_id)
+            known = [room.state, stored] if handed is None else [handed.state, room.state, stored]
+            newest = await self._number_on(max(known, key=lambda each: each.seq), lease)
         except StaleFence as stale:
             # The leases lost their memory: the store knows more.
             room.fence = max(room.fence, stale.fence)
@@ -214,16 +229,14 @@ class Succession:
         except (StoreUnavailable, Unavailable):
             await self.release(lease)
             return False
-        handed = self._handed.pop(lease.room_id, None)
-        known = [room.state, stored] if handed is None else [handed.state, room.state, stored]
-        newest = max(known, key=lambda each: each.seq)
+        self._handed.pop(lease.room_id, None)
         former = room.home
         self._us.step_down(room)
         room.home, room.fence, room.chats = self._us.instance_id, lease.fence, 0
-        room.kept_seq, room.tenure = stored.seq, Tenure.of(lease, asked_at)
+        room.kept_seq, room.tenure = newest.seq, Tenure.of(lease, asked_at)
         room.settles_at = self._us.now() + SETTLE_S
         self._doubt(room, newest, former)
-        self._us.become(room, replace(newest, seq=newest.seq + SEQ_AFTER_TAKING_OVER))
+        self._us.become(room, newest)
         for line in (*lines, *(handed.chat if handed is not None else ())):
             self._us.add_line(room, line)
         self._us.lease_changes["taken_over" if handed is None else "inherited"] += 1

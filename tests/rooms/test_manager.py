@@ -1,6 +1,7 @@
 """The shell: one turn at a time, kept before announced, presence, memory, chat."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -115,7 +116,8 @@ async def test_a_command_that_cannot_be_kept_fails_and_changes_nothing(room: Man
     room.store.failing.add("save_room")
     for command in (Admit(guest.id), Remove(guest.id), SetHand(True), Configure(chat_enabled=False), Leave()):
         assert await room.refusal(room.do(command)) == "store-unavailable"
-    assert await room.now() is before
+    # But for the number: the store may have the change all the same, and no other gets it.
+    assert replace(await room.now(), seq=before.seq) == before
     assert len(room.changes) == told
     room.store.failing.clear()
     await room.admit(guest)

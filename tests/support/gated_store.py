@@ -32,6 +32,9 @@ class GatedStore(MemoryStore):
         self.calls: list[str] = []
         self.failing: set[str] = set()
         """Names of methods that raise StoreUnavailable."""
+        self.saves_late = False
+        """Rooms that are saved: StoreUnavailable at once, and what was to be saved arrives with `arrive`."""
+        self._on_the_way: list[tuple[RoomState, int | None]] = []
         self._gates: dict[str, Gate] = {}
 
     def share(self, other: MemoryStore) -> None:
@@ -66,7 +69,15 @@ class GatedStore(MemoryStore):
 
     async def save_room(self, state: RoomState, fence: int | None = None) -> None:
         await self._enter("save_room")
+        if self.saves_late:
+            self._on_the_way.append((state, fence))
+            raise StoreUnavailable("no answer")
         await super().save_room(state, fence)
+
+    async def arrive(self) -> None:
+        """What was given up is saved after all, as over a connection that was held."""
+        while self._on_the_way:
+            await super().save_room(*self._on_the_way.pop(0))
 
     async def save_invitation(self, invitation: Invitation, fence: int | None = None) -> None:
         await self._enter("save_invitation")
