@@ -3,18 +3,16 @@ import { Emitter } from './emitter.js'
 import { PasserelleError, asPasserelleError } from './errors.js'
 import { PublishedLocalTrack, type LocalTrack } from './local_track.js'
 import type { Log } from './log.js'
-import type { LinkHost, MediaLink, SignalingWay } from './media_link.js'
-import { Pacing, configurationOf, transferredBytes } from './peer_connection.js'
-import { PeerLink } from './peer_link.js'
+import type { SignalingWay } from './media_link.js'
+import { MediaSession } from './media_session.js'
+import { transferredBytes } from './peer_connection.js'
 import { QualityJudge, SAMPLE_MS, arrivalsIn, isSame, type Arrival, type Quality } from './quality.js'
 import { randomId } from './random_id.js'
 import { RemoteTracks, type RemoteTrack } from './remote_tracks.js'
 import { shareScreen } from './screen_share.js'
-import { ServerLink } from './server_link.js'
-import { SignalOutbox, gistOf } from './signal_outbox.js'
 import type { FallbackState } from './voice_fallback.js'
 import { SpeakerMeter } from './speaker_meter.js'
-import type { EngineName, MediaClosed, MediaStarted, ShownTrack, StartMedia, Subscription, Track, TrackMutedByHost, TrackSource } from './wire.js'
+import type { EngineName, ShownTrack, Subscription, Track, TrackSource } from './wire.js'
 
 export type { LocalTrack } from './local_track.js'
 export type { RemoteTrack } from './remote_tracks.js'
@@ -56,11 +54,6 @@ export interface MediaHost extends SignalingWay {
   isReady: () => boolean
 }
 
-/** TURN credentials may have run out after this long: new ones are asked for. */
-const CREDENTIALS_MS = 10 * 60_000
-/** Early messages of a session whose start is being answered. */
-const MAX_EARLY = 64
-
 /** Sound and pictures of the room: what we publish, and what arrives. Survives lost connections,
  * changed networks and restarts of the server; tracks keep their ids. */
 export class Media extends Emitter<MediaEvents> {
@@ -73,7 +66,7 @@ export class Media extends Emitter<MediaEvents> {
     () => this.#remote.all.values(),
     (participantIds) => this.emit('speakers', participantIds),
   )
-  readonly #pacing = new Pacing()
+  readonly #session: MediaSession
   #judge = new QualityJudge()
   #qualities: ReadonlyMap<string, Quality> = new Map()
   #qualityTimer: ReturnType<typeof setInterval> | undefined
@@ -83,17 +76,10 @@ export class Media extends Emitter<MediaEvents> {
   #sendsSmall = false
   #isWithoutSound = false
   #isSoundDetailed = false
-  #session: MediaStarted | null = null
-  #startedAt = 0
-  #link: MediaLink | null = null
-  #outbox: SignalOutbox | null = null
   #isWanted = false
   /** Of the call of `start` until `stop`. */
   #starting: Deferred<void> | null = null
-  readonly #online = () => this.#link?.suspect()
-  #isStarting = false
-  #early: { event: string; payload: unknown }[] = []
-  #retryTimer: ReturnType<typeof setTimeout> | undefined
+  readonly #online = () => this.#session.link?.suspect()
   #wasConnected = false
   #refusal: PasserelleError | null = null
   #state: MediaState = 'idle'
@@ -103,6 +89,7 @@ export class Media extends Emitter<MediaEvents> {
   constructor(host: MediaHost) {
     super()
     this.#host = host
+    this.#session = this.#makeSession()
   }
 
   get state(): MediaState {
@@ -123,7 +110,7 @@ export class Media extends Emitter<MediaEvents> {
   }
 
   get engine(): EngineName | null {
-    return this.#session?.engine ?? null
+    return this.#session.engine
   }
 
   /** Take part in the room's media. Resolves when the server has taken us in; rejects when it does
@@ -139,19 +126,19 @@ export class Media extends Emitter<MediaEvents> {
     this.#qualityTimer ??= setInterval(() => void this.#judgeQuality(), SAMPLE_MS)
     if (typeof document !== 'undefined') addEventListener('online', this.#online)
     this.#settle()
-    void this.#begin()
+    void this.#session.begin()
     return this.#starting.promise
   }
 
   /** End our part in the room's media. The MediaStreamTracks are their owner's to stop. */
   async stop(): Promise<void> {
-    const session = this.#session
+    const session_id = this.#session.id
     this.#end()
     this.#local = []
     this.emit('localTracks')
-    if (session === null || !this.#host.isReady()) return
+    if (session_id === null || !this.#host.isReady()) return
     try {
-      await this.#host.request('media_stop', { session_id: session.session_id })
+      await this.#host.request('media_stop', { session_id })
     } catch (error) {
       // The server ends a session whose connection is gone by itself.
       this.#host.log.debug('stop was not answered', asPasserelleError(error, 'network').code)
@@ -169,13 +156,13 @@ export class Media extends Emitter<MediaEvents> {
   async replace(id: string, track: MediaStreamTrack): Promise<void> {
     const local = this.#find(id)
     local.replace(track)
-    await this.#link?.replaceTrack(local)
+    await this.#session.link?.replaceTrack(local)
     this.emit('localTracks')
   }
 
   async unpublish(id: string): Promise<void> {
     const local = this.#find(id)
-    if (this.#session !== null) this.#outbox?.send('media_unpublish', { session_id: this.#session.session_id, track_id: id })
+    this.#session.send('media_unpublish', { track_id: id })
     this.#setLocal(this.#local.filter((each) => each !== local))
   }
 
@@ -209,7 +196,7 @@ export class Media extends Emitter<MediaEvents> {
    * Holds for cameras that are published later, too. Without effect from browser to browser. */
   async setSendsSmall(small: boolean): Promise<void> {
     this.#sendsSmall = small
-    await this.#link?.sizesChanged()
+    await this.#session.link?.sizesChanged()
   }
 
   /** A device beside another one that has the sound (a tablet in a class with a board): nothing is heard from it and nothing
@@ -217,9 +204,9 @@ export class Media extends Emitter<MediaEvents> {
   setWithoutSound(isOn: boolean): void {
     if (isOn === this.#isWithoutSound) return
     this.#isWithoutSound = isOn
-    if (this.#session !== null) this.#outbox?.send('media_sound', { session_id: this.#session.session_id, without_sound: isOn })
-    this.#link?.localTracksChanged()
-    this.#link?.remoteTracksChanged()
+    this.#session.send('media_sound', { without_sound: isOn })
+    this.#session.link?.localTracksChanged()
+    this.#session.link?.remoteTracksChanged()
     this.#settle()
   }
 
@@ -229,18 +216,18 @@ export class Media extends Emitter<MediaEvents> {
   setDetailedSound(isOn: boolean): void {
     if (isOn === this.#isSoundDetailed) return
     this.#isSoundDetailed = isOn
-    this.#link?.localTracksChanged()
+    this.#session.link?.localTracksChanged()
   }
 
   /** Bytes that media have brought and taken over the present connections; begins anew with them. */
   async transferredBytes(): Promise<number> {
-    const counts = await Promise.all((this.#link?.peerConnections() ?? []).map(({ connection }) => transferredBytes(connection)))
-    return counts.reduce((sum, count) => sum + count, this.#link?.voiceBytes ?? 0)
+    const counts = await Promise.all((this.#session.link?.peerConnections() ?? []).map(({ connection }) => transferredBytes(connection)))
+    return counts.reduce((sum, count) => sum + count, this.#session.link?.voiceBytes ?? 0)
   }
 
   /** For tests and signs of quality. */
   async peerConnectionStats(): Promise<{ pc: string; report: RTCStatsReport }[]> {
-    const connections = this.#link?.peerConnections() ?? []
+    const connections = this.#session.link?.peerConnections() ?? []
     return Promise.all(connections.map(async ({ pc, connection }) => ({ pc, report: await connection.getStats() })))
   }
 
@@ -248,14 +235,12 @@ export class Media extends Emitter<MediaEvents> {
 
   /** The room's connection stands (again). @internal */
   connectionOpened(): void {
-    if (this.#isWanted) void this.#begin()
+    this.#session.resume()
   }
 
   /** @internal */
   connectionLost(): void {
-    clearTimeout(this.#retryTimer)
-    this.#outbox?.suspend()
-    this.#link?.suspend()
+    this.#session.suspend()
     this.#settle()
   }
 
@@ -267,12 +252,12 @@ export class Media extends Emitter<MediaEvents> {
   /** The room's tracks changed. @internal */
   tracksChanged(): void {
     this.#remote.setKnown(this.#host.tracks())
-    this.#link?.remoteTracksChanged()
+    this.#session.link?.remoteTracksChanged()
   }
 
   /** A `media_voice` packet of the server. @internal */
   receiveVoice(packet: Uint8Array): void {
-    this.#link?.receiveVoice(packet)
+    this.#session.link?.receiveVoice(packet)
   }
 
   /** @internal */
@@ -282,140 +267,40 @@ export class Media extends Emitter<MediaEvents> {
 
   /** A `media_…` message of the server. @internal */
   receive(event: string, payload: unknown): void {
-    const session = (payload as { session_id?: unknown } | null)?.session_id
-    if (this.#isStarting && session !== this.#session?.session_id) {
-      // Of the session whose start is being answered: its answer is looked at in a moment.
-      if (this.#early.length < MAX_EARLY) this.#early.push({ event, payload })
-    } else if (session === this.#session?.session_id) this.#receive(event, payload)
-  }
-
-  #receive(event: string, payload: unknown): void {
-    this.#host.log.debug('hears', event, ...gistOf(payload))
-    if (event === 'media_muted') this.#mutedByHost((payload as TrackMutedByHost).track_id)
-    else if (event === 'media_closed') this.#closedByServer(payload as MediaClosed)
-    else this.#link?.receive(event, payload)
+    this.#session.receive(event, payload)
   }
 
   // --- the session --------------------------------------------------------------------------------
 
-  /** Start a session, or go on with the one we had. */
-  async #begin(): Promise<void> {
-    if (!this.#isWanted || this.#isStarting || !this.#host.isReady()) return
-    this.#isStarting = true
-    clearTimeout(this.#retryTimer)
-    try {
-      const started = await this.#host.request<MediaStarted>('media_start', this.#startMessage())
-      this.#isStarting = false
-      if (this.#isWanted) this.#started(started)
-    } catch (error) {
-      this.#isStarting = false
-      this.#notStarted(asPasserelleError(error, 'internal'))
-    }
-    this.#early = []
-    this.#settle()
-  }
-
-  #startMessage(): StartMedia {
-    return { session_id: this.#session?.session_id ?? null, without_sound: this.#isWithoutSound }
-  }
-
-  #started(started: MediaStarted): void {
-    const isSame = started.resumed && started.session_id === this.#session?.session_id
-    this.#session = started
-    this.#startedAt = Date.now()
-    if (isSame && this.#link !== null) {
-      this.#outbox?.resume()
-      this.#link.resume(started)
-    } else {
-      this.#closeLink()
-      this.#makeLink(started)
-    }
-    for (const local of this.#local) if (isSame) this.#sendMuted(local)
-    this.#sendWishes()
-    this.#sendLayout()
-    for (const { event, payload } of this.#early) this.receive(event, payload)
-    this.#starting?.resolve()
-  }
-
-  #notStarted(error: PasserelleError): void {
-    this.#host.log.debug('media not started', error.code)
-    if (error.code === 'network' && !this.#host.isReady()) return // the next connection tries again
-    if (error.code === 'permission-denied' || error.code === 'not-admitted') {
-      this.#refusal = error
-      this.#end()
-      return
-    }
-    const delayMs = Math.max(1_000, this.#pacing.nextDelayMs(Date.now()))
-    this.#retryTimer = setTimeout(() => void this.#begin(), delayMs * (0.5 + Math.random()))
-  }
-
-  #makeLink(started: MediaStarted): void {
-    const { session_id } = started
-    const outbox = new SignalOutbox({
-      log: this.#host.log,
-      request: (event, payload) => this.#host.request(event, payload),
-      refused: (event, payload, error) => {
-        if (this.#outbox !== outbox) return
-        if (error.code === 'unknown-session') this.#beginAnew()
-        else this.#link?.refused(event, payload, error)
-      },
-      overflowed: () => this.#outbox === outbox && this.#beginAnew(),
-    })
-    this.#outbox = outbox
-    const host: LinkHost = {
+  #makeSession(): MediaSession {
+    return new MediaSession({
       ...this.#host,
       localTracks: () => (this.#isWithoutSound ? this.#local.filter(({ kind }) => kind === 'video') : this.#local),
+      remoteTracks: () => this.#wishedRemote(),
+      expectsRemoteMedia: () => this.#wishedRemote().some(({ muted }) => !muted),
       isWithoutSound: () => this.#isWithoutSound,
       isSoundDetailed: () => this.#isSoundDetailed,
       sendsSmall: () => this.#sendsSmall,
-      expectsRemoteMedia: () => this.#expectsRemoteMedia(),
-      signal: (event, payload) => {
-        this.#host.log.debug('says', event, ...gistOf(payload))
-        outbox.send(event, payload)
-      },
-      configuration: () => this.#configuration(),
-      received: (tracks) => this.#remote.setReceived(tracks),
+      started: (goesOn) => this.#started(goesOn),
+      refused: (error) => this.#refused(error),
       refusedTracks: (error) => this.#giveUpTracks(error),
-      beginAnew: () => this.#outbox === outbox && this.#beginAnew(),
+      received: (tracks) => this.#remote.setReceived(tracks),
+      mutedByHost: (trackId) => this.#mutedByHost(trackId),
       changed: () => this.#settle(),
-      remoteTracks: () => this.#wishedRemote(),
-      isFallenBack: () => false,
-    }
-    this.#link =
-      started.engine === 'p2p' ? new PeerLink(host, session_id, configurationOf(started), started.peers) : new ServerLink(host, session_id)
-    this.#speakers.isOn = started.engine === 'p2p' // with the others the server says who speaks
+    })
   }
 
-  /** The session is lost: another one, with the same tracks. */
-  #beginAnew(): void {
-    this.#closeLink()
-    this.#session = null
-    this.#settle()
-    void this.#begin()
+  #started(goesOn: boolean): void {
+    this.#speakers.isOn = this.#session.engine === 'p2p' // with the others the server says who speaks
+    if (goesOn) for (const local of this.#local) this.#sendMuted(local)
+    this.#sendWishes()
+    this.#sendLayout()
+    this.#starting?.resolve()
   }
 
-  #closedByServer(closed: MediaClosed): void {
-    this.#host.log.debug('media closed by the server', closed.pc, closed.reason)
-    if (closed.pc !== null) {
-      if (closed.retry) this.#link?.closedByServer(closed)
-      return
-    }
-    if (closed.retry) {
-      this.#closeLink()
-      this.#session = null
-      this.#retryTimer = setTimeout(() => void this.#begin(), Math.max(300, this.#pacing.nextDelayMs(Date.now())))
-    } else {
-      this.#refusal = new PasserelleError('media-closed', `The server ended our media: ${closed.reason}.`)
-      this.#end()
-    }
-    this.#settle()
-  }
-
-  #closeLink(): void {
-    this.#outbox?.close()
-    this.#outbox = null
-    this.#link?.close()
-    this.#link = null
+  #refused(error: PasserelleError): void {
+    this.#refusal = error
+    this.#end()
   }
 
   #end(): void {
@@ -427,27 +312,11 @@ export class Media extends Emitter<MediaEvents> {
     this.#starting?.reject(this.#refusal ?? new PasserelleError('closed', 'Media were stopped.'))
     this.#starting = null
     if (typeof document !== 'undefined') removeEventListener('online', this.#online)
-    clearTimeout(this.#retryTimer)
-    this.#closeLink()
-    this.#session = null
+    this.#session.end()
     this.#wasConnected = false
     this.#speakers.isOn = false
     this.#remote.setReceived(new Map())
     this.#settle()
-  }
-
-  /** With credentials that still hold: of the session's start, or asked for again. */
-  async #configuration(): Promise<RTCConfiguration> {
-    const session = this.#session
-    if (session === null) throw new PasserelleError('closed', 'Media were stopped.')
-    if (Date.now() - this.#startedAt > CREDENTIALS_MS && this.#host.isReady()) {
-      const again = await this.#host.request<MediaStarted>('media_start', this.#startMessage())
-      if (again.session_id === session.session_id) {
-        this.#session = again
-        this.#startedAt = Date.now()
-      } else this.#started(again)
-    }
-    return configurationOf(this.#session ?? session)
   }
 
   // --- tracks ---------------------------------------------------------------------------------------
@@ -461,7 +330,7 @@ export class Media extends Emitter<MediaEvents> {
   #setLocal(local: PublishedLocalTrack[]): void {
     if (local.length === this.#local.length && local.every((each) => this.#local.includes(each))) return
     this.#local = local
-    this.#link?.localTracksChanged()
+    this.#session.link?.localTracksChanged()
     this.emit('localTracks')
     this.#settle()
   }
@@ -473,18 +342,17 @@ export class Media extends Emitter<MediaEvents> {
   }
 
   #sendMuted({ id, muted }: LocalTrack): void {
-    if (this.#session !== null) this.#outbox?.send('media_mute', { session_id: this.#session.session_id, track_id: id, muted })
+    this.#session.send('media_mute', { track_id: id, muted })
   }
 
   #sendWishes(): void {
-    if (this.#session === null || this.#wished === null) return
-    this.#outbox?.send('media_subscribe', { session_id: this.#session.session_id, tracks: this.#wished })
+    if (this.#wished !== null) this.#session.send('media_subscribe', { tracks: this.#wished })
   }
 
   #sendLayout(): void {
     // Without a connection the next start sends the layout of then.
-    if (this.#session === null || this.#layout === null || this.#session.engine === 'p2p' || !this.#host.isReady()) return
-    this.#outbox?.send('media_layout', { session_id: this.#session.session_id, tracks: this.#layout })
+    if (this.#layout === null || this.#session.engine === 'p2p' || !this.#host.isReady()) return
+    this.#session.send('media_layout', { tracks: this.#layout })
   }
 
   #mutedByHost(trackId: string): void {
@@ -498,15 +366,11 @@ export class Media extends Emitter<MediaEvents> {
 
   /** What others publish, of what is wanted. */
   #wishedRemote(): Track[] {
-    const own = this.#session?.session_id
+    const own = this.#session.id
     const wished = this.#wished === null ? null : new Set(this.#wished.map(({ track_id }) => track_id))
     return this.#host
       .tracks()
       .filter(({ id, session_id, kind }) => session_id !== own && (wished?.has(id) ?? true) && !(this.#isWithoutSound && kind === 'audio'))
-  }
-
-  #expectsRemoteMedia(): boolean {
-    return this.#wishedRemote().some(({ muted }) => !muted)
   }
 
   async #judgeQuality(): Promise<void> {
@@ -530,7 +394,7 @@ export class Media extends Emitter<MediaEvents> {
   // --- state ----------------------------------------------------------------------------------------
 
   #settle(): void {
-    const fallback = this.#link?.fallback ?? 'off'
+    const fallback = this.#session.link?.fallback ?? 'off'
     if (fallback !== this.#fallback) {
       this.#fallback = fallback
       this.emit('fallback', fallback)
@@ -544,8 +408,8 @@ export class Media extends Emitter<MediaEvents> {
 
   #stateNow(): MediaState {
     if (!this.#isWanted) return this.#refusal === null ? 'idle' : 'failed'
-    const connectivity = this.#link?.connectivity
-    if (this.#link?.fallback === 'on') return 'voice-only'
+    const connectivity = this.#session.link?.connectivity
+    if (this.#session.link?.fallback === 'on') return 'voice-only'
     if (connectivity === 'connected' || connectivity === 'new') return 'connected'
     return this.#wasConnected ? 'reconnecting' : 'connecting'
   }
