@@ -20,6 +20,7 @@ if [ "${1:-}" != cluster ]; then
   need strace strace
   need ip iproute2
   need janus janus
+  need espeak-ng espeak-ng
 fi
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -26,11 +26,12 @@ class Line:
     up_bps: float = float("inf")
 
 
-class _Direction:
+class Direction:
     """Decides what becomes of a packet: None, it is lost; else how long it is under way."""
 
-    def __init__(self, line: Line, rate_bps: float, seed: int) -> None:
-        self._line, self._rate_bps = line, rate_bps
+    def __init__(self, line: Line, rate_bps: float, seed: int, overhead_bytes: int = 28) -> None:
+        """`overhead_bytes`: what the line carries beside what `delay_of` is told; of a datagram, IP's and UDP's headers."""
+        self._line, self._rate_bps, self._overhead_bytes = line, rate_bps, overhead_bytes
         self._random = random.Random(seed)
         self._free_at = 0.0
 
@@ -44,7 +45,7 @@ class _Direction:
         self._free_at = max(self._free_at, now)
         if self._free_at - now > LONGEST_QUEUE_S:
             return None
-        self._free_at += (size + 28) * 8 / self._rate_bps
+        self._free_at += (size + self._overhead_bytes) * 8 / self._rate_bps
         return self._free_at - now + line.delay_s + self._random.uniform(-line.jitter_s, line.jitter_s)
 
 
@@ -69,8 +70,8 @@ class BadLine:
         """One for each address of a browser, which the forwarder takes for the browser's."""
         self._waiting: dict[Address, list[bytes]] = {}
         self._target: Address | None = None
-        self._up = _Direction(line, line.up_bps, seed)
-        self._down = _Direction(line, line.down_bps, seed + 1)
+        self._up = Direction(line, line.up_bps, seed)
+        self._down = Direction(line, line.down_bps, seed + 1)
         self._tasks: set[asyncio.Task[None]] = set()
         self.carried = self.lost = 0
         self._is_stopped = False
@@ -118,7 +119,7 @@ class BadLine:
         for data in self._waiting.pop(browser):
             self._from_browser(data, browser)
 
-    def _pass(self, direction: _Direction, data: bytes, send: Callable[[], None]) -> None:
+    def _pass(self, direction: Direction, data: bytes, send: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         delay_s = direction.delay_of(len(data), loop.time())
         if delay_s is None:

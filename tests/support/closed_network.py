@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bad_line import Line
 from tests.support.chromium import chromium_path
+from tests.support.tun_line import TunLine
 
 CLONE_NEWNET = 0x40000000
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
@@ -28,6 +30,7 @@ class ClosedNetwork:
         self.address = ""
         self._servers: list[asyncio.Server] = []
         self._writers: set[asyncio.StreamWriter] = set()
+        self._bad_line: TunLine | None = None
 
     async def forward(self, port: int, target_port: int | None = None) -> None:
         """To a port of the machine's own 127.0.0.1; the same number unless told."""
@@ -84,8 +87,26 @@ class ClosedNetwork:
 
     def lay_line(self) -> str:
         """To the machine, for UDP too; the browser's own address on it is `address`, the answer is the machine's."""
-        device, subnet = f"pv{self.name[-6:]}", f"10.{os.getpid() % 200 + 20}.{int(self.name[-4:], 16) % 250}"
+        device = self._device
         _ip("link", "add", device, "type", "veth", "peer", "name", "line", "netns", self.name)
+        return self._number_line(device)
+
+    def lay_bad_line(self, line: Line) -> str:
+        """Likewise, as bad as this."""
+        device, far = self._device, f"pt{self.name[-6:]}"
+        self._bad_line = TunLine(device, far, line)
+        self._bad_line.open()
+        _ip("link", "set", far, "netns", self.name, "name", "line")
+        machine = self._number_line(device)
+        self._bad_line.start()
+        return machine
+
+    @property
+    def _device(self) -> str:
+        return f"pv{self.name[-6:]}"
+
+    def _number_line(self, device: str) -> str:
+        subnet = f"10.{os.getpid() % 200 + 20}.{int(self.name[-4:], 16) % 250}"
         _ip("addr", "add", f"{subnet}.1/24", "dev", device)
         _ip("link", "set", device, "up")
         _ip("-n", self.name, "link", "set", "line", "up")
@@ -111,6 +132,8 @@ class ClosedNetwork:
         _ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", "line")
 
     async def close(self) -> None:
+        if self._bad_line is not None:
+            self._bad_line.close()
         for server in self._servers:
             server.close()
         for writer in self._writers:

@@ -1,5 +1,5 @@
-"""What a class on a bad line sees and hears, in real Chromium: no picture that stands still, and sound with no more gaps
-than the line makes."""
+"""What a class on a bad line sees and hears, in real Chromium: no picture that stands still, and sound with few
+gaps. Longer, with all of the product, and on a thin line: tests/whole/test_bad_line.py."""
 
 import asyncio
 import time
@@ -7,27 +7,24 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.async_api import Page
 
 from signaling.engines.sfu import SfuEngine
 from tests.support.bad_line import BadLine, Line
 from tests.support.chromium import launched_chromium
 from tests.support.deadlines import SECOND
-from tests.support.fake_media import FakeDevice
 from tests.support.media_page import Relay, relay, wait_in
 from tests.support.media_session import RecordedEvents
+from tests.support.speech import SpeakingDevice
 
-NEAR, FAR = FakeDevice("near", (200, 30, 30), 440), FakeDevice("far", (30, 160, 30), 660)
+NEAR, FAR = SpeakingDevice("near", (200, 30, 30), 440), SpeakingDevice("far", (30, 160, 30), 660)
 SETTLE_S = 3.0
 LOOK_EVERY_S = 0.1
-SHORT_S = 5.0
+WATCHED_S = 5.0
 LOSSY = Line(loss=0.05, delay_s=0.15)
-THIN = Line(loss=0.03, delay_s=0.15, jitter_s=0.04, down_bps=500_000, up_bps=200_000)
-"""NET-5."""
 
 
-async def opened(stack: AsyncExitStack, serving: Relay, folder: Path, device: FakeDevice) -> Page:
+async def opened(stack: AsyncExitStack, serving: Relay, folder: Path, device: SpeakingDevice) -> Page:
     browser = await stack.enter_async_context(launched_chromium(device, folder))
     page = await browser.new_page()
     await page.goto(f"{serving.origin}/?session={device.name}&room=class")
@@ -49,16 +46,8 @@ async def watched(page: Page, seconds: float) -> tuple[float, dict[str, Any], di
     return longest, before, after
 
 
-@pytest.mark.parametrize(
-    ("line", "seconds"),
-    [
-        pytest.param(LOSSY, SHORT_S, id="lossy"),
-        pytest.param(LOSSY, 30.0, id="lossy-long", marks=pytest.mark.long),
-        pytest.param(THIN, 30.0, id="thin-long", marks=pytest.mark.long),
-    ],
-)
-async def test_sound_and_picture_get_through(tmp_path: Path, line: Line, seconds: float) -> None:
-    events, bad = RecordedEvents(), BadLine(line)
+async def test_sound_and_picture_get_through(tmp_path: Path) -> None:
+    events, bad = RecordedEvents(), BadLine(LOSSY)
     engine = SfuEngine(events, ["127.0.0.1"])
     await engine.start()
     await bad.start()
@@ -70,18 +59,16 @@ async def test_sound_and_picture_get_through(tmp_path: Path, line: Line, seconds
             await wait_in(far, "(async () => (await stats())['near-camera']?.frames > 5)()", 15 * SECOND)
             await wait_in(near, "(async () => (await stats())['far-microphone']?.energy > 0.01)()", 15 * SECOND)
             await asyncio.sleep(SETTLE_S)
-            longest, before, after = await watched(far, seconds)
+            longest, before, after = await watched(far, WATCHED_S)
     finally:
         await bad.stop()
         await engine.stop()
     was, now = before["near-microphone"], after["near-microphone"]
-    sound = {key: now[key] - was[key] for key in ("packets", "samples", "concealed", "lost")}
-    print(line, f"longest without a new picture {longest:.2f} s", sound, bad.carried, bad.lost)
-    assert bad.lost > 0.5 * line.loss * bad.carried
-    assert sound["packets"] > 0.9 * 50 * seconds
-    # Each lost packet is a gap, and a little around it: a tone is coded in Opus' other mode, which has no in-band FEC.
-    assert sound["concealed"] < (0.08 if seconds > SHORT_S else 0.2) * sound["samples"]
-    if line is THIN:
-        assert sound["lost"] < 0.05 * (sound["packets"] + sound["lost"])
-    else:
-        assert longest < 1.0
+    sound = {key: now[key] - was[key] for key in ("packets", "samples", "concealed", "lost", "repaired")}
+    print(f"longest without a new picture {longest:.2f} s", sound, bad.carried, bad.lost)
+    assert bad.lost > 0.5 * LOSSY.loss * bad.carried
+    assert sound["packets"] > 0.7 * 50 * WATCHED_S  # in a pause between two sentences there are none
+    # Few of those that are missing: speech is coded so that the next packet repairs one (in-band FEC).
+    assert sound["repaired"] > sound["packets"] / 4
+    assert sound["concealed"] < 0.1 * sound["samples"]
+    assert longest < 1.0
