@@ -5,7 +5,7 @@ vector may differ in what they show.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rooms.documents.encoding import var_uint
@@ -36,3 +36,16 @@ def digest_of_deletions(update: bytes) -> bytes:
         digest.update(var_uint(client) + var_uint(len(ranges)))
         digest.update(b"".join(var_uint(start) + var_uint(end) for _client, start, end in ranges))
     return digest.digest()[:DIGEST_BYTES]
+
+
+def is_within(deleted: ClockRange, ranges: Sequence[ClockRange]) -> bool:
+    """Whether one of the sorted, disjoint ranges holds it whole (bisection by first clock)."""
+    _client, start, end = deleted
+    low, high = 0, len(ranges)
+    while low < high:
+        middle = (low + high) // 2
+        if ranges[middle][1] <= start:
+            low = middle + 1
+        else:
+            high = middle
+    return start == end or (low > 0 and end <= ranges[low - 1][2])

@@ -22,10 +22,11 @@ from typing import Final
 
 import pycrdt
 
-from rooms.documents.deletions import joined_ranges
+from rooms.documents.base_state import BaseState
+from rooms.documents.deletions import is_within, joined_ranges
 from rooms.documents.errors import DocumentBroken, MalformedMessage
 from rooms.documents.joining import Together, joined_blocks
-from rooms.documents.limits import KIB, MAX_NESTED_TYPES, MIB
+from rooms.documents.limits import MAX_NESTED_TYPES
 from rooms.documents.scan import ClockRange, Scan, scan_update
 from rooms.documents.slices import SlicePlan
 from rooms.documents.snapshot import SnapshotFacts, is_read_at_once, read_snapshot
@@ -40,13 +41,6 @@ LOAD_AT_ONCE_BYTES: Final = 32 * 1024
 TYPED_AT_ONCE_BYTES: Final = 4 * 1024
 """What people typed on is given to the engine when it is so much, or when the engine is asked for something: five
 seconds of a class, in the time of one flush."""
-
-LARGE_BYTES: Final = 512 * KIB
-"""A whole state of this size takes the engine 5 ms to write; from here on it is kept, and what came since beside it."""
-MOST_SINCE_BYTES: Final = 4 * MIB
-"""Of what came since: beyond, the whole state is written anew when it is asked for."""
-MOST_SINCE: Final = 1_000
-"""Likewise, in changes; a log of half as many is compacted, and then there is a newer state."""
 
 Update = tuple[bytes, Scan]
 """An update and its scan."""
@@ -92,14 +86,7 @@ class YjsDocument:
         self._retries = True
         """Whether what waits is tried again; not when too much of it has broken the engine."""
         self._whole_state: bytes | None = None
-        self._base: bytes | None = None
-        """A whole state of some time ago, if it was large."""
-        self._since: list[tuple[int, bytes]] = []
-        """Every change since, with its number."""
-        self._since_from = 0
-        """The number before the first of these."""
-        self._since_bytes = 0
-        self._expects_base = False
+        self._base = BaseState()
         self._state_vector: bytes | None = None
         self._deleted: dict[int, list[ClockRange]] | None = None
         self._typed: dict[int, tuple[bytes, list[bytes]]] = {}
@@ -162,7 +149,7 @@ class YjsDocument:
                 self._doc.apply_update(snapshot)  # what the engine lost of the slices
                 self.clocks = read_state_vector(self._doc.get_state())
         self._changes.clear()
-        self._begin_since(snapshot)
+        self._base.begin(snapshot, self.changes)
         if is_all:
             self._whole_state = snapshot  # as the engine wrote it: a class that opens it is sent these bytes
 
@@ -263,28 +250,27 @@ class YjsDocument:
             self._catch_up()
             with _translated_errors():
                 self._whole_state = self._doc.get_update()
-            self._begin_since(self._whole_state)
+            self._base.begin(self._whole_state, self.changes)
         return self._whole_state
 
     def difference_in_parts(self, state_vector: bytes) -> Sequence[bytes]:
         """As `difference`, in one or two updates, the second to follow the first. Of a large document the whole is not
         written anew for each one who opens it: what was written last is followed by what has changed since.
         Raises: MalformedMessage."""
-        if self._whole_state is not None or self._base is None or read_state_vector(state_vector):
+        base = self._base
+        if self._whole_state is not None or base.state is None or read_state_vector(state_vector):
             return [self.difference(state_vector)]
-        if len(self._since) > 1:
-            self._since = [(self.changes, merge_updates([change for _number, change in self._since]))]
-        return [self._base, *(change for _number, change in self._since)]
+        if len(base.since) > 1:
+            base.join(merge_updates(base.since), self.changes)
+        return [base.state, *base.since]
 
     def expect_base(self) -> None:
         """`renew_base` will be called: remember what changes from now on."""
-        self._expects_base = True
+        self._base.expect()
 
     def renew_base(self, state: bytes, changes: int) -> None:
         """That is a whole state, with all that this document had when it had changed so often, and maybe more."""
-        self._expects_base = False
-        if changes >= self._since_from:
-            self._begin_since(state, [(number, change) for number, change in self._since if number > changes])
+        self._base.renew(state, changes, self.changes)
 
     def difference(self, state_vector: bytes) -> bytes:
         """What a peer with this state vector lacks (and every deletion), as one update.
@@ -309,7 +295,7 @@ class YjsDocument:
             return True
         if self._deleted is None:
             self._deleted = joined_ranges(scan_own(self.deletions()).deletes)
-        return all(_is_within(deleted, self._deleted.get(deleted[0], [])) for deleted in scan.deletes)
+        return all(is_within(deleted, self._deleted.get(deleted[0], [])) for deleted in scan.deletes)
 
     def close(self) -> None:
         """Let go of the engine's copy."""
@@ -441,20 +427,7 @@ class YjsDocument:
     def _note_change(self, change: bytes) -> None:
         self._whole_state = self._state_vector = self._deleted = self.deletions_digest = None
         self.changes += 1
-        if self._base is None and not self._expects_base:
-            self._since_from = self.changes
-            return
-        self._since.append((self.changes, change))
-        self._since_bytes += len(change)
-        if self._since_bytes > MOST_SINCE_BYTES or len(self._since) > MOST_SINCE:
-            self._begin_since(b"")
-
-    def _begin_since(self, state: bytes, later: Sequence[tuple[int, bytes]] = ()) -> None:
-        """That is a whole state of some time ago, and these are all changes that may not be in it."""
-        self._base = state if len(state) >= LARGE_BYTES else None
-        self._since = list(later) if self._base is not None else []
-        self._since_from = self._since[0][0] - 1 if self._since else self.changes
-        self._since_bytes = sum(len(change) for _number, change in self._since)
+        self._base.note(change, self.changes)
 
     def _check_reach(self, expected: dict[int, int]) -> None:
         """The engine has placed all that was covered. If not, an update refers to itself in circles, or
@@ -485,19 +458,6 @@ def merge_updates(updates: Sequence[bytes]) -> bytes:
                 for start in range(0, len(merged), MERGE_AT_ONCE)
             ]
     return merged[0] if merged else b"\x00\x00"
-
-
-def _is_within(deleted: ClockRange, ranges: Sequence[ClockRange]) -> bool:
-    """Whether one of the sorted, disjoint ranges holds it whole (bisection by first clock)."""
-    _client, start, end = deleted
-    low, high = 0, len(ranges)
-    while low < high:
-        middle = (low + high) // 2
-        if ranges[middle][1] <= start:
-            low = middle + 1
-        else:
-            high = middle
-    return start == end or (low > 0 and end <= ranges[low - 1][2])
 
 
 def scan_own(update: bytes) -> Scan:

@@ -115,7 +115,7 @@ def test_what_has_a_hole_is_taken_in_one_piece() -> None:
 
 
 def test_a_large_state_is_sent_as_it_was_with_what_has_changed_since(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rooms.documents.document.LARGE_BYTES", 100)
+    monkeypatch.setattr("rooms.documents.base_state.LARGE_BYTES", 100)
     doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
     changes: list[bytes] = []
     text = doc.get("text", type=pycrdt.Text)
@@ -145,7 +145,7 @@ def encode(client: int, clock: int) -> bytes:
 
 
 def test_a_newer_state_takes_the_place_of_an_older_one_and_of_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rooms.documents.document.LARGE_BYTES", 100)
+    monkeypatch.setattr("rooms.documents.base_state.LARGE_BYTES", 100)
     doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
     changes: list[bytes] = []
     text = doc.get("text", type=pycrdt.Text)
@@ -171,8 +171,8 @@ def test_a_newer_state_takes_the_place_of_an_older_one_and_of_what_it_holds(monk
 
 
 def test_too_much_that_has_changed_since_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rooms.documents.document.LARGE_BYTES", 100)
-    monkeypatch.setattr("rooms.documents.document.MOST_SINCE", 3)
+    monkeypatch.setattr("rooms.documents.base_state.LARGE_BYTES", 100)
+    monkeypatch.setattr("rooms.documents.base_state.MOST_SINCE", 3)
     doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
     changes: list[bytes] = []
     text = doc.get("text", type=pycrdt.Text)
