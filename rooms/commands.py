@@ -53,11 +53,15 @@ class SetHand:
     raised: bool
     participant_id: str | None = None
     """None: one's own."""
+    seen: int | None = None
+    """The number of the last event that the asker had seen (`rooms.words`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rename:
     name: str
+    seen: int | None = None
+    """As of `SetHand`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Configure:
     chat_enabled: bool | None = None
     writing_enabled: bool | None = None
     needs_adult: bool | None = None
+    seen: int | None = None
+    """As of `SetHand`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,8 @@ class Spotlight:
     """Show somebody large to everyone; None: nobody any more."""
 
     participant_id: str | None
+    seen: int | None = None
+    """As of `SetHand`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,8 @@ class RenameDocument:
 
     document: str
     title: str
+    seen: int | None = None
+    """As of `SetHand`."""
 
 
 @dataclass(frozen=True, slots=True)

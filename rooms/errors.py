@@ -18,6 +18,7 @@
     ├── AlreadyDecided        somebody else decided otherwise first
     ├── LastHost              nobody would be left to let people in
     ├── DocumentExists        a text of this name is there already, with another title or other content
+    ├── Outdated              it was asked before the last word on this could be seen
     └── Unavailable           the store cannot keep the change now
 
 Each has a stable `code` (docs/protocol.md); a refusal tells a stranger nothing about what exists.
@@ -201,6 +202,19 @@ class DocumentExists(RoomError):
 
     def __str__(self) -> str:
         return "there is a text of this name already"
+
+
+class Outdated(RoomError):
+    """`seq`: the number of the last word on this (`rooms.words`); asked again with it, it is heard."""
+
+    code = "outdated"
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(seq)
+        self.seq = seq
+
+    def __str__(self) -> str:
+        return "this was set otherwise since; ask again with the number of that, if it is still wanted"
 
 
 class Unavailable(RoomError):

@@ -66,6 +66,13 @@ class WatchChanged:
     watch: Watch
 
 
+@dataclass(frozen=True, slots=True)
+class WordGiven:
+    """Somebody said how something is to be (`rooms.words`); what follows from it follows as other events."""
+
+    thing: str
+
+
 Event = (
     ParticipantWaited
     | ParticipantAdmitted
@@ -76,4 +83,5 @@ Event = (
     | DocumentCreated
     | DocumentRenamed
     | WatchChanged
+    | WordGiven
 )

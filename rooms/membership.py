@@ -128,5 +128,5 @@ class Membership:
     def become(self, room: LoadedRoom, state: RoomState) -> None:
         """The room is so; those here hear what must have happened."""
         before, room.state = room.state, state
-        if replace(before, seq=state.seq, last_active_at=state.last_active_at) != state:
+        if replace(before, seq=state.seq, last_active_at=state.last_active_at, words=state.words) != state:
             self.tell_listeners(RoomChange(state.id, before, state, tuple(steps_between(before, state))))

@@ -141,3 +141,5 @@ class RoomState:
     last_active_at: float = 0.0
     """For retention."""
     watch: Watch = field(default_factory=Watch)
+    words: Mapping[str, int] = field(default_factory=dict)
+    """What was set → number of the event at which the last word on it was given (`rooms.words`)."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from rooms import document_list, lobby, supervision
+from rooms import document_list, lobby, supervision, words
 from rooms.commands import (
     Admit,
     AdmitHeld,
@@ -42,6 +42,7 @@ from rooms.events import (
     ParticipantWaited,
     RoomConfigured,
     WatchChanged,
+    WordGiven,
 )
 from rooms.hands import set_hand
 from rooms.models import Participant, ParticipantStatus, RoomState
@@ -60,9 +61,8 @@ def decide(state: RoomState, command: Command, actor_id: str | None, now: float)
     """What happens when `actor_id` (None: the server itself) asks for `command`.
 
     Raises: RoomError."""
-    return _watched_over(
-        state, _out_of_the_light(state, _decide(state, command, actor_id, now)), command, actor_id, now
-    )
+    events = words.listen(state, command, actor_id, _decide(state, command, actor_id, now))
+    return _watched_over(state, _out_of_the_light(state, events), command, actor_id, now)
 
 
 def _decide(state: RoomState, command: Command, actor_id: str | None, now: float) -> Sequence[Event]:
@@ -118,6 +118,8 @@ def apply(state: RoomState, event: Event, now: float) -> RoomState:
             state = replace(state, documents=document_list.with_document(state.documents, document))
         case WatchChanged(watch):
             state = replace(state, watch=watch)
+        case WordGiven(thing):
+            state = replace(state, words=words.remembered(state.words, thing, state.seq + 1))
     return replace(state, participants=_remembered(people), seq=state.seq + 1, last_active_at=now)
 
 

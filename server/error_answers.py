@@ -10,7 +10,7 @@ import secrets
 import msgspec
 import structlog
 
-from rooms.errors import RoomError
+from rooms.errors import Outdated, RoomError
 from rooms.ports import StoreUnavailable
 from server.auth import TokenRefused
 from server.wire.common import ErrorAnswer, ErrorBody
@@ -45,6 +45,7 @@ STATUS: dict[str, int] = {
     "already-decided": 409,
     "last-host": 409,
     "document-exists": 409,
+    "outdated": 409,
     "track-id-taken": 409,
     "invitation-expired": 410,
     "invitation-used-up": 410,
@@ -89,6 +90,8 @@ def _body(error: BaseException) -> ErrorBody:
     match error:
         case Refusal():
             return ErrorBody(code=error.code, message=error.message, field=error.field)
+        case Outdated():
+            return ErrorBody(code=error.code, message=str(error), seq=error.seq)
         case RoomError():
             return ErrorBody(code=error.code, message=str(error))
         case TokenRefused():

@@ -165,18 +165,20 @@ class Commands:
         return wire.Removal(confirmed=await self._rooms.wait_gone(connection.room_id, out, CLOSED_WITHIN_S))
 
     async def _set_hand(self, connection: SocketConnection, request: wire.SetHand) -> None:
-        await self._execute(connection, domain.SetHand(request.raised, request.participant_id))
+        await self._execute(connection, domain.SetHand(request.raised, request.participant_id, request.seen))
 
     async def _rename(self, connection: SocketConnection, request: wire.Rename) -> None:
-        await self._execute(connection, domain.Rename(request.name))
+        await self._execute(connection, domain.Rename(request.name, request.seen))
 
     async def _configure(self, connection: SocketConnection, request: wire.Configure) -> None:
         roles = None if request.lobby_roles is None else frozenset(Role(role) for role in request.lobby_roles)
-        change = domain.Configure(roles, request.chat_enabled, request.writing_enabled, request.needs_adult)
+        change = domain.Configure(
+            roles, request.chat_enabled, request.writing_enabled, request.needs_adult, request.seen
+        )
         await self._execute(connection, change)
 
     async def _spotlight(self, connection: SocketConnection, request: wire.Spotlight) -> None:
-        await self._execute(connection, domain.Spotlight(request.participant_id))
+        await self._execute(connection, domain.Spotlight(request.participant_id, request.seen))
 
     async def _send_chat(self, connection: SocketConnection, request: wire.SendChat) -> None:
         if not request.text.strip():
@@ -225,7 +227,7 @@ class Commands:
         return presenter.document(entry)
 
     async def _rename_document(self, connection: SocketConnection, request: wire_document.RenameDocument) -> None:
-        await self._execute(connection, domain.RenameDocument(request.document, request.title))
+        await self._execute(connection, domain.RenameDocument(request.document, request.title, request.seen))
 
     async def _open_document(
         self, connection: SocketConnection, request: wire_document.OpenDocument

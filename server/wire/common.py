@@ -23,6 +23,10 @@ Timestamp = float
 """Seconds since the Unix epoch, UTC."""
 
 
+Seen = Annotated[int, Meta(ge=0, le=2**53)] | None
+"""The number of the last event in the sender's view, with a command that sets something; None: not said."""
+
+
 class ErrorBody(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Why something was refused."""
 
@@ -32,6 +36,8 @@ class ErrorBody(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One English sentence for the developer of a client; pages translate `code`."""
     field: str | None = None
     """The field of the request that was wrong, where one was (`$.name`)."""
+    seq: int | None = None
+    """With `outdated`: the number to ask again with, as `seen`."""
 
 
 class ErrorAnswer(msgspec.Struct, kw_only=True):

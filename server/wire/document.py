@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from server.wire.common import DisplayName, DocumentName, Timestamp
+from server.wire.common import DisplayName, DocumentName, Seen, Timestamp
 from server.wire.template import Template
 
 
@@ -32,6 +32,7 @@ class RenameDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     document: DocumentName
     title: DisplayName
+    seen: Seen = None
 
 
 class OpenDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from server.wire.common import MAX_CHAT_CHARACTERS, MAX_TOKEN_CHARACTERS, DisplayName, Identifier, Timestamp
+from server.wire.common import MAX_CHAT_CHARACTERS, MAX_TOKEN_CHARACTERS, DisplayName, Identifier, Seen, Timestamp
 from server.wire.document import RoomDocument
 from server.wire.http import RoleName, RoomSummary
 from signaling.messages import Track
@@ -271,6 +271,7 @@ class SetHand(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     raised: bool
     participant_id: Identifier | None = None
+    seen: Seen = None
 
 
 class SendChat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -285,6 +286,7 @@ class Rename(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`rename`: one's own name."""
 
     name: DisplayName
+    seen: Seen = None
 
 
 class Configure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -294,12 +296,14 @@ class Configure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_d
     chat_enabled: bool | None = None
     writing_enabled: bool | None = None
     needs_adult: bool | None = None
+    seen: Seen = None
 
 
 class Spotlight(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`spotlight`: show a participant large to everyone; null: nobody any more."""
 
     participant_id: Identifier | None
+    seen: Seen = None
 
 
 class MuteOther(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -1,5 +1,7 @@
 """From one home to the next: nothing older takes the place of what was acknowledged, nobody is shown who has gone."""
 
+import asyncio
+
 import pytest
 
 from rooms.commands import Leave, Rename, SetHand
@@ -85,6 +87,49 @@ async def test_replicas_follow_on_after_a_change_that_could_not_be_kept() -> Non
         await settled()
         assert first.state(room.id) == second.state(room.id)
         assert second.state(room.id).participants[room.host.id].hand_raised_at is not None
+
+
+@in_virtual_time
+async def test_what_was_asked_of_an_instance_that_stood_still_comes_too_late() -> None:
+    """It is read from its socket when it goes on; they are elsewhere by then, and were answered."""
+    async with shared_room(3) as room:
+        _first, second, third = room.instances
+        seen = second.state(room.id).seq
+        await third.connect(room.id, room.klass.id)
+        await room.do(third, Rename("6e A de Matane", seen=third.state(room.id).seq), room.klass)
+        assert await refusal(room.do(second, Rename("6e A de Rimouski", seen=seen), room.klass)) == "outdated"
+        await settled()
+        assert {state.participants[room.klass.id].name for state in room.states()} == {"6e A de Matane"}
+
+
+@in_virtual_time
+async def test_an_order_that_is_carried_out_again_by_the_next_home_takes_the_place_of_no_later_one() -> None:
+    """The first home died before it could say that it had done it."""
+    async with shared_room(3) as room:
+        first, second, third = room.instances
+        await third.connect(room.id, room.klass.id)
+        await settled()
+        asked: set[bytes] = set()
+
+        def lose_answers(data: bytes) -> bool:
+            if b"Rimouski" in data and b"Ask" in data:
+                ask = room.rooms.codec.decode(data)
+                assert isinstance(ask, Ask)
+                asked.add(ask.ask_id.encode())
+            return b"Answer" in data and any(each in data for each in asked)
+
+        room.rooms.network.is_lost = lose_answers
+        seen = second.state(room.id).seq
+        older = asyncio.create_task(room.do(second, Rename("6e A de Rimouski", seen=seen), room.klass))
+        await settled()
+        assert first.state(room.id).participants[room.klass.id].name == "6e A de Rimouski"
+        newer = Rename("6e A de Matane", seen=third.state(room.id).seq)
+        await room.do(third, newer, room.klass)
+        await room.rooms.kill(first)
+        room.rooms.network.is_lost = lambda _data: False
+        assert await refusal(older) == "outdated"
+        await settled(A_LEASE)
+        assert {state.participants[room.klass.id].name for state in room.states()} == {"6e A de Matane"}
 
 
 # --- who is there ---------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import random
 import string
-import time
 from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -33,28 +32,25 @@ MAY_WORK_LATER = frozenset({"store-unavailable", "too-many-requests"})
 FORBIDDEN = "✗"
 """Typed by nobody but those who are out, and know it."""
 
-LATE_S = 30.0
-"""What was asked in vain of an instance that stood still is carried out when it goes on and reads it."""
-
 Outcome = Literal["done", "unknown"]
 
 
 class LastWord:
-    """What something must be: as acknowledged last, or as asked in vain since, or shortly before."""
+    """What something must be: as acknowledged last, or as asked in vain since."""
 
     def __init__(self) -> None:
         self._acknowledged: list[Any] = []
-        self._in_vain: list[tuple[float, Any]] = []
+        self._in_vain: list[Any] = []
 
-    def note(self, outcome: Outcome, value: Any, asked_at: float) -> None:
+    def note(self, outcome: Outcome, value: Any) -> None:
         if outcome == "done":
             self._acknowledged = [value]
-            self._in_vain = [(at, other) for at, other in self._in_vain if asked_at - at < LATE_S]
+            self._in_vain = []
         else:
-            self._in_vain.append((asked_at, value))
+            self._in_vain.append(value)
 
     def allows(self, value: Any) -> bool:
-        return not self._acknowledged or value in self._acknowledged or value in [other for _, other in self._in_vain]
+        return not self._acknowledged or value in self._acknowledged or value in self._in_vain
 
     def __repr__(self) -> str:
         return f"{self._acknowledged} or {self._in_vain}"
@@ -175,10 +171,9 @@ class Member:
 
     async def raise_hand(self, raised: bool) -> None:
         assert self.room is not None
-        asked_at = time.monotonic()
         outcome, _ = await self.attempt(self.room.set_hand(raised))
         if not self.is_out:  # put out meanwhile: nothing of theirs is left
-            self.promises.hands[self.id].note(outcome, raised, asked_at)
+            self.promises.hands[self.id].note(outcome, raised)
 
     async def chat(self) -> None:
         assert self.room is not None
@@ -192,17 +187,15 @@ class Member:
         assert self.room is not None
         self.count += 1
         name = f"{self.name} {self.count}"
-        asked_at = time.monotonic()
         outcome, _ = await self.attempt(self.room.rename(name))
         if not self.is_out:
-            self.promises.names[self.id].note(outcome, name, asked_at)
+            self.promises.names[self.id].note(outcome, name)
 
     async def configure(self, chance: random.Random) -> None:
         assert self.room is not None
         roles = sorted({"guest", *chance.sample(["observer", "class"], chance.randint(0, 2))})
-        asked_at = time.monotonic()
         outcome, _ = await self.attempt(self.room.configure(lobby_roles=roles))
-        self.promises.lobby_roles.note(outcome, roles, asked_at)
+        self.promises.lobby_roles.note(outcome, roles)
 
     async def make_text(self) -> None:
         assert self.room is not None

@@ -13,12 +13,15 @@ export class PasserelleError extends Error {
   readonly code: string
   /** The field of the request that was wrong, where one was (`$.name`). */
   readonly field?: string
+  /** With `outdated`: the number of what was set since. */
+  readonly seq?: number
 
-  constructor(code: string, message: string, options: { field?: string | undefined; cause?: unknown } = {}) {
+  constructor(code: string, message: string, options: { field?: string | undefined; seq?: number | undefined; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'PasserelleError'
     this.code = code
     if (options.field !== undefined) this.field = options.field
+    if (options.seq !== undefined) this.seq = options.seq
   }
 }
 
@@ -31,7 +34,7 @@ export function isErrorAnswer(value: unknown): value is ErrorAnswer {
 
 /** The refusal as an error. */
 export function fromErrorAnswer({ error }: ErrorAnswer): PasserelleError {
-  return new PasserelleError(error.code, error.message, { field: error.field ?? undefined })
+  return new PasserelleError(error.code, error.message, { field: error.field ?? undefined, seq: error.seq ?? undefined })
 }
 
 /** What was thrown, as ours. */

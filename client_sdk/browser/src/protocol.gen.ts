@@ -243,6 +243,7 @@ export interface Configure {
   chat_enabled?: boolean | null;
   writing_enabled?: boolean | null;
   needs_adult?: boolean | null;
+  seen?: number | null;
 }
 /**
  * The `auth` payload of the Socket.IO connection.
@@ -428,6 +429,7 @@ export interface ErrorBody {
   code: string;
   message: string;
   field?: string | null;
+  seq?: number | null;
 }
 /**
  * A time in which the room stood still, for no adult in charge was there.
@@ -814,6 +816,7 @@ export interface Removed {
  */
 export interface Rename {
   name: string;
+  seen?: number | null;
 }
 /**
  * `rename_document`: its title, for everyone; its name stays.
@@ -824,6 +827,7 @@ export interface Rename {
 export interface RenameDocument {
   document: string;
   title: string;
+  seen?: number | null;
 }
 /**
  * 201 of `POST /api/rooms`.
@@ -1050,6 +1054,7 @@ export interface SetFallback {
 export interface SetHand {
   raised: boolean;
   participant_id?: string | null;
+  seen?: number | null;
 }
 /**
  * `media_layout`: every video track on the page now, with its size. Each comes in the smallest layer
@@ -1106,6 +1111,7 @@ export interface SetTrackMuted {
  */
 export interface Spotlight {
   participant_id: string | null;
+  seen?: number | null;
 }
 /**
  * `media_start`, answered with MediaStarted. With the id of a session that the server still

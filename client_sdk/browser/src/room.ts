@@ -54,6 +54,9 @@ export interface RoomOptions {
 /** How long a command waits for a lost connection to come back before it is given up. */
 const RETURN_MS = 8_000
 
+/** How often a setting is asked for again when somebody else was faster, each time knowing of the last. */
+const MOST_WORDS = 4
+
 /** How long leaving waits for what was just written to be saved. */
 const LAST_SAVE_MS = 2_000
 
@@ -150,7 +153,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /** One's own hand; with an id a host lowers another's. */
   async setHand(raised: boolean, participantId?: string): Promise<void> {
-    await this.#command('set_hand', participantId === undefined ? { raised } : { raised, participant_id: participantId })
+    await this.#set('set_hand', participantId === undefined ? { raised } : { raised, participant_id: participantId }, { again: false })
   }
 
   async sendChat(text: string): Promise<void> {
@@ -159,16 +162,16 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   async rename(name: string): Promise<void> {
-    await this.#command('rename', { name }, { again: true })
+    await this.#set('rename', { name })
   }
 
   /** Show somebody large to everyone; null: nobody any more. */
   async spotlight(participantId: string | null): Promise<void> {
-    await this.#command('spotlight', { participant_id: participantId }, { again: true })
+    await this.#set('spotlight', { participant_id: participantId })
   }
 
   async configure(change: Configure): Promise<void> {
-    await this.#command('configure', change, { again: true })
+    await this.#set('configure', change)
   }
 
   /** A new text for everyone in the room, which begins with `template`: rich text as ProseMirror and Tiptap write it
@@ -181,7 +184,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /** A text's title, for everyone. */
   async renameDocument(document: string, title: string): Promise<void> {
-    await this.#command('rename_document', { document, title }, { again: true })
+    await this.#set('rename_document', { document, title })
   }
 
   /** Only its owner unmutes. False: it was asked, but nobody can say that the track is silent (between browsers only its
@@ -243,6 +246,22 @@ export class Room extends Emitter<RoomEvents> {
         connection.request('document_close', { document }).catch(() => undefined)
       },
       send: (document, message) => connection.send('document_message', document, message),
+    }
+  }
+
+  /** A command that sets something, and says what had been seen by then: should it be read only when something else was
+   * asked over another connection, it comes too late. Whoever is still here asks again. */
+  async #set(event: string, payload: object, { again = true } = {}): Promise<void> {
+    await this.#whenInside()
+    let seen = this.#view?.seq
+    for (let tries = 0; ; tries += 1) {
+      try {
+        await this.#command(event, { ...payload, seen }, { again })
+        return
+      } catch (error) {
+        if (!(error instanceof PasserelleError) || error.seq === undefined || tries >= MOST_WORDS) throw error
+        seen = error.seq
+      }
     }
   }
 

@@ -86,6 +86,19 @@ describe('a room', () => {
     expect(guest.connectionState).toBe('closed')
   })
 
+  test('of two tabs that set the same at once both are heard, and who comes late without knowing is not', async () => {
+    const { room, token, host } = await newRoom()
+    const other = open(token)
+    await other.connect()
+    for (const [mine, theirs] of [['un', 'deux'], ['trois', 'quatre']] as const) {
+      await Promise.all([host.rename(mine), other.rename(theirs)])
+      await eventually(() => [mine, theirs].includes(host.view?.participants[0]?.name as 'un') && host.view?.seq === other.view?.seq)
+    }
+    await host.configure({ chat_enabled: false })
+    await other.configure({ chat_enabled: true })
+    await eventually(() => host.view?.settings.chat_enabled === true && room.id === host.view.room.id)
+  })
+
   test('a view that grew by events equals a fresh one', async () => {
     const { host, token, join } = await newRoom()
     const [one, other] = await Promise.all([join('class', 'Une'), join('pupil', 'Autre')])

@@ -175,6 +175,7 @@ export const en: Dictionary = {
   sayText: 'New text: {title}.',
   sayManyTexts: '{count} new texts.',
   'error_document-exists': 'There is a text of this name already.',
+  'error_outdated': 'This was set otherwise in the meantime. Please look, and try again.',
   alone: 'Only you are here for now.',
   aloneParticipant: 'Nobody else has a picture for now.',
   screenOf: 'Screen of',

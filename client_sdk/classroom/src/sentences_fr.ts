@@ -175,6 +175,7 @@ export const fr = {
   sayText: 'Nouveau texte : {title}.',
   sayManyTexts: '{count} nouveaux textes.',
   'error_document-exists': 'Un texte de ce nom existe déjà.',
+  'error_outdated': 'Ceci a été réglé autrement entre-temps. Regardez, puis réessayez.',
   alone: 'Il n’y a que vous pour l’instant.',
   aloneParticipant: 'Personne d’autre n’a d’image pour l’instant.',
   screenOf: 'Écran de',

@@ -114,7 +114,8 @@ class Connection(Emitter):
             self._calls.discard(call)
         if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
             error_body = answer["error"]
-            raise Refused(str(error_body.get("code")), str(error_body.get("message")), error_body.get("field"))
+            code, message = str(error_body.get("code")), str(error_body.get("message"))
+            raise Refused(code, message, error_body.get("field"), error_body.get("seq"))
         return answer
 
     async def _run(self) -> None:

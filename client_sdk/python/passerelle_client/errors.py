@@ -14,7 +14,7 @@ class PasserelleError(Exception):
 class Refused(PasserelleError):
     """The server refused a request or a command."""
 
-    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+    def __init__(self, code: str, message: str, field: str | None = None, seq: int | None = None) -> None:
         super().__init__(code, message, field)
         self.code = code
         """Stable, machine readable."""
@@ -22,6 +22,8 @@ class Refused(PasserelleError):
         """For the developer, in English."""
         self.field = field
         """The field of the request that was wrong, if one was."""
+        self.seq = seq
+        """With `outdated`: the number of what was set since."""
 
     def __str__(self) -> str:
         where = f" (at {self.field})" if self.field else ""

@@ -130,6 +130,7 @@ class ErrorBody(msgspec.Struct, kw_only=True):
     code: str
     message: str
     field: str | None = None
+    seq: int | None = None
 
 
 class ErrorAnswer(msgspec.Struct, kw_only=True):
@@ -171,6 +172,7 @@ class SetHand(msgspec.Struct, kw_only=True):
 
     raised: bool
     participant_id: str | None = None
+    seen: int | None = None
 
 
 class SendChat(msgspec.Struct, kw_only=True):
@@ -184,6 +186,7 @@ class Rename(msgspec.Struct, kw_only=True):
     """`rename`: one's own name."""
 
     name: str
+    seen: int | None = None
 
 
 class Configure(msgspec.Struct, kw_only=True):
@@ -193,12 +196,14 @@ class Configure(msgspec.Struct, kw_only=True):
     chat_enabled: bool | None = None
     writing_enabled: bool | None = None
     needs_adult: bool | None = None
+    seen: int | None = None
 
 
 class Spotlight(msgspec.Struct, kw_only=True):
     """`spotlight`: show a participant large to everyone; null: nobody any more."""
 
     participant_id: str | None
+    seen: int | None = None
 
 
 class MuteOther(msgspec.Struct, kw_only=True):
@@ -327,6 +332,7 @@ class RenameDocument(msgspec.Struct, kw_only=True):
 
     document: str
     title: str
+    seen: int | None = None
 
 
 class OpenDocument(msgspec.Struct, kw_only=True):

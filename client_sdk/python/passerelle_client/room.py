@@ -43,6 +43,8 @@ REOPEN_DELAY_S = 1.0
 """Pause before a document is asked for again that the server could not open."""
 REFRESH_DELAY_S = 1.0
 """Likewise for the view."""
+MOST_WORDS = 5
+"""How often a setting is asked for again when somebody else was faster, each time knowing of the last."""
 WAITS_FOR_BETTER = frozenset({"store-unavailable", "too-many-requests", "internal"})
 """Refusals of a document that pass."""
 
@@ -196,9 +198,26 @@ class Room(Emitter):
 
     async def command(self, name: str, /, **fields: Any) -> Any:
         """Any command of docs/protocol.md. Raises: Refused, Disconnected, Removed."""
+        return await self._call(name, {key: value for key, value in fields.items() if value is not None})
+
+    async def _call(self, name: str, fields: dict[str, Any]) -> Any:
         if self._ended is not None:
             raise self._ended
-        return await self._connection.call(name, {key: value for key, value in fields.items() if value is not None})
+        return await self._connection.call(name, fields)
+
+    async def _set(self, name: str, /, **fields: Any) -> None:
+        """A command that sets something, and says what had been seen by then: should it be read only when something
+        else was asked over another connection, it comes too late. Whoever is still here asks again."""
+        seen = self.view.seq if self.view is not None else None
+        for _ in range(MOST_WORDS):
+            try:
+                await self._call(name, fields if seen is None else {**fields, "seen": seen})
+                return
+            except Refused as refused:
+                if refused.code != "outdated" or refused.seq is None:
+                    raise
+                seen = refused.seq
+        raise Disconnected(f"{name} was overtaken {MOST_WORDS} times")
 
     async def admit(self, participant_id: str) -> None:
         """Open the door to one who waits. Raises: as `command`; so do the others."""
@@ -216,7 +235,7 @@ class Room(Emitter):
 
     async def set_hand(self, raised: bool, participant_id: str | None = None) -> None:
         """One's own hand; a host may lower another's."""
-        await self.command("set_hand", raised=raised, participant_id=participant_id)
+        await self._set("set_hand", raised=raised, participant_id=participant_id)
 
     async def send_chat(self, text: str) -> None:
         """Sent again once after a cut: the server knows the line by its id."""
@@ -229,15 +248,15 @@ class Room(Emitter):
 
     async def rename(self, name: str) -> None:
         """One's own name."""
-        await self.command("rename", name=name)
+        await self._set("rename", name=name)
 
     async def configure(self, **settings: Any) -> None:
         """`lobby_roles`, `chat_enabled`, `writing_enabled`: what is given changes."""
-        await self.command("configure", **settings)
+        await self._set("configure", **settings)
 
     async def spotlight(self, participant_id: str | None) -> None:
         """Show somebody large to everyone; None: nobody any more."""
-        await self.command("spotlight", participant_id=participant_id)
+        await self._set("spotlight", participant_id=participant_id)
 
     async def create_document(
         self, title: str, template: RichText | Mapping[str, Any] | str | None = None, *, document: str | None = None
@@ -256,7 +275,7 @@ class Room(Emitter):
 
     async def rename_document(self, document: str, title: str) -> None:
         """Its title, for everyone."""
-        await self.command("rename_document", document=document, title=title)
+        await self._set("rename_document", document=document, title=title)
 
     async def mute_other(self, track_id: str) -> bool:
         """Mute somebody's track; only they can unmute it. False: it was asked, but nobody can say that it is silent

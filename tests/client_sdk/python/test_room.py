@@ -73,6 +73,37 @@ async def test_who_is_turned_away_is_told_and_does_not_come_back(school: Any) ->
         await school.connect(guest.token)
 
 
+async def test_who_was_overtaken_asks_again_knowingly_and_who_has_gone_does_not(school: Any) -> None:
+    host = await school.host()
+    token = await school.token("class", "6e A")
+    tabs = [await school.connect(token) for _ in range(2)]
+    assert tabs[0].view is not None
+    seen = tabs[0].view.seq
+    await asyncio.gather(tabs[0].rename("6e A, Rimouski"), tabs[1].rename("6e A, Matane"))
+    with pytest.raises(Refused) as late:
+        await tabs[0].command("rename", name="6e B", seen=seen)
+    assert (late.value.code, type(late.value.seq)) == ("outdated", int)
+    await becomes(host, lambda view: in_room(view) & {"6e A, Rimouski", "6e A, Matane"})
+    await tabs[0].command("rename", name="6e B", seen=late.value.seq)
+    await becomes(host, lambda view: in_room(view) == {"Mme Roy", "6e B"})
+
+
+async def test_each_of_what_can_be_set_can_be_set_twice(school: Any) -> None:
+    host = await school.host()
+    guest = await school.connect(await school.token("class", "6e A"))
+    made = await host.create_document("Récit")
+    for number in range(2):
+        await guest.set_hand(number == 0)
+        await guest.rename(f"6e A {number}")
+        await host.configure(chat_enabled=number == 1)
+        await host.spotlight(guest.participant_id if number == 0 else None)
+        await host.rename_document(made.document, f"Récit {number}")
+    view = await becomes(host, lambda view: view.documents[0].title == "Récit 1")
+    person = next(each for each in view.participants if each.id == guest.participant_id)
+    assert (person.name, person.hand_raised_at) == ("6e A 1", None)
+    assert (view.settings.chat_enabled, view.settings.spotlight) == (True, None)
+
+
 async def test_removing_ends_every_connection_at_once(school: Any) -> None:
     host = await school.host()
     token = await school.token("pupil", "Zoé")
