@@ -3,12 +3,13 @@
 A pure merge by Yjs client id, the newest clock wins; a state stays the bytes it came as. A connection
 speaks for its own client ids alone: what it says of others is passed over without a word, because a
 y-websocket client repeats all it hears, and reports as gone whom it has not heard of for 30 s. What other
-instances say of their readers is kept as theirs, and never passed on to instances.
+instances say of their readers is kept as theirs, and never passed on to instances. Whose cursor nobody may see now is
+heard all the same (`is_withheld`): what they said last is shown when it may be (`release`).
 `receive` what comes, send `changes_to_send` to everyone at each flush; when a connection ends,
 `remove_connection` makes the null states that end its cursors for the others.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from rooms.documents.encoding import BoundedReader, var_bytes, var_uint
@@ -47,29 +48,44 @@ class DocumentAwareness:
         self._entries: dict[int, AwarenessEntry] = {}
         self._ids_of: dict[str, set[int]] = {}
         self._changed: dict[int, AwarenessEntry] = {}
+        self._withheld: dict[str, dict[int, AwarenessEntry]] = {}
+        """Connection → what it said last while nobody was to see it."""
 
-    def receive(self, connection_id: str, update: bytes, may_speak_for: Callable[[int], bool]) -> list[int]:
+    def receive(
+        self, connection_id: str, update: bytes, may_speak_for: Callable[[int], bool], *, is_withheld: bool = False
+    ) -> list[int]:
         """Take what is this connection's to say; the client ids that it spoke for.
 
-        `may_speak_for` asks whether a client id belongs to this participant or to nobody.
-        Raises: MalformedMessage, and then nothing was taken."""
+        `may_speak_for` asks whether a client id belongs to this participant or to nobody. `is_withheld`: nobody is to
+        see it before `release`. Raises: MalformedMessage, and then nothing was taken."""
         own: dict[int, AwarenessEntry] = {}
-        room = self._most_ids - len(self._ids_of.get(connection_id, ()))
+        withheld = self._withheld.get(connection_id, {})
+        spoken_for = self._ids_of.get(connection_id, set())
+        room = self._most_ids - len(spoken_for) - len(withheld.keys() - spoken_for)
         for client, clock, state in read_awareness(update):
-            entry = own.get(client) or self._entries.get(client)
+            entry = own.get(client) or withheld.get(client) or self._entries.get(client)
             if entry is None and state == GONE:
                 continue  # it repeats what it was told; taken, it would speak for the client from now on
             if entry is not None and not _is_newer(entry, clock, state):
                 continue
-            if client not in own and (entry is None or entry.connection_id != connection_id):
+            is_own = client in own or (entry is not None and entry.connection_id == connection_id)
+            if not is_own:
                 if room <= 0 or not may_speak_for(client):
                     continue
                 room -= 1
             _check_state(state)
             own[client] = AwarenessEntry(clock, state, connection_id)
-        for client, entry in own.items():
-            self._take(client, entry)
+        if is_withheld and own:
+            self._withheld.setdefault(connection_id, {}).update(own)
+        elif own:
+            self._take_newer(own)
         return list(own)
+
+    def release(self, connection_id: str) -> list[int]:
+        """What was withheld of this connection may be seen now; of which client ids there was something."""
+        released = self._withheld.pop(connection_id, {})
+        self._take_newer(released)
+        return list(released)
 
     def receive_next(self, connection_id: str, message: bytes) -> bool:
         """As `receive`, for the message (the whole one, with its kind) in which a client id that this connection has
@@ -132,7 +148,7 @@ class DocumentAwareness:
         for client in own:
             self._forget(client)
         self._ids_of.pop(connection_id, None)
-        return own
+        return own | self._withheld.pop(connection_id, {}).keys()
 
     def has_changes(self) -> bool:
         return bool(self._changed)
@@ -161,6 +177,12 @@ class DocumentAwareness:
         self._ids_of[entry.connection_id].discard(client)
         # y-protocols: the same clock with null removes a state that is there.
         self._changed[client] = replace(entry, state=GONE)
+
+    def _take_newer(self, entries: Mapping[int, AwarenessEntry]) -> None:
+        for client, entry in entries.items():
+            before = self._entries.get(client)
+            if entry.state != GONE if before is None else _is_newer(before, entry.clock, entry.state):
+                self._take(client, entry)
 
     def _take(self, client: int, entry: AwarenessEntry) -> None:
         before = self._entries.get(client)

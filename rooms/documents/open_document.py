@@ -191,10 +191,12 @@ class OpenDocument:
             self.reader.send(word)
 
     def rights_changed(self) -> None:
-        """Ask for what was refused, if it may be taken now; close if it may not even be read."""
+        """Show its cursor and ask for what was refused, if that may be now; close if it may not even be read."""
         if not self._access.can_read():
             self.expel(close_codes.FORBIDDEN)
-        elif self.acknowledgements.has_refused and self._access.can_write():
+            return
+        self._show_withheld()
+        if self.acknowledgements.has_refused and self._access.can_write():
             self.ask()
 
     # --- a reader that does not keep up -------------------------------------------------------------
@@ -250,7 +252,9 @@ class OpenDocument:
         if message[:1] != AWARENESS_KIND or self._scanning or len(message) > self._home.limits.message_bytes:
             return False
         live = self.live
-        if not self._access.can_read() or not live.awareness.receive_next(self.reader.connection_id, message):
+        if not self._access.can_read() or self._access.is_silenced():
+            return False
+        if not live.awareness.receive_next(self.reader.connection_id, message):
             return False
         self._home.mark(live, self._home.limits.cursor_patience_s)
         return True
@@ -350,13 +354,26 @@ class OpenDocument:
             self.answer(state_vector)
 
     def _receive_awareness(self, update: bytes) -> None:
-        own = self.live.awareness.receive(self.reader.connection_id, update, self._may_speak_for)
+        is_withheld = self._access.is_silenced()
+        own = self.live.awareness.receive(
+            self.reader.connection_id, update, self._may_speak_for, is_withheld=is_withheld
+        )
         for client in own:
             self.live.announce(client, self.reader.participant_id)
-        if own:
-            self._home.mark(self.live, self._home.limits.cursor_patience_s)
+        if own and not is_withheld:
+            self._note_shown(own)
+
+    def _show_withheld(self) -> None:
+        """What it said while nobody was to see it."""
+        if not self._access.is_silenced():
+            released = self.live.awareness.release(self.reader.connection_id)
+            if released:
+                self._note_shown(released)
+
+    def _note_shown(self, clients: list[int]) -> None:
+        self._home.mark(self.live, self._home.limits.cursor_patience_s)
         if not self.reader.wants_acknowledgement:
-            self._renew_awareness(own)
+            self._renew_awareness(clients)
 
     def _renew_awareness(self, own: list[int]) -> None:
         """A plain y-websocket client may have come back, with a clock at which the others saw it go. Our own SDKs

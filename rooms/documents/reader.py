@@ -56,3 +56,6 @@ class DocumentAccess(Protocol):
     def can_read(self) -> bool: ...
 
     def can_write(self) -> bool: ...
+
+    def is_silenced(self) -> bool:
+        """Whether nothing that it says may reach anybody now, its cursor neither; and will when that is over."""

@@ -43,6 +43,7 @@ class ParticipantAccess:
     __slots__ = (
         "_can_read",
         "_can_write",
+        "_is_silenced",
         "_participant",
         "_participant_id",
         "_room_id",
@@ -60,7 +61,7 @@ class ParticipantAccess:
         self._participant: Participant | None = None
         self._settings: RoomSettings | None = None
         self._watch: Watch | None = None
-        self._can_read = self._can_write = False
+        self._can_read = self._can_write = self._is_silenced = False
 
     def can_read(self) -> bool:
         self._follow()
@@ -69,6 +70,10 @@ class ParticipantAccess:
     def can_write(self) -> bool:
         self._follow()
         return self._can_write
+
+    def is_silenced(self) -> bool:
+        self._follow()
+        return self._is_silenced
 
     def _follow(self) -> None:
         state = self._rooms.state_now(self._room_id)
@@ -81,6 +86,7 @@ class ParticipantAccess:
     def _look_up(self) -> None:
         self._can_read = self._rooms.can(self._room_id, self._participant_id, Permission.READ_DOCUMENT)
         self._can_write = self._rooms.can(self._room_id, self._participant_id, Permission.WRITE_DOCUMENT)
+        self._is_silenced = self._rooms.is_silenced(self._room_id, self._participant_id)
 
 
 class Commands:

@@ -11,7 +11,7 @@ from rooms.models import Role
 from rooms.supervision import GRACE_S
 from tests.support.deadlines import SECOND
 from tests.support.network_cut import CuttableProxy
-from tests.support.room_client import RoomClient, connected, yjs_connected
+from tests.support.room_client import RemoteEditor, RoomClient, connected, yjs_connected
 from tests.support.running_house import Person, RunningHouse
 from tests.support.two_houses import Cluster, two_houses
 
@@ -44,6 +44,10 @@ async def class_of(cluster: Cluster, stack: AsyncExitStack, host: Person, count:
     return clients
 
 
+def cursor_of(editor: RemoteEditor, seen_by: RemoteEditor) -> object:
+    return seen_by.awareness.states.get(editor.doc.client_id)
+
+
 def freezes(client: RoomClient) -> list[bool]:
     """What it heard: True, frozen; False, thawed."""
     return [event["freeze"]["until"] is None for event in client.room_events("freeze_changed")]
@@ -59,8 +63,15 @@ async def test_when_the_only_adults_line_dies_the_room_stands_still_until_they_a
         pupils = await class_of(cluster, stack, host, PUPILS)
         text = await pupils[0].edit("texte", "Zoé")
         other = await pupils[1].edit("texte", "Léo")
+        eve = await cluster.first.guest(host, "pupil", "Ève")  # who has nothing open but an editor
+        address = (cluster.second.http, cluster.second.url, host.room_id, "texte", eve.token)
+        yjs = yjs_connected(*address, autoping=True)
+        plain = await (await stack.enter_async_context(yjs)).edit("Ève")
         text.type("Avant. ")
         await text.until(lambda: text.saved == text.sent)
+        for editor in (text, plain):
+            editor.show({"cursor": 0})
+            await other.until(lambda editor=editor: cursor_of(editor, other) == {"cursor": 0})
         await pupils[2].do("set_hand", raised=True)
         await at_host.do("configure", lobby_roles=[role.value for role in Role])  # locked, to everyone
         # In another room an adult has two devices, of which one dies.
@@ -87,8 +98,14 @@ async def test_when_the_only_adults_line_dies_the_room_stands_still_until_they_a
         assert await pupils[0].refusal("send_chat", text="Personne ne regarde") == "room-frozen"
         assert await pupils[0].refusal("rename", name="Un message") == "room-frozen"
         text.type("Pendant. ")
-        await text.until(lambda: "read-only" in text.denials())
+        for editor in (text, plain):
+            editor.show({"says": "Pendant"})
+        plain.type("Pendant. ")
+        # In order: what was shown before is judged when this is.
+        await text.until(lambda: all("read-only" in each.denials() for each in (text, plain)))
+        await pupils[1].do("ping_room")
         assert other.text == "Avant. "
+        assert [cursor_of(editor, other) for editor in (text, plain)] == [{"cursor": 0}] * 2
         await pupils[3].do("set_hand", raised=True)
         # Nobody comes in.
         invitation = await cluster.second.invite(host, "pupil", lobby=False)
@@ -107,7 +124,9 @@ async def test_when_the_only_adults_line_dies_the_room_stands_still_until_they_a
         assert view["freeze"]["since"] < view["freeze"]["until"]
         raised = {person["name"] for person in view["participants"] if person["hand_raised_at"] is not None}
         assert raised == {"Élève 2", "Élève 3"}
-        await other.until(lambda: other.text == "Avant. Pendant. ")
+        await other.until(lambda: other.text == "Avant. Pendant. Pendant. ")
+        for editor in (text, plain):
+            await other.until(lambda editor=editor: cursor_of(editor, other) == {"says": "Pendant"})
         await text.until(lambda: text.saved == text.sent)
         await at_late.hear("room_view")
         await pupils[0].do("send_chat", text="Bonjour")

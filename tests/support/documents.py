@@ -132,14 +132,17 @@ def text_of(*updates: bytes) -> str:
 
 
 class Access:
-    def __init__(self, *, read: bool = True, write: bool = True) -> None:
-        self.read, self.write = read, write
+    def __init__(self, *, read: bool = True, write: bool = True, silenced: bool = False) -> None:
+        self.read, self.write, self.silenced = read, write, silenced
 
     def can_read(self) -> bool:
         return self.read
 
     def can_write(self) -> bool:
         return self.write
+
+    def is_silenced(self) -> bool:
+        return self.silenced
 
 
 class RecordingReader:

@@ -39,6 +39,20 @@ def test_the_newest_clock_wins() -> None:
     assert awareness.whole_state() is None
 
 
+def test_what_is_withheld_counts_against_the_same_bound_and_is_shown_with_its_newest_clock() -> None:
+    awareness = DocumentAwareness(2)
+    assert awareness.receive("c", update((1, 1, {"cursor": 0})), everyone) == [1]
+    awareness.changes_to_send()
+    both = update((1, 1, {"cursor": 1}), (2, 1, {"cursor": 1}))
+    assert awareness.receive("c", both, everyone, is_withheld=True) == [2]
+    assert awareness.receive("c", update((3, 1, {})), everyone, is_withheld=True) == []
+    assert awareness.receive("c", update((1, 2, {"cursor": 2})), everyone, is_withheld=True) == [1]
+    assert not awareness.has_changes()
+    assert sorted(awareness.release("c")) == [1, 2]
+    assert said(awareness) == {1: {"cursor": 2}, 2: {"cursor": 1}}
+    assert awareness.release("c") == []
+
+
 def message(*entries: Entry) -> bytes:
     return b"\x01" + var_bytes(update(*entries))
 

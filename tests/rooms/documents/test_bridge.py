@@ -108,6 +108,9 @@ class _Access:
     def can_write(self) -> bool:
         return True
 
+    def is_silenced(self) -> bool:
+        return False
+
 
 async def test_whose_text_it_is_is_looked_up_when_its_instance_was_not_heard() -> None:
     """The author wrote elsewhere, and another brings it: neither that one nor a third may go on in it."""

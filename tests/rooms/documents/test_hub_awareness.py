@@ -148,6 +148,48 @@ async def test_a_plain_client_is_made_to_say_its_state_with_a_higher_clock_once(
     assert not any(b"null" in message for message in ours.received(b"\x01"))
 
 
+async def test_a_silenced_reader_shows_no_cursor_until_it_may(hub: DocumentHub) -> None:
+    access = Access()
+    ada = await Editor("ada").join(hub, access=access)
+    ben, carl = await Editor("ben").join(hub), await Editor("carl").join(hub)
+    show(ada, {"cursor": 1})
+    await until(lambda: ada.doc.client_id in ben.awareness.states)
+    access.silenced = True
+    hub.rights_changed()
+    for words in ("Un", "message"):
+        show(ada, {"says": words})
+    late = await Editor("late").join(hub)
+    show(carl, {"cursor": 2})  # whatever else there is to show goes out, and hers does not
+    await until(lambda: carl.doc.client_id in ben.awareness.states and carl.doc.client_id in late.awareness.states)
+    for each in (ben, late):
+        assert each.awareness.states[ada.doc.client_id] == {"cursor": 1}
+        assert not any(b"says" in message for message in each.received(b"\x01"))
+    access.silenced = False
+    hub.rights_changed()
+    await until(lambda: ben.awareness.states[ada.doc.client_id] == {"says": "message"})
+    await until(lambda: late.awareness.states[ada.doc.client_id] == {"says": "message"})
+    show(ada, {"cursor": 3})
+    await until(lambda: ben.awareness.states[ada.doc.client_id] == {"cursor": 3})
+
+
+async def test_who_comes_silenced_is_shown_when_they_may_be_and_who_goes_silenced_never(hub: DocumentHub) -> None:
+    access = Access(silenced=True)
+    ben = await Editor("ben").join(hub)
+    ada = await Editor("ada", wants_acknowledgement=False).join(hub, access=access)
+    eve = await Editor("eve").join(hub, access=access)
+    show(ada, {"cursor": 1})
+    show(eve, {"cursor": 1})
+    eve.leave()
+    await until(lambda: hub._flushed.is_set())
+    assert ben.received(b"\x01") == []
+    access.silenced = False
+    hub.rights_changed()
+    await until(lambda: ada.doc.client_id in ben.awareness.states)
+    assert eve.doc.client_id not in ben.awareness.states
+    # A plain client is told that it had gone, so that it says so again for who saw it go.
+    await until(lambda: any(entry(ada.doc.client_id, 1, None) in message for message in ada.received(b"\x01")))
+
+
 async def test_client_ids_of_the_departed_are_remembered_within_bounds() -> None:
     live = LiveDocument(KEY, HubLimits())
     for client in range(MAX_DEPARTED_CLIENT_IDS + 10):

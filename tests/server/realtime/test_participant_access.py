@@ -4,10 +4,11 @@ import sys
 from dataclasses import replace
 
 from rooms.commands import AskToJoin, Configure, Remove
-from rooms.models import Role, RoomKind, RoomState
+from rooms.models import Freeze, Role, RoomKind, RoomState, Watch
 from rooms.roles import Permission, default_settings
 from rooms.room import apply, decide
 from rooms.roster import has_permission
+from rooms.supervision import is_silenced
 from server.realtime.commands import ParticipantAccess
 
 
@@ -28,6 +29,9 @@ class OneRoom:
 
     def can(self, _room_id: str, participant_id: str, permission: Permission) -> bool:
         return self.state is not None and has_permission(self.state, participant_id, permission)
+
+    def is_silenced(self, _room_id: str, participant_id: str) -> bool:
+        return self.state is not None and is_silenced(self.state, participant_id)
 
 
 def _room() -> OneRoom:
@@ -54,6 +58,20 @@ def test_each_change_of_the_room_counts_at_once() -> None:
     rooms.do(Remove("pupil"), "host")
     assert not access.can_read()
     assert not access.can_write()
+
+
+def test_a_room_that_freezes_and_thaws_counts_at_once() -> None:
+    rooms = _room()
+    access = _access(rooms)
+    assert access.can_write()
+    assert not access.is_silenced()
+    assert rooms.state is not None
+    watched, rooms.state = rooms.state, replace(rooms.state, watch=Watch(True, 0.0, Freeze(1.0)))
+    assert access.is_silenced()
+    assert not access.can_write()
+    assert access.can_read()
+    rooms.state = watched
+    assert not access.is_silenced()
 
 
 def test_a_room_that_is_not_in_memory_lets_nobody_write() -> None:
