@@ -35,7 +35,7 @@ from rooms.presence import HERE, is_presence_only
 from rooms.roles import Permission
 from rooms.room import apply, decide
 from rooms.roster import inside, require
-from rooms.supervision import held, is_due
+from rooms.supervision import held, is_due, is_in_charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,14 +232,25 @@ class Home:
 
     def is_watch_due(self, room: LoadedRoom) -> bool:
         """Whether `keep_watch` has anything to do. Cheap."""
-        return len(room.connections) > 0 and is_due(room.state, self._clock())
+        now = self._clock()
+        return len(room.connections) > 0 and (_adults_are_due(room, now) or is_due(room.state, now))
 
     async def keep_watch(self, room_id: str) -> None:
         """Freeze the room if pupils are alone in it; let in who waited only for it to thaw."""
         with suppress(NotHome, RoomError):
             async with self._rooms.take_turn(room_id) as room:
+                if _adults_are_due(room, self._clock()):
+                    room.adults_due_at = None
+                    await self.see_adults_away(room)
                 await self.decide_and_keep(room, KeepWatch(), None)
                 await self._admit_held(room)
+
+    async def see_adults_away(self, room: LoadedRoom) -> None:
+        """Within the room's turn: of those in charge who are shown as connected, whoever no instance has told of is
+        not. They are not waited for as long as the others are: pupils may be alone meanwhile. Raises: NotHome."""
+        for person in tuple(room.state.participants.values()):
+            if person.connected and is_in_charge(person.role) and person.id not in room.connections:
+                await self.see_away(room, person.id, room.unheard_for_s(self._clock()))
 
     async def _admit_held(self, room: LoadedRoom) -> None:
         """Within the room's turn. By itself, so that a store that fails holds up nobody who came back."""
@@ -297,6 +308,10 @@ class Home:
     async def _keep(self, room: LoadedRoom, state: RoomState) -> None:
         await kept(self._store.save_room(state, room.store_fence))
         room.kept_seq = state.seq
+
+
+def _adults_are_due(room: LoadedRoom, now: float) -> bool:
+    return room.adults_due_at is not None and now >= room.adults_due_at
 
 
 def _who_comes_back(state: RoomState, invitation: Invitation, returning_id: str | None) -> Participant | None:

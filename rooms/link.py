@@ -81,6 +81,11 @@ class Peers:
                 del self._lost[next(iter(self._lost))]
         return silent
 
+    def silent_for_s(self, instance_id: str, now: float) -> float | None:
+        """None: it was never heard, said goodbye, or has been forgotten."""
+        heard_at = self._heard_at.get(instance_id, self._lost.get(instance_id))
+        return None if heard_at is None else now - heard_at
+
     def missing(self, now: float) -> dict[str, float]:
         """Those of whom nothing is known: they said no goodbye, and for so many seconds nothing else."""
         silent = {each: at for each, at in self._heard_at.items() if not self.is_alive(each, now)}

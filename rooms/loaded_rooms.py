@@ -52,8 +52,18 @@ class LoadedRoom:
     """At the home: other instances with people in the room."""
     settles_at: float | None = None
     """At a home that took over: until then (monotonic) who was connected is believed to be."""
+    adults_due_at: float | None = None
+    """At a home that took over: until then (as the clock says) an adult in charge of whom no instance has told is
+    believed to be connected; None: there is none to look for."""
+    unheard_since: float | None = None
+    """At a home that took over: when who was connected over the home before was heard last, as the clock says. None:
+    that is not known."""
     is_roll_due: bool = False
     """At a replica: the home may not know who is connected here."""
+
+    def unheard_for_s(self, now: float) -> float:
+        """For how long whoever was connected over the home before, and is over no other instance, was not heard."""
+        return 0.0 if self.unheard_since is None else max(0.0, now - self.unheard_since)
 
     @property
     def store_fence(self) -> int | None:

@@ -116,6 +116,7 @@ class Membership:
 
     def step_down(self, room: LoadedRoom) -> None:
         room.tenure, room.settles_at, room.home = None, None, ""
+        room.adults_due_at = room.unheard_since = None
         room.readers.clear()
         room.connections.keep_only(self.instance_id)
 

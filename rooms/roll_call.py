@@ -44,7 +44,7 @@ class RollCall:
         """Within the room's turn: whoever is shown as connected is. Raises: NotHome."""
         for person in tuple(room.state.participants.values()):
             if person.connected and person.id not in room.connections:
-                await self._us.home.see_away(room, person.id)
+                await self._us.home.see_away(room, person.id, room.unheard_for_s(self._us.clock()))
 
     async def settle(self, room: LoadedRoom) -> None:
         with suppress(NotHome, RoomError):
@@ -53,19 +53,30 @@ class RollCall:
                 current.settles_at, current.is_roll_due = None, False
                 await self.show_who_is_here(current)
                 await self._see_who_is_away(current)
+                current.adults_due_at = current.unheard_since = None
 
     def without(self, instance_id: str, *, is_lost: bool) -> None:
         """The instance fell silent, or has gone."""
         if self._us.companion is not None:
             self._us.companion.gone(instance_id)
+        silent_for_s = self._us.peers.silent_for_s(instance_id, self._us.now()) or SILENT_S
         for room in self._us.rooms:
             if room.tenure is not None:
                 room.readers.discard(instance_id)
                 connections = room.connections
                 gone = (
-                    connections.lose(instance_id, self._us.now(), SILENT_S)
+                    connections.lose(instance_id, self._us.now(), silent_for_s)
                     if is_lost
                     else connections.leave(instance_id)
                 )
                 if gone and room.settles_at is None:
                     self._us.link.spawn(self.settle(room))
+                elif gone:
+                    self._look_for_adults(room, is_lost=is_lost)
+
+    def _look_for_adults(self, room: LoadedRoom, *, is_lost: bool) -> None:
+        """An instance with people in it has gone before the room settled."""
+        now = self._us.clock()
+        if not is_lost:
+            room.unheard_since = now  # they were heard until then
+        room.adults_due_at = max(room.adults_due_at or now, now)

@@ -21,6 +21,7 @@ from rooms.ports import Lease, LeaseHeld, LeasesUnavailable, StaleFence, StoreUn
 from rooms.presence import UNSURE_S, nobody_connected
 from rooms.replica import Replica
 from rooms.roll_call import RollCall
+from rooms.supervision import GRACE_S
 from rooms.tenure import Tenure
 
 logger = logging.getLogger("passerelle.rooms")
@@ -35,6 +36,9 @@ ORDER_DEADLINE_S = 9.0
 room. After that it fails, and may be given again."""
 SETTLE_S = 6.0
 """A home that took over waits so long for the instances to say who is connected there."""
+ROLLS_S = 2.5
+"""Within this every instance that lives has told a home that took over who is connected there: it is told of the new
+home at once, and should that be lost, its next heartbeat (2 s) finds the old one silent."""
 SEQ_AFTER_TAKING_OVER = 1_000_000
 """Events that nobody kept, of presence, may have been numbered and told beyond what the next home knows of; it numbers
 on from beyond any of them, so that no number is given twice and a kept state is newer than any before it."""
@@ -79,7 +83,7 @@ class Succession:
             held = await self._acquire(room_id, floor)
             if isinstance(held, Lease):
                 try:
-                    room = await self._read(held, asked_at)
+                    room = await self._read(held, asked_at, former)
                     self._doubt_everyone(room, former)
                     return room
                 except StaleFence as stale:
@@ -117,8 +121,8 @@ class Succession:
             raise Unavailable
         return held
 
-    async def _read(self, lease: Lease, asked_at: float) -> LoadedRoom:
-        """Raises: NotFound, Unavailable, StaleFence."""
+    async def _read(self, lease: Lease, asked_at: float, former: str) -> LoadedRoom:
+        """`former`: whose lease lapsed; empty when it was free. Raises: NotFound, Unavailable, StaleFence."""
         try:
             state = await self._us.store.claim_room(lease.room_id, lease.fence)
         except StoreUnavailable as error:
@@ -126,7 +130,8 @@ class Succession:
         if state is None:
             raise NotFound
         lines = await self._stored_chat(state)
-        kept_seq, state = state.seq, nobody_connected(state, self._us.clock())
+        unheard_s = min(self._unheard_for_s(former) or 0.0, GRACE_S - ROLLS_S)
+        kept_seq, state = state.seq, nobody_connected(state, self._us.clock() - unheard_s)
         handed = self._handed.pop(lease.room_id, None)
         if handed is not None:
             self._us.lease_changes["inherited"] += 1
@@ -235,6 +240,7 @@ class Succession:
         room.home, room.fence, room.chats = self._us.instance_id, lease.fence, 0
         room.kept_seq, room.tenure = newest.seq, Tenure.of(lease, asked_at)
         room.settles_at = self._us.now() + SETTLE_S
+        self._look_for_adults(room, former, is_handed=handed is not None)
         self._doubt(room, newest, former)
         self._us.become(room, newest)
         for line in (*lines, *(handed.chat if handed is not None else ())):
@@ -246,6 +252,19 @@ class Succession:
         with suppress(NotHome):
             await self._roll_call.show_who_is_here(room)
         return True
+
+    def _unheard_for_s(self, former: str) -> float | None:
+        """For how long the home before has been silent. None: not known; or it may be that this one did not hear."""
+        return self._us.peers.silent_for_s(former, self._us.now()) if self._us.knows_everyone() else None
+
+    def _look_for_adults(self, room: LoadedRoom, former: str, *, is_handed: bool) -> None:
+        """Who looked after the pupils over the home before, and is over no other instance, was last heard with it."""
+        now, unheard_s = self._us.clock(), self._unheard_for_s(former)
+        if is_handed:
+            room.unheard_since, room.adults_due_at = now, now + ROLLS_S
+        elif unheard_s is not None:
+            room.unheard_since = now - unheard_s
+            room.adults_due_at = max(now + ROLLS_S, room.unheard_since + GRACE_S)
 
     def _doubt(self, room: LoadedRoom, state: RoomState, former: str) -> None:
         """Whoever was connected may be so over the home before, of which nothing is known until it is heard."""
