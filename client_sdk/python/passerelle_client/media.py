@@ -19,6 +19,7 @@ from aiortc.mediastreams import MediaStreamTrack
 
 from passerelle_client.emitter import Emitter, Unsubscribe
 from passerelle_client.errors import Disconnected, PasserelleError, Refused
+from passerelle_client.freeze_hold import is_held
 from passerelle_client.media_link import KINDS, LocalTrack, MediaLink, ReceivedTrack, Source
 from passerelle_client.media_tracks import IncomingTrack, OutgoingTrack, Reception
 from passerelle_client.peer_link import PeerLink
@@ -256,6 +257,7 @@ class Media(Emitter):
         await self._drop_link()
         self._begun_at = asyncio.get_running_loop().time()
         self._session_id, self.engine = started.session_id, started.engine
+        self._hold()
         if started.engine == "p2p":
             peers = self._link = PeerLink(self)
             await peers.greet(started.peers)
@@ -302,6 +304,7 @@ class Media(Emitter):
 
     async def _publish(self, local: LocalTrack) -> None:
         self.local_tracks[local.id] = local
+        self._hold()
         if self._link is None:
             return
         try:
@@ -351,8 +354,21 @@ class Media(Emitter):
         if state == "connected" and self._is_wanted:
             self.do_soon(self._begin_again)
 
+    def _hold(self) -> None:
+        """Bring every track in line with the room: it froze or thawed, or tracks changed."""
+        view = self._room.view
+        is_ours_held = view is not None and self._is_held(view.self_id)
+        for local in self.local_tracks.values():
+            local.outgoing.is_held = is_ours_held
+        for remote in self.remote_tracks.values():
+            remote.media_stream_track.hold(self._is_held(remote.track.participant_id))
+
+    def _is_held(self, participant_id: str) -> bool:
+        return is_held(self._room.view, self.engine, participant_id)
+
     def _view_changed(self, view: RoomView) -> None:
         """What may no longer be sent is sent no longer."""
+        self._hold()
         for local in tuple(self.local_tracks.values()):
             if PERMISSIONS[local.source] not in view.permissions and self._link is not None:
                 local.outgoing.is_muted = True
@@ -394,6 +410,7 @@ class Media(Emitter):
         wanted = self._wanted if track_ids is None else track_ids
         return any(
             not track.muted
+            and not self._is_held(track.participant_id)
             and not (self.without_sound and track.kind == "audio")
             and track.participant_id != view.self_id
             and (wanted is None or track.id in wanted)
@@ -411,6 +428,7 @@ class Media(Emitter):
             remote = RemoteTrack(self._described(now[track_id]), IncomingTrack(now[track_id].kind))
             self.remote_tracks[track_id] = remote
             appeared.append(remote)
+        self._hold()
         self._reception.connect(
             {each.media_stream_track: self.remote_tracks[track_id].media_stream_track for track_id, each in now.items()}
         )

@@ -13,7 +13,7 @@ FRAMES_KEPT = {"audio": 50, "video": 3}
 
 
 class OutgoingTrack(MediaStreamTrack):
-    """A track of ours as it is sent. While muted its frames are taken and dropped: nothing leaves this
+    """A track of ours as it is sent. While muted or held its frames are taken and dropped: nothing leaves this
     machine, and nothing piles up in the camera's queue."""
 
     def __init__(self, source: MediaStreamTrack, muted: bool, ended: Callable[[], None]) -> None:
@@ -21,6 +21,8 @@ class OutgoingTrack(MediaStreamTrack):
         self.kind = source.kind
         self.source = source
         self.is_muted = muted
+        self.is_held = False
+        """The room is frozen, and no server is in between to keep it silent."""
         self._ended = ended
         self._released = asyncio.Event()
 
@@ -28,7 +30,7 @@ class OutgoingTrack(MediaStreamTrack):
         """The next frame to send. Raises: MediaStreamError once the source has ended, or it is released."""
         while self.readyState == "live":
             frame = await self._next()
-            if not self.is_muted:
+            if not (self.is_muted or self.is_held):
                 return frame
         raise MediaStreamError
 
@@ -75,6 +77,7 @@ class IncomingTrack(MediaStreamTrack):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
+        self._is_held = False
         self._frames: deque[Any] = deque(maxlen=FRAMES_KEPT[kind])
         self._changed = asyncio.Event()
 
@@ -88,8 +91,15 @@ class IncomingTrack(MediaStreamTrack):
         return self._frames.popleft()
 
     def put(self, frame: Any) -> None:
-        self._frames.append(frame)
-        self._changed.set()
+        if not self._is_held:
+            self._frames.append(frame)
+            self._changed.set()
+
+    def hold(self, is_held: bool) -> None:
+        """Whether nothing of it may be heard or seen now."""
+        self._is_held = is_held
+        if is_held:
+            self._frames.clear()
 
     def stop(self) -> None:
         super().stop()
