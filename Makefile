@@ -12,7 +12,7 @@ PEERS := benchmarks/documents/peers
 # all it imports: a server takes 2.5 s of processor time to start then, with bytecode 1.1 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run run-cluster test test-long bench bench-instances bench-media peers check check-python check-typescript test-python test-typescript services lock generate format clean help
+.PHONY: run run-cluster test test-long bench bench-instances bench-media soak peers check check-python check-typescript test-python test-typescript services lock generate format clean help
 
 help:
 	@echo 'make run   install what is missing and serve on http://localhost:8080'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test  install what is missing and run every check and test'
 	@echo 'make bench measure the document flow beside its peers (benchmarks/README.md)'
 	@echo 'make bench-media  measure the media forwarder beside Janus'
+	@echo 'make soak  20 minutes of media: does a worker use what it used at the beginning?'
 
 run: $(BIN)/.runtime $(PAGE)
 	@exec $(BIN)/python -m server
@@ -81,6 +82,10 @@ bench: $(BIN)/.dev peers
 # The media forwarder beside Janus, the same way; BENCH_ARGS='--quick', for one.
 bench-media: $(BIN)/.dev services
 	$(BIN)/python -m benchmarks.media $(BENCH_ARGS)
+
+soak: $(BIN)/.dev
+	$(BIN)/python -m benchmarks.media.soak $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.media --report
 
 bench-instances: services $(BIN)/.dev $(PEERS)/hocuspocus/node_modules/.ok
 	$(BIN)/python -m benchmarks.instances $(BENCH_ARGS)

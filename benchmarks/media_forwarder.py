@@ -19,14 +19,13 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from signaling.engines import DescriptionToSend, EngineEvent, MediaGrants
 from signaling.engines.sfu import SfuEngine, rtcp
-from signaling.engines.sfu.aiortc_seams import Certificate, PacketBuffer, SecureTransport
+from signaling.engines.sfu.aiortc_seams import Certificate, OutgoingSession, PacketBuffer, SecureTransport
 from signaling.engines.sfu.codecs import MID, RID, offered_codecs, offered_extensions
 from signaling.engines.sfu.control import WorkerStatistics
 from signaling.engines.sfu.rtp import ExtensionWriter, write_rtp
@@ -98,7 +97,7 @@ class LightPeer:
         self._in, self._out = PacketBuffer(), PacketBuffer()
         self._remote: tuple[str, int] | None = None
         self._check = b""
-        self._protect: Callable[[int], int] = lambda length: length
+        self._session: OutgoingSession | None = None
         self.ufrag, self.password = secrets.token_hex(4), secrets.token_hex(12)
         self.connected = asyncio.Event()
         self.received = 0
@@ -129,7 +128,7 @@ class LightPeer:
 
     def _state_changed(self, state: str) -> None:
         if state == "connected":
-            self._protect = partial(self._secure.protector(), self._out.place)
+            self._session = self._secure.outgoing
             self.connected.set()
 
     def _readable(self) -> None:
@@ -158,8 +157,9 @@ class LightPeer:
         self._send(self._out.view[: self._secure.protect_rtcp(self._out.place, len(feedback))])
 
     def send_packet(self, sequence: int, timestamp: int, ssrc: int, block: bytes, payload: bytes) -> None:
+        assert self._session is not None
         length = write_rtp(self._out.bytes, 96, sequence, timestamp, ssrc, block, payload)
-        self._send(self._out.view[: self._protect(length)])
+        self._send(self._out.view[: self._out.protect(self._session, length)])
 
     async def close(self) -> None:
         await self._secure.stop()

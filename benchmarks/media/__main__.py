@@ -14,12 +14,13 @@ from pathlib import Path
 
 from benchmarks.documents import measurement
 from benchmarks.documents.measurement import Measured, ScenarioResult
+from benchmarks.media import soak
 from benchmarks.media.report import report
 from benchmarks.media.scenarios import LOADS, Load, measure
 from benchmarks.media.servers import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / "build/benchmark-media"
+KEPT = soak.KEPT
 REPORT = ROOT / "benchmarks/RESULTS-media.md"
 RUN_DEADLINE_S = 110.0
 """Joins, eight seconds of warming up, and nine stretches take 60 s: so much of a slow machine is borne."""
@@ -62,7 +63,8 @@ async def main(arguments: argparse.Namespace) -> None:
     try:
         for load in chosen:
             await measure_load(load, servers, kept, arguments.runs, quick=arguments.quick, fixed=arguments.fixed)
-        text = report({load.key: result for load in LOADS if (result := measurement.load(kept, load.key))})
+        results = {load.key: result for load in LOADS if (result := measurement.load(kept, load.key))}
+        text = report(results, measurement.load(kept, soak.KEY))
     finally:
         if arguments.quick:
             shutil.rmtree(kept, ignore_errors=True)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Literal
 
 from signaling.engines.sfu import rtcp
-from signaling.engines.sfu.aiortc_seams import Certificate, PacketBuffer, SecureTransport
+from signaling.engines.sfu.aiortc_seams import Certificate, OutgoingSession, PacketBuffer, SecureTransport
 from signaling.engines.sfu.rtp import write_rtp
 from signaling.engines.sfu.sdp import ParsedDescription, TransportDescription
 from signaling.engines.sfu.stun import binding_request, binding_response, is_stun, parse_binding_request
@@ -42,7 +42,7 @@ class LightPeer:
         self._start: Callable[[], None] | None = None
         """DTLS begins with the first check that is answered, as in browsers: what comes before it is lost, and
         sent again a second later."""
-        self._protect: Callable[[int], int] = lambda length: length
+        self._session: OutgoingSession | None = None
         self.ufrag, self.password = secrets.token_hex(4), secrets.token_hex(12)
         self.connected = asyncio.Event()
         self.received = 0
@@ -85,7 +85,7 @@ class LightPeer:
 
     def _state_changed(self, state: str) -> None:
         if state == "connected":
-            self._protect = partial(self._secure.protector(), self._out.place)
+            self._session = self._secure.outgoing
             self.connected.set()
 
     def _readable(self) -> None:
@@ -123,8 +123,9 @@ class LightPeer:
 
     def send_packet(self, sequence: int, timestamp: int, ssrc: int, block: bytes, payload: bytearray) -> None:
         _SENT_AT.pack_into(payload, len(payload) - _SENT_AT.size, time.monotonic())
+        assert self._session is not None
         length = write_rtp(self._out.bytes, 96, sequence, timestamp, ssrc, block, payload)
-        self._send(self._out.view[: self._protect(length)])
+        self._send(self._out.view[: self._out.protect(self._session, length)])
 
     async def close(self) -> None:
         await self._secure.stop()

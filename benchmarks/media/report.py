@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.documents.measurement import Measured, ScenarioResult
 from benchmarks.documents.report import table
+from benchmarks.media import soak
 from benchmarks.media.generator import BURSTS_PER_S, PACKETS_PER_BURST, PAYLOAD_BYTES
 from benchmarks.media.scenarios import LOADS, MAX_LOSS, MAX_P99_S, Load
 from benchmarks.media.servers import NAMES
@@ -39,14 +40,40 @@ MOST = (
     ("not carried, packets/s", "failed_rate", 0), ("lost, %", "failed_loss", 1), ("p99 ms", "failed_p99_ms", 0),
     ("CPU of the generator", "failed_generator", 0),
 )  # fmt: skip
+SOAK = (
+    ("memory, MB", "memory_mb", 1), ("descriptors", "descriptors", 0), ("threads", "threads", 0), ("tasks", "tasks", 0),
+    ("CPU, % of a core", "cpu", 1), ("lost, %", "loss", 3), ("longest stall, ms", "stall_ms", 0),
+)  # fmt: skip
 Columns = Sequence[tuple[str, str, int]]
 
 
-def report(results: Results) -> str:
+def report(results: Results, soaked: ScenarioResult | None = None) -> str:
     """Everything that was measured, in the order of the loads."""
     parts = [INTRODUCTION, _goals(results)]
     parts += [_load(load, results[load.key]) for load in LOADS if load.key in results]
+    if soaked is not None:
+        parts.append(_soak(soaked))
     return "\n".join(parts)
+
+
+def _soak(result: ScenarioResult) -> str:
+    heads = ["minute", *(heading for heading, _figure, _decimals in SOAK)]
+    rows = [
+        [minute, *(_cell(measured, figure, decimals) for _heading, figure, decimals in SOAK)]
+        for minute, measured in result.servers.items()
+    ]
+    return (
+        f"## {soak.TITLE}\n\n{_ran(result)} What one worker of Passerelle's uses, by `make soak`.\n"
+        f"CPU, loss and stalls are of all the time until then.\n\n{table(heads, rows)}"
+    )
+
+
+def _ran(result: ScenarioResult) -> str:
+    when = time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(result.measured_at))
+    return (
+        f"{result.runs} {'run' if result.runs == 1 else 'runs'}, {when}; {result.machine}; "
+        f"load average before: {result.load_before:.2f}; commit {result.commit or 'unknown'}."
+    )
 
 
 def _goals(results: Results) -> str:
@@ -73,12 +100,7 @@ def _verdict(ours: float | None, theirs: float | None, decimals: int, *, more_is
 
 
 def _load(load: Load, result: ScenarioResult) -> str:
-    when = time.strftime("%d %B %Y, %H:%M UTC", time.gmtime(result.measured_at))
-    ran = (
-        f"{result.runs} {'run' if result.runs == 1 else 'runs'}, {when}; {result.machine}; "
-        f"load average before: {result.load_before:.2f}; commit {result.commit or 'unknown'}."
-    )
-    text = f"## {load.title}\n\n{ran}\n\n{_table(FIXED, result)}"
+    text = f"## {load.title}\n\n{_ran(result)}\n\n{_table(FIXED, result)}"
     if load.factors and any(
         "most" in each.samples or "failed_rate" in each.samples for each in result.servers.values()
     ):

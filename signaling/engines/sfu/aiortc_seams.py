@@ -59,6 +59,16 @@ def check_seams() -> None:
 
 check_seams()
 
+protect_rtp = lib.srtp_protect
+"""(session, place, length at) → 0, or libsrtp's error. The RTP packet at the place (PacketBuffer's) is encrypted where
+it is; its length is read from `length at` (`length_place`'s) and replaced by the new one. Called for every packet of
+every subscriber: nothing of ours stands in between."""
+
+
+def length_place(address: int) -> Any:
+    """Where libsrtp shall keep a packet's length: four bytes of somebody's memory, who keeps it alive."""
+    return ffi.cast("int *", address)
+
 
 def is_usable_fingerprint(algorithm: str, value: str) -> bool:
     """Whether the handshake can check a certificate against it."""
@@ -102,6 +112,17 @@ class _Pipe:
 
 class SrtpError(Exception):
     """A packet that is not authentic, was seen before, or cannot be protected."""
+
+
+class OutgoingSession:
+    """libsrtp's session of one connection, which is not freed while this lives."""
+
+    __slots__ = ("_kept", "handle")
+
+    def __init__(self, handle: Any, kept: object) -> None:
+        self.handle = handle
+        """For `protect_rtp`."""
+        self._kept = kept
 
 
 class SecureTransport:
@@ -174,25 +195,12 @@ class SecureTransport:
             raise SrtpError("refused by libsrtp")
         return int(self._length[0])
 
-    def protector(self) -> Callable[[Any, int], int]:
-        """A function that encrypts the RTP packet of so many bytes at a place (PacketBuffer's), where it is, and
-        gives its new length; for one connection's life. It raises SrtpError.
-
-        A closure, because it runs for every packet of every subscriber."""
-        protect, handle, length = lib.srtp_protect, self._outgoing, ffi.new("int *")
-        if handle is None:
+    @property
+    def outgoing(self) -> "OutgoingSession":
+        """What encrypts RTP to the other side, for this connection's life. Raises: SrtpError when not connected."""
+        if self._outgoing is None:
             raise SrtpError("not connected")
-        session = self._dtls._tx_srtp
-
-        def protect_packet(place: Any, size: int) -> int:
-            length[0] = size
-            if protect(handle, place, length):
-                raise SrtpError("refused by libsrtp")
-            return length[0]  # type: ignore[no-any-return]
-
-        # libsrtp's handle must not be freed while the function lives.
-        protect_packet.__dict__["session"] = session
-        return protect_packet
+        return OutgoingSession(self._outgoing, self._dtls._tx_srtp)
 
     def protect_rtcp(self, place: Any, length: int) -> int:
         return self._process(lib.srtp_protect_rtcp, self._outgoing, place, length)
@@ -222,3 +230,11 @@ class PacketBuffer:
         self.place = ffi.from_buffer(self.bytes)
         """Keeps the bytearray from being resized: an assignment that would, raises BufferError."""
         self.view = memoryview(self.bytes)
+        self._length = ffi.new("int *")
+
+    def protect(self, session: OutgoingSession, length: int) -> int:
+        """Encrypt the RTP packet of `length` bytes; its new length. Raises: SrtpError."""
+        self._length[0] = length
+        if protect_rtp(session.handle, self.place, self._length):
+            raise SrtpError("refused by libsrtp")
+        return int(self._length[0])

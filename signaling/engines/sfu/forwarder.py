@@ -7,27 +7,30 @@ it carries, and whichever of the track's layers.
 
 import secrets
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import ABS_SEND_TIME, AUDIO_LEVEL, CLOCK_RATES, MID, NegotiatedCodec, codec_for
 from signaling.engines.sfu.packet_cache import CachedPacket
 from signaling.engines.sfu.published import LineCounters, PublishedLayer, PublishedTrack, Run
 from signaling.engines.sfu.rewrite import Segment, StreamRewriter
-from signaling.engines.sfu.rtp import (
-    EXTENDED,
-    HEADER_SIZE,
-    PLAIN,
-    abs_send_time,
-    extension_writer,
-    pack_header,
-    write_rtp,
-)
+from signaling.engines.sfu.rtp import NUMBERS_AT, abs_send_time, extension_writer, pack_numbers, packet_form, write_rtp
 from signaling.engines.sfu.vp8 import renumber
 
 MAX_RESENT_PER_S = 400.0
 """Packets sent again per line: more than a 2 Mbit/s stream has in all, less than a flood of NACKs wants."""
 RESENT_BURST = 300.0
+
+
+class PacketsOut(Protocol):
+    """What a worker's packets leave by."""
+
+    @property
+    def bytes(self) -> bytearray:
+        """Where the next packet is written; another place for each."""
+
+    def send_rtp(self, way: Any, size: int) -> None:
+        """Send the packet of `size` bytes that stands at the start of `bytes`."""
 
 
 class LineSink(Protocol):
@@ -36,8 +39,10 @@ class LineSink(Protocol):
     connected: bool
 
     @property
-    def out_bytes(self) -> bytearray: ...
-    def send_rtp(self, length: int) -> None: ...
+    def out(self) -> PacketsOut: ...
+    @property
+    def way(self) -> Any:
+        """To the subscriber, for `out`; None: there is none."""
 
 
 class OutgoingLine:
@@ -61,9 +66,10 @@ class OutgoingLine:
         """Share of its packets that the subscriber missed lately, as it said."""
         self._sink = sink
         self._codecs: dict[str, NegotiatedCodec] = {}
-        self._payload_types: dict[int, int] = {}
-        """The track's payload type → the subscriber's, found as they come."""
         self._extensions = extension_writer(mid, None, None, None)
+        self._payload_type: int | None = None
+        """The track's, of the packets that `_form` is for."""
+        self._form = packet_form(0, self._extensions)
         self._described: object = None
         self._enabled = False
         self._rewriter = StreamRewriter(CLOCK_RATES[kind], 1 + secrets.randbelow(1 << 14), secrets.randbits(32))
@@ -142,7 +148,7 @@ class OutgoingLine:
 
     def codecs_changed(self) -> None:
         """Of the track or of the subscriber: begin anew."""
-        self._payload_types = {}
+        self._payload_type = None
         self.pause()
 
     def pause(self) -> None:
@@ -164,38 +170,30 @@ class OutgoingLine:
     def forward(self, packet: CachedPacket, now: float) -> None:
         """The hot path, in one function on purpose: everything that is the same for many packets was decided
         before, and each call that is not made here is a fiftieth of what a packet costs."""
-        rewriter = self._rewriter
-        segment, payload_type = rewriter.segment, self._payload_types.get(packet.payload_type)
-        if payload_type is None or segment is None or segment.source is not packet.run:
-            segment = self._begin(packet, now)
+        segment = self._rewriter.segment
+        if segment is None or segment.source is not packet.run or self._payload_type != packet.payload_type:
+            segment = self._begin(packet)
             if segment is None:
                 return
-            payload_type = self._payload_types[packet.payload_type]
-        numbers = packet.numbers
-        outgoing = rewriter.advance(packet.sequence, packet.timestamp, now, numbers)
-        if outgoing is None:
+        outgoing = segment.advance(packet)
+        sink, form = self._sink, self._form
+        out, way = sink.out, sink.way
+        if outgoing is None or way is None:
             return
-        extensions, sink, size = self._extensions, self._sink, len(packet.payload)
-        tail = packet.tails.get(extensions) or packet.tail(extensions)
-        buffer, length = sink.out_bytes, HEADER_SIZE + len(tail)
-        pack_header(
-            buffer,
-            0,
-            EXTENDED if len(tail) > size else PLAIN,
-            packet.marker << 7 | payload_type,
-            outgoing & 0xFFFF,
-            packet.timestamp + segment.timestamp_shift & 0xFFFFFFFF,
-            self.ssrc,
-        )
-        buffer[HEADER_SIZE:length] = tail
-        if segment.renumbers and numbers is not None:
-            renumber(buffer, length - size, numbers, segment.picture_shift, segment.tl0_shift)
-        sink.send_rtp(length)
+        template = packet.templates.get(form) or packet.template(form)
+        buffer, length = out.bytes, len(template)
+        buffer[:length] = template
+        timestamp = packet.timestamp + segment.timestamp_shift & 0xFFFFFFFF
+        pack_numbers(buffer, NUMBERS_AT, outgoing & 0xFFFF, timestamp, self.ssrc)
+        if segment.renumbers and packet.numbers is not None:
+            start = length - len(packet.payload)
+            renumber(buffer, start, packet.numbers, segment.picture_shift, segment.tl0_shift)
+        out.send_rtp(way, length)
         counters = self.counters
         counters.packets += 1
-        counters.octets += size
+        counters.octets += len(packet.payload)
 
-    def _begin(self, packet: CachedPacket, now: float) -> Segment | None:
+    def _begin(self, packet: CachedPacket) -> Segment | None:
         """The segment for this packet, if the subscriber knows its codec and can begin there."""
         track, run = self.track, packet.run
         if track is None or not isinstance(run, Run) or not self.is_enabled:
@@ -203,7 +201,7 @@ class OutgoingLine:
         codec = codec_for(track.codec_keys[packet.payload_type], self._codecs)
         if codec is None:
             return None
-        self._payload_types[packet.payload_type] = codec.payload_type
+        self._payload_type, self._form = packet.payload_type, packet_form(codec.payload_type, self._extensions)
         segment = self._rewriter.segment
         if segment is not None and segment.source is run:
             return segment
@@ -213,12 +211,10 @@ class OutgoingLine:
                 self.pause()
                 self._want_keyframe()
             return None
-        return self._open(packet, run, now) if run.layer is self.target else None
+        return self._open(packet, run) if run.layer is self.target else None
 
-    def _open(self, packet: CachedPacket, run: Run, now: float) -> Segment:
-        segment = self._rewriter.begin(
-            run, packet.sequence, packet.timestamp, now, clock_offset=self._clock_offset(run), numbers=packet.numbers
-        )
+    def _open(self, packet: CachedPacket, run: Run) -> Segment:
+        segment = self._rewriter.begin(run, packet, clock_offset=self._clock_offset(run))
         self._last_run = run
         if self._current is not run.layer:
             self._leave_current()
@@ -233,20 +229,30 @@ class OutgoingLine:
         return run.layer.clock_offset(last.layer) if same_track and last.layer is not run.layer else None
 
     def _send_again(self, packet: CachedPacket, payload_type: int, outgoing: int, segment: Segment) -> None:
+        block = self._extensions.block(packet.abs_send_time, packet.audio_level)
+        self._send(packet, payload_type, outgoing, self.ssrc, segment, block, packet.payload)
+
+    def _send(
+        self,
+        packet: CachedPacket,
+        payload_type: int,
+        sequence: int,
+        ssrc: int,
+        segment: Segment,
+        block: bytes,
+        payload: bytes,
+    ) -> None:
+        """Of what was sent before. `payload` ends with the packet's own."""
         sink = self._sink
-        length = write_rtp(
-            sink.out_bytes,
-            packet.marker << 7 | payload_type,
-            outgoing,
-            packet.timestamp + segment.timestamp_shift,
-            self.ssrc,
-            self._extensions.block(packet.abs_send_time, packet.audio_level),
-            packet.payload,
-        )
+        if sink.way is None:
+            return
+        out, marked = sink.out, packet.marker << 7 | payload_type
+        buffer = out.bytes
+        length = write_rtp(buffer, marked, sequence, packet.timestamp + segment.timestamp_shift, ssrc, block, payload)
         if packet.numbers is not None and segment.renumbers:
             start = length - len(packet.payload)
-            renumber(sink.out_bytes, start, packet.numbers, segment.picture_shift, segment.tl0_shift)
-        sink.send_rtp(length)
+            renumber(buffer, start, packet.numbers, segment.picture_shift, segment.tl0_shift)
+        out.send_rtp(sink.way, length)
 
     def resend(self, lost: Iterable[int], now: float) -> None:
         """Answer a NACK from its layer's cache: by RTX when negotiated, else the same packet again."""
@@ -276,21 +282,10 @@ class OutgoingLine:
             self._send_again(packet, codec.payload_type, outgoing, segment)
             return
         self._rtx_sequence += 1
-        sink = self._sink
-        length = write_rtp(
-            sink.out_bytes,
-            packet.marker << 7 | codec.rtx_payload_type,
-            self._rtx_sequence,
-            packet.timestamp + segment.timestamp_shift,
-            self.rtx_ssrc,
-            # Of now, on numbers of its own: the receiver's estimate must not take it for a late packet.
-            self._extensions.block(abs_send_time(now), None),
-            (outgoing & 0xFFFF).to_bytes(2, "big") + packet.payload,
-        )
-        if packet.numbers is not None and segment.renumbers:
-            start = length - len(packet.payload)
-            renumber(sink.out_bytes, start, packet.numbers, segment.picture_shift, segment.tl0_shift)
-        sink.send_rtp(length)
+        # Of now, on numbers of its own: the receiver's estimate must not take it for a late packet.
+        block = self._extensions.block(abs_send_time(now), None)
+        payload = (outgoing & 0xFFFF).to_bytes(2, "big") + packet.payload
+        self._send(packet, codec.rtx_payload_type, self._rtx_sequence, self.rtx_ssrc, segment, block, payload)
 
     def picture_lost(self) -> None:
         if self._current is not None and self._enabled:

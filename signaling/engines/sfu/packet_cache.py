@@ -6,7 +6,7 @@ Pure. Packets are found by the publisher's extended sequence number.
 from collections import deque
 from dataclasses import dataclass, field
 
-from signaling.engines.sfu.rtp import ExtensionWriter
+from signaling.engines.sfu.rtp import PacketForm
 from signaling.engines.sfu.vp8 import PictureNumbers
 
 KEEP_S = 1.0
@@ -36,14 +36,14 @@ class CachedPacket:
     starts_keyframe: bool
     numbers: PictureNumbers | None = None
     """VP8's, which are shifted where a line changes its source."""
-    tails: dict[ExtensionWriter, bytes] = field(default_factory=dict)
-    """What `tail` made."""
+    templates: dict[PacketForm, bytes] = field(default_factory=dict)
+    """What `template` made; to be emptied when the packet has been forwarded."""
 
-    def tail(self, extensions: ExtensionWriter) -> bytes:
-        """Extension block and payload, to be made once for all lines with these extensions."""
-        block = extensions.block(self.abs_send_time, self.audio_level)
-        tail = self.tails[extensions] = block + self.payload
-        return tail
+    def template(self, form: PacketForm) -> bytes:
+        """The packet but for its numbers, to be made once for all lines of this form."""
+        made = form.template(self.marker, self.abs_send_time, self.audio_level, self.payload)
+        self.templates[form] = made
+        return made
 
 
 class PacketCache:

@@ -133,6 +133,8 @@ class PublishedLayer:
         # A copy: a line whose source began anew may leave.
         for line in tuple(self.lines):
             line.forward(cached, now)
+        # Sent again it is made anew: a second's packets in the form of each of thirty subscribers would be memory.
+        cached.templates.clear()
 
     def _note(self, packet: RtpPacket, now: float) -> None:
         self.packets_received += 1

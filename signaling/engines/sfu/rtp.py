@@ -10,9 +10,11 @@ from functools import lru_cache
 
 HEADER_SIZE = 12
 _HEADER = struct.Struct(">BBHII")
-pack_header = _HEADER.pack_into
-"""(buffer, 0, first byte, marker and payload type, sequence number, timestamp, SSRC), each within its bits."""
-PLAIN, EXTENDED = 0x80, 0x90
+pack_numbers = struct.Struct(">HII").pack_into
+"""(buffer, NUMBERS_AT, sequence number, timestamp, SSRC), each within its bits: what of a packet differs between
+subscribers with the same `PacketForm`."""
+NUMBERS_AT = 2
+_PLAIN, _EXTENDED = 0x80, 0x90
 """First bytes: version 2, without and with an extension block."""
 _ONE_BYTE_PROFILE = 0xBEDE
 _MAX_CSRC_AND_EXTENSIONS = 15 * 4 + 4 + 256
@@ -97,7 +99,7 @@ def write_rtp(
 
     `extension_block` is whole (profile and length included) or empty. The caller has checked that
     the buffer is large enough: a bytearray would grow and lose its place in memory."""
-    first = EXTENDED if extension_block else PLAIN
+    first = _EXTENDED if extension_block else _PLAIN
     _HEADER.pack_into(buffer, 0, first, payload_type_and_marker, sequence_number & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc)
     middle = HEADER_SIZE + len(extension_block)
     end = middle + len(payload)
@@ -143,12 +145,35 @@ class ExtensionWriter:
         return self._plain + self._after if self._plain else b""
 
 
+class PacketForm:
+    """What the packets of one codec have in common for all subscribers' m-lines that are described alike."""
+
+    __slots__ = ("_payload_type", "extensions")
+
+    def __init__(self, payload_type: int, extensions: ExtensionWriter) -> None:
+        """`payload_type`: the subscribers'."""
+        self._payload_type = payload_type
+        self.extensions = extensions
+
+    def template(self, marker: int, abs_send_time: bytes, audio_level: int | None, payload: bytes) -> bytes:
+        """A whole packet, but for its numbers."""
+        block = self.extensions.block(abs_send_time, audio_level)
+        first = _EXTENDED if block else _PLAIN
+        return bytes((first, marker << 7 | self._payload_type)) + bytes(HEADER_SIZE - 2) + block + payload
+
+
 @lru_cache(maxsize=512)
 def extension_writer(
     mid: str, mid_id: int | None, abs_send_time_id: int | None, audio_level_id: int | None
 ) -> ExtensionWriter:
     """One writer for all m-lines that are described alike, so that what it writes can be kept for all of them."""
     return ExtensionWriter(mid, mid_id, abs_send_time_id, audio_level_id)
+
+
+@lru_cache(maxsize=512)
+def packet_form(payload_type: int, extensions: ExtensionWriter) -> PacketForm:
+    """One form for each pair, likewise."""
+    return PacketForm(payload_type, extensions)
 
 
 def _frame(elements: bytes, size: int) -> tuple[bytes, bytes]:

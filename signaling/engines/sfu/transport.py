@@ -10,11 +10,13 @@ from typing import Any, Literal, Protocol
 
 from signaling.engines.sfu.aiortc_seams import (
     Certificate,
+    OutgoingSession,
     PacketBuffer,
     SecureTransport,
     SrtpError,
     is_usable_fingerprint,
 )
+from signaling.engines.sfu.batch import Way
 from signaling.engines.sfu.ice import IceLite
 from signaling.engines.sfu.rtcp import is_rtcp
 from signaling.engines.sfu.sdp import MediaSection, ParsedDescription, SdpError, TransportDescription
@@ -66,8 +68,11 @@ class PeerTransport:
         self.connected = False
         self._selected: Source | None = None
         self._remote_fingerprints: list[tuple[str, str]] = []
-        self._batch = network.mux.batch
-        self._protect: Callable[[Any, int], int] | None = None
+        self._outgoing: OutgoingSession | None = None
+        self.out = network.mux.batch
+        """Where the owner writes an RTP packet, and sends it by `way`."""
+        self.way: Way | None = None
+        """None: not connected."""
         self._mux.register(self._ice.ufrag, self)
 
     # --- descriptions ---------------------------------------------------------------------------
@@ -115,7 +120,9 @@ class PeerTransport:
         if isinstance(answer.forget_address, Source):
             self._mux.remove_route(answer.forget_address)
         selected = self._ice.selected
-        self._selected = selected if isinstance(selected, Source) else None
+        if selected is not self._selected:
+            self._selected = selected if isinstance(selected, Source) else None
+            self._find_way()
         self._mux.send(answer.response, source)
         if self._selected is not None and self._handshake is not None and not self._closed:
             begin, self._handshake = self._handshake, None
@@ -153,7 +160,8 @@ class PeerTransport:
         if self._closed:
             return
         if state == "connected":
-            self._protect = self._secure.protector()
+            self._outgoing = self._secure.outgoing
+            self._find_way()
             self.connected = True
             self._owner.transport_connected()
         else:
@@ -168,23 +176,12 @@ class PeerTransport:
 
     # --- to the other side ----------------------------------------------------------------------
 
-    @property
-    def out_bytes(self) -> bytearray:
-        """Where the owner writes an RTP packet before `send_rtp`; another place for each packet."""
-        return self._batch.bytes
-
-    def send_rtp(self, length: int) -> None:
-        """Send the packet of `length` bytes that stands at the start of `out_bytes`."""
-        selected, protect, batch = self._selected, self._protect, self._batch
-        if selected is None or protect is None:
-            return
-        try:
-            batch.commit(selected, protect(batch.place, length))
-        except SrtpError:
-            batch.failures += 1
+    def _find_way(self) -> None:
+        known = self._outgoing is not None and self._selected is not None and not self._closed
+        self.way = Way(self._outgoing, self._selected) if known else None  # type: ignore[arg-type]
 
     def send_rtcp(self, data: bytes) -> None:
-        batch = self._batch
+        batch = self.out
         if self._selected is None or not self.connected or len(data) > MAX_PAYLOAD_BYTES:
             return
         batch.bytes[: len(data)] = data
@@ -211,7 +208,7 @@ class PeerTransport:
             return
         self._closed = True
         self.connected = False
-        self._protect = None
+        self._outgoing = self.way = None
         self._network.spawn(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:

@@ -76,12 +76,13 @@ def test_who_leaves_makes_room() -> None:
 
 class _Sink:
     def __init__(self) -> None:
-        self.out_bytes = bytearray(2_048)
+        self.bytes = bytearray(2_048)
+        self.out = self.way = self
         self.connected = True
         self.sent: list[RtpPacket] = []
 
-    def send_rtp(self, length: int) -> None:
-        self.sent.append(parse_rtp(bytes(self.out_bytes[:length])))
+    def send_rtp(self, _way: object, size: int) -> None:
+        self.sent.append(parse_rtp(bytes(self.bytes[:size])))
 
 
 def test_a_voice_that_is_held_back_leaves_no_gap() -> None:

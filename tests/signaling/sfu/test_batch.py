@@ -1,13 +1,17 @@
 """Packets that leave together: each to its own address, whole, in order, whatever becomes of the others."""
 
 import asyncio
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import pylibsrtp
 import pytest
 
-from signaling.engines.sfu.batch import CAN_BATCH, SLOTS, SendBatch, SendEach
+from signaling.engines.sfu.aiortc_seams import OutgoingSession
+from signaling.engines.sfu.batch import CAN_BATCH, SLOTS, SendBatch, SendEach, Way
+from signaling.engines.sfu.rtp import write_rtp
 from signaling.engines.sfu.udp import Source
 
 Out = SendBatch | SendEach
@@ -89,6 +93,57 @@ def test_what_cannot_be_sent_takes_nothing_else_along(out: Out, sockets: Callabl
     out.release()
     assert arrived(peer) == [b"0", b"2", b"4"]
     assert out.failures == 2
+
+
+def sessions() -> tuple[OutgoingSession, pylibsrtp.Session]:
+    """What encrypts, and what decrypts that."""
+    profile, key = pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM, secrets.token_bytes(44)
+    ours, theirs = (
+        pylibsrtp.Session(pylibsrtp.Policy(key=key, ssrc_type=direction, srtp_profile=profile))
+        for direction in (pylibsrtp.Policy.SSRC_ANY_OUTBOUND, pylibsrtp.Policy.SSRC_ANY_INBOUND)
+    )
+    return OutgoingSession(ours._srtp[0], ours), theirs
+
+
+def rtp(number: int) -> bytes:
+    packet = bytearray(2_048)
+    return bytes(packet[: write_rtp(packet, 96, number, number * 3_000, 7, b"", b"%d:" % number + bytes(number))])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_each_peer_gets_its_own_encryption(out: Out, sockets: Callable[[str], socket.socket], address: str) -> None:
+    sender, peers = sockets(address), [sockets(address) for _ in range(3)]
+    pairs = [sessions() for _ in peers]
+    ways = [Way(outgoing, Source(sender, peer.getsockname())) for (outgoing, _), peer in zip(pairs, peers, strict=True)]
+    out.hold()
+    count = 2 * SLOTS + 5
+    for number in range(count):
+        packet = rtp(number)
+        out.bytes[: len(packet)] = packet
+        out.send_rtp(ways[number % 3], len(packet))
+        if number % 10 == 0:
+            # What is encrypted elsewhere goes between them.
+            put(out, ways[number % 3].destination, b"report")
+    out.release()
+    for index, (peer, (_, incoming)) in enumerate(zip(peers, pairs, strict=True)):
+        media = [data for data in arrived(peer) if data != b"report"]
+        assert [incoming.unprotect(data) for data in media] == [rtp(number) for number in range(index, count, 3)]
+    assert out.failures == 0
+
+
+def test_what_cannot_be_encrypted_does_not_leave(out: Out, sockets: Callable[[str], socket.socket]) -> None:
+    """A number that was used for that session before: the nonce would be, too."""
+    sender, peer = sockets("127.0.0.1"), sockets("127.0.0.1")
+    outgoing, incoming = sessions()
+    way = Way(outgoing, Source(sender, peer.getsockname()))
+    out.hold()
+    for number in (1, 1, 2):
+        packet = rtp(number)
+        out.bytes[: len(packet)] = packet
+        out.send_rtp(way, len(packet))
+    out.release()
+    assert [incoming.unprotect(data) for data in arrived(peer)] == [rtp(1), rtp(2)]
+    assert out.failures == 1
 
 
 async def test_what_nobody_holds_leaves_with_the_next_turn_of_the_loop(

@@ -22,12 +22,13 @@ class Sink:
     """A subscriber's transport: keeps what was sent."""
 
     def __init__(self) -> None:
-        self.out_bytes = bytearray(2_048)
+        self.bytes = bytearray(2_048)
+        self.out = self.way = self
         self.connected = True
         self.sent: list[RtpPacket] = []
 
-    def send_rtp(self, length: int) -> None:
-        self.sent.append(parse_rtp(bytes(self.out_bytes[:length])))
+    def send_rtp(self, _way: object, size: int) -> None:
+        self.sent.append(parse_rtp(bytes(self.bytes[:size])))
 
 
 def _track(source: TrackSource = "camera", heard: Callable[..., None] = lambda *_: None) -> PublishedTrack:

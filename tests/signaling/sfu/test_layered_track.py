@@ -30,7 +30,8 @@ class Stage:
 
     def __init__(self, *, rtx: bool = True) -> None:
         self.now = 10.0
-        self.out_bytes = bytearray(2_048)
+        self.bytes = bytearray(2_048)
+        self.out = self.way = self
         self.connected = True
         self.sent: list[RtpPacket] = []
         self.moments: list[float] = []
@@ -43,8 +44,8 @@ class Stage:
         self.line.set_codecs([NegotiatedCodec("VP8", 120, 121 if rtx else None)], {MID: 4, ABS_SEND_TIME: 5})
         self.line.attach(self.track, self.track.layers[0])
 
-    def send_rtp(self, length: int) -> None:
-        self.sent.append(parse_rtp(bytes(self.out_bytes[:length])))
+    def send_rtp(self, _way: object, size: int) -> None:
+        self.sent.append(parse_rtp(bytes(self.bytes[:size])))
         self.moments.append(self.now)
 
     def frame(self, *keys: str, only: str = "qhf") -> None:
