@@ -106,6 +106,11 @@ export class SharedDocument extends Emitter<DocumentEvents> {
     return this.#canWrite
   }
 
+  /** Whether what is written here is in this browser too, and outlives the page. */
+  get isKeptHere(): boolean {
+    return this.#storage?.isKeeping ?? false
+  }
+
   /** Whether, over the present connection, everything that the server had has arrived. */
   get synced(): boolean {
     return this.#session?.synced ?? false

@@ -18,6 +18,15 @@ const CUSTOM = 'custom'
 const MANY_UPDATES = 500
 const COMPACT_MS = 1_000
 
+/** Whether there are databases to ask; where a policy forbids them their very name may throw. */
+export function hasDatabases(): boolean {
+  try {
+    return typeof indexedDB !== 'undefined'
+  } catch {
+    return false
+  }
+}
+
 export class DocumentStorage {
   readonly #name: string
   readonly #doc: Y.Doc
@@ -39,6 +48,11 @@ export class DocumentStorage {
   /** Origin of the transaction that brings the kept content into the document. */
   isOrigin(origin: unknown): boolean {
     return origin === this
+  }
+
+  /** Whether what comes is kept; a browser may forbid it, or stop at any time. */
+  get isKeeping(): boolean {
+    return this.#db !== null
   }
 
   /** Bring what is kept into the document, and keep what comes. Resolves with whether there is

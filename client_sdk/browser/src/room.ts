@@ -2,6 +2,7 @@ import { trimmed } from './api.js'
 import { Connection, type ConnectionState } from './connection.js'
 import { Deferred } from './deferred.js'
 import { SharedDocument, type DocumentLink } from './document.js'
+import { hasDatabases } from './document_storage.js'
 import { Emitter } from './emitter.js'
 import { PasserelleError, asPasserelleError } from './errors.js'
 import { holdTracks } from './freeze_hold.js'
@@ -228,7 +229,7 @@ export class Room extends Emitter<RoomEvents> {
 
   #storageName(document: string, persist: boolean): string | null {
     const room = this.#view?.room.id ?? roomOfToken(this.#token)
-    const isPossible = typeof indexedDB !== 'undefined' && room !== null && this.#view?.room.kind !== 'consultation'
+    const isPossible = hasDatabases() && room !== null && this.#view?.room.kind !== 'consultation'
     return persist && isPossible ? `passerelle/${room}/${document}` : null
   }
 

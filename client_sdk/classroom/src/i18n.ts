@@ -1,6 +1,7 @@
 /** The page in two languages, Québec French first. */
 
 import { signal } from '@preact/signals'
+import { onDevice } from './keeping.js'
 import { en } from './sentences_en.js'
 import { fr } from './sentences_fr.js'
 
@@ -13,7 +14,7 @@ export const dictionaries: Readonly<Record<Language, Dictionary>> = { fr, en }
 const stored = 'passerelle.language'
 
 function firstLanguage(): Language {
-  const kept = globalThis.localStorage?.getItem(stored)
+  const kept = onDevice.getItem(stored)
   return kept === 'en' ? 'en' : 'fr'
 }
 
@@ -21,7 +22,7 @@ export const language = signal<Language>(firstLanguage())
 
 export function setLanguage(next: Language): void {
   language.value = next
-  localStorage.setItem(stored, next)
+  onDevice.setItem(stored, next)
   document.documentElement.lang = next === 'fr' ? 'fr-CA' : 'en-CA'
 }
 

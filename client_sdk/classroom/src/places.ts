@@ -1,6 +1,7 @@
 /** Where this browser has a place: room tokens, kept so that a reload or a restart changes nothing. */
 
 import type { RoleName, RoomKind } from '@passerelle/client'
+import { inTab, onDevice, type Kept } from './keeping.js'
 
 export interface Place {
   room: string
@@ -25,8 +26,13 @@ const stored = 'passerelle.places'
 const longestList = 12
 
 /** A host's rooms stay on the device; a pupil's shared Chromebook forgets with the tab. */
-function storeOf(role: RoleName): Storage {
-  return role === 'host' ? localStorage : sessionStorage
+function storeOf(role: RoleName): Kept {
+  return role === 'host' ? onDevice : inTab
+}
+
+/** Whether a place of that role is still there when the page is loaded again. */
+export function placeLasts(role: RoleName): boolean {
+  return storeOf(role).lasts
 }
 
 /** A list as it was kept; one of another version, or cut short, counts as empty: it is a convenience. */
@@ -50,7 +56,7 @@ export function withPlace(list: readonly Place[], place: Place): Place[] {
 }
 
 export function places(): Place[] {
-  return [sessionStorage, localStorage].flatMap((storage) => readPlaces(storage.getItem(stored))).sort((a, b) => b.at - a.at)
+  return [inTab, onDevice].flatMap((storage) => readPlaces(storage.getItem(stored))).sort((a, b) => b.at - a.at)
 }
 
 export function placeOf(room: string): Place | undefined {
@@ -63,7 +69,7 @@ export function keepPlace(place: Place): void {
 }
 
 export function forgetPlace(room: string): void {
-  for (const storage of [sessionStorage, localStorage]) {
+  for (const storage of [inTab, onDevice]) {
     storage.setItem(stored, JSON.stringify(readPlaces(storage.getItem(stored)).filter((place) => place.room !== room)))
   }
 }

@@ -1,6 +1,7 @@
 /** Where the page is. Secrets are taken out of the address at once: it may be on a projector. */
 
 import { signal } from '@preact/signals'
+import { inTab } from './keeping.js'
 import { parseRoute, type Route } from './routes.js'
 
 /** For this tab: a reload of the form asks for the name again, not for the link. */
@@ -12,8 +13,8 @@ function take(): Route {
   const taken = parseRoute(location.pathname, location.hash)
   if (taken.page === 'home' || taken.page === 'network') return taken
   if (taken.page === 'join') {
-    if (taken.invitation) sessionStorage.setItem(keptInvitation, taken.invitation)
-    else taken.invitation = sessionStorage.getItem(keptInvitation) ?? ''
+    if (taken.invitation) inTab.setItem(keptInvitation, taken.invitation)
+    else taken.invitation = inTab.getItem(keptInvitation) ?? ''
   }
   if (location.hash) history.replaceState(null, '', location.pathname)
   return taken

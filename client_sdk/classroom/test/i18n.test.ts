@@ -1,7 +1,6 @@
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { dictionaries, errorText, fill } from '../src/i18n.js'
 
-vi.stubGlobal('localStorage', { getItem: () => null, setItem: () => undefined })
-const { dictionaries, errorText, fill } = await import('../src/i18n.js')
 const sources: Record<string, string> = import.meta.glob(['../src/**/*.{ts,tsx}', '!../src/sentences_*.ts'], { query: '?raw', import: 'default', eager: true })
 
 describe('the sentences', () => {

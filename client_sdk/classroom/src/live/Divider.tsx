@@ -1,4 +1,5 @@
 import { t } from '../i18n.js'
+import { onDevice } from '../keeping.js'
 
 const stored = 'passerelle.text-share'
 const narrowest = 25
@@ -13,7 +14,7 @@ function clamp(share: number): number {
 
 /** The text's part of the width, in percent, as it was left on this device. */
 export function keptTextShare(): number {
-  const kept = Number(localStorage.getItem(stored) ?? usual)
+  const kept = Number(onDevice.getItem(stored) ?? usual)
   return Number.isFinite(kept) ? clamp(kept) : usual
 }
 
@@ -22,7 +23,7 @@ export function Divider({ share, onShare }: { share: number; onShare: (share: nu
   const set = (next: number) => {
     const kept = clamp(next)
     onShare(kept)
-    localStorage.setItem(stored, String(kept))
+    onDevice.setItem(stored, String(kept))
   }
   const drag = (event: PointerEvent) => {
     const divider = event.currentTarget as HTMLElement

@@ -119,10 +119,11 @@ function SaveMark({ shared, writable }: { shared: SharedDocument; writable: bool
     follow()
     return shared.on('state', follow)
   }, [shared])
+  const offline = t(shared.isKeptHere ? 'offline' : 'offlineNotKept')
   const marks = {
     saved: [<Check aria-hidden="true" />, t('saved')],
     unsaved: [<Loader aria-hidden="true" />, count > 0 ? `${t('unsaved')} (${count})` : t('unsaved')],
-    offline: [<CloudOff aria-hidden="true" />, count > 0 ? `${t('offline')} (${count})` : t('offline')],
+    offline: [<CloudOff aria-hidden="true" />, count > 0 ? `${offline} (${count})` : offline],
     loading: [<Loader aria-hidden="true" />, t('loadingText')],
     refused: [<Lock aria-hidden="true" />, t('refusedText')],
   } as const

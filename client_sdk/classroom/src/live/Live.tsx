@@ -8,6 +8,7 @@ import { ChatPanel } from './ChatPanel.js'
 import { DevicesDialog } from './DevicesDialog.js'
 import { InvitePanel } from './InvitePanel.js'
 import { Door, Hands } from './Notices.js'
+import { NothingKept } from './NothingKept.js'
 import { Pause } from './Pause.js'
 import { PeoplePanel } from './PeoplePanel.js'
 import { QuestionDialog } from './QuestionDialog.js'
@@ -87,6 +88,7 @@ export function Live({ session }: { session: Session }) {
       </main>
       <div class="notices">
         <Pause session={session} />
+        <NothingKept session={session} onInvite={() => setPanel('invite')} />
         <Hands session={session} />
         <Door session={session} onOpen={() => setPanel('people')} />
       </div>

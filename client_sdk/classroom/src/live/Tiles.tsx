@@ -4,6 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { routeSound } from '../devices.js'
 import { fill, t } from '../i18n.js'
 import type { Session } from '../session.js'
+import { othersHere } from './alone.js'
 import { onePicture } from './thrift.js'
 import { bestGrid, gridGap, orderTiles } from './grid.js'
 import { placesOf, projected, type Placed } from './large_place.js'
@@ -38,27 +39,18 @@ export function Tiles({ session, onInvite }: { session: Session; onInvite: () =>
   projectedBefore.current = one?.id ?? null
   const shown = one ? [one] : places.large.length ? places.large : tiles
   const grid = bestGrid(shown.length, size.width, size.height)
-  const isAlone = tiles.every((tile) => tile.isSelf && !tile.isScreen)
+  const isAlone = !isProjector && tiles.every((tile) => tile.isSelf && !tile.isScreen)
   const strip = isProjector || !places.large.length ? [] : places.others
   return (
-    <section class={`stage ${places.large.length ? 'with-screen' : ''} ${strip.length ? 'with-strip' : ''}`} aria-label={t('people')}>
+    <section class={`stage ${places.large.length ? 'with-screen' : ''} ${strip.length ? 'with-strip' : ''} ${isAlone ? 'is-alone' : ''}`} aria-label={t('people')}>
       <div class="grid-box" ref={box}>
         <ul class="grid" style={{ '--tile-width': `${grid.tileWidth}px`, maxWidth: `${grid.columns * (grid.tileWidth + gridGap)}px` }}>
           {shown.map((tile) => (
             <TileView key={tile.id} session={session} tile={tile} />
           ))}
         </ul>
-        {isAlone && !isProjector && (
-          <div class="alone">
-            <p>{session.can('invite') ? t('alone') : t('aloneParticipant')}</p>
-            {session.can('invite') && (
-              <button type="button" data-testid="invite-first" onClick={onInvite}>
-                <UserPlus aria-hidden="true" /> {t('inviteFirst')}
-              </button>
-            )}
-          </div>
-        )}
       </div>
+      {isAlone && <Alone session={session} onInvite={onInvite} />}
       {strip.length > 0 && (
         <ul class="strip">
           {strip.map((tile) => (
@@ -68,6 +60,24 @@ export function Tiles({ session, onInvite }: { session: Session; onInvite: () =>
       )}
       <Sounds session={session} />
     </section>
+  )
+}
+
+/** Beside the one picture, not over it: whoever is there without one is not nobody. */
+function Alone({ session, onInvite }: { session: Session; onInvite: () => void }) {
+  const view = session.view.value
+  const [first, ...others] = view ? othersHere(view.participants, view.self_id) : []
+  return (
+    <div class="alone">
+      <p data-testid="alone">
+        {!first ? t('alone') : others.length ? fill('manyWithoutPicture', { count: others.length + 1 }) : fill('oneWithoutPicture', { name: first.name })}
+      </p>
+      {session.can('invite') && (
+        <button type="button" data-testid="invite-first" onClick={onInvite}>
+          <UserPlus aria-hidden="true" /> {t('inviteFirst')}
+        </button>
+      )}
+    </div>
   )
 }
 

@@ -2,6 +2,7 @@
 
 import type { Media } from '@passerelle/client'
 import { computed, signal } from '@preact/signals'
+import { onDevice } from '../keeping.js'
 import { DataMeter } from './data_meter.js'
 import type { PictureLayout } from './picture_layout.js'
 
@@ -11,7 +12,7 @@ const sampleMs = 2_000
 const smallPicture = { width: 320, height: 180 }
 
 export class Thrift {
-  readonly isOn = signal(localStorage.getItem(stored) === 'yes')
+  readonly isOn = signal(onDevice.getItem(stored) === 'yes')
   /** Bytes; null: not known. */
   readonly spared = signal<number | null>(null)
   readonly used = signal(0)
@@ -34,7 +35,7 @@ export class Thrift {
     // What passed until now belongs to the mode of until now.
     void this.#sample()
     this.isOn.value = isOn
-    localStorage.setItem(stored, isOn ? 'yes' : 'no')
+    onDevice.setItem(stored, isOn ? 'yes' : 'no')
     this.#apply()
   }
 

@@ -2,6 +2,7 @@ import { PasserelleApi, PasserelleError } from '@passerelle/client'
 import { DoorOpen, KeyRound, Network } from 'lucide-preact'
 import { useState } from 'preact/hooks'
 import { errorText, t } from '../i18n.js'
+import { onDevice } from '../keeping.js'
 import { places } from '../places.js'
 import { go } from '../router.js'
 import { BridgePicture } from './BridgePicture.js'
@@ -114,7 +115,7 @@ function CodeForm() {
 
 function OpenForm() {
   const [room, setRoom] = useState('')
-  const [name, setName] = useState(localStorage.getItem(rememberedName) ?? '')
+  const [name, setName] = useState(onDevice.getItem(rememberedName) ?? '')
   const [key, setKey] = useState('')
   const [keyWanted, setKeyWanted] = useState(false)
   const [error, setError] = useState<string | null>(null)
@@ -130,7 +131,7 @@ function OpenForm() {
         { name: room, host_name: name, kind: isPrivate ? 'consultation' : 'interclass' },
         key || undefined,
       )
-      localStorage.setItem(rememberedName, name)
+      onDevice.setItem(rememberedName, name)
       enterCreated(created, name)
     } catch (problem) {
       const code = problem instanceof PasserelleError ? problem.code : 'other'
