@@ -38,7 +38,7 @@ MAX_TOKEN_CHARACTERS = 4_096
 """As on the wire; checked before anything is decoded."""
 
 KEY_SPREAD_S = 120.0
-"""Before a new key of several instances signs: a few times the rest between two looks (`server.app.HOUSEKEEPING_S`)."""
+"""Before a new key of several instances signs: a few times the rest between two looks (`life.HOUSEKEEPING_S`)."""
 
 _AUDIENCE: Final = "passerelle"
 _ISSUER: Final = "passerelle"

@@ -9,11 +9,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from server.app import build_house, drain, serve, set_gauges, start_house, stop_house
+from server.app import build_house, serve
 from server.bus.memory import MemoryBus
 from server.bus.redis import RedisBus
 from server.bus.redis_address import parse_redis_url
 from server.config import Settings
+from server.life import drain, start_house, stop_house
+from server.operations import set_gauges
 from server.storage.memory import MemoryStore
 from server.storage.sqlite import SqliteStore
 from signaling.engines import EngineUnavailable

@@ -193,7 +193,7 @@ async def test_frames_are_what_a_browser_expects(house: RunningHouse) -> None:
 
 
 async def test_draining_closes_with_service_restart(tmp_path: Path) -> None:
-    from server.app import drain, stop_house
+    from server.life import drain, stop_house
 
     async with running_house(tmp_path / "data") as house:
         host = await house.room()

@@ -10,8 +10,11 @@ import aiohttp
 from aiohttp import web
 
 from rooms.ports import Bus, RoomLeases, Store
-from server.app import House, build_house, drain, listen, start_house, stop_house
+from server.app import build_house
 from server.config import Settings
+from server.house import House
+from server.life import drain, start_house, stop_house
+from server.listener import listen
 from server.storage.memory import MemoryStore
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import server.app
 from server.cli import main
+from server.house import House
 
 TICK_S = 0.001
 NOTED_S = 0.002
@@ -49,7 +50,7 @@ async def watch() -> None:
                 file.write(f"{now} {now - before - TICK_S} {time.process_time() - worked}\n")
 
 
-async def start_watched(house: server.app.House) -> None:
+async def start_watched(house: House) -> None:
     server.app.watch = asyncio.create_task(watch())  # type: ignore[attr-defined]
     await start_house(house)
 

@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 
 from rooms.models import Role
-from server.app import listen
 from server.auth import TOKEN_RENEWAL_S, TokenIssuer, load_token_keys
 from server.connections import MAX_CONNECTIONS_PER_PARTICIPANT
+from server.listener import listen
 from server.realtime import connection as connection_module
 from tests.support.clock import Clock
 from tests.support.deadlines import SECOND
@@ -271,7 +271,7 @@ async def test_queue_knows_its_bytes() -> None:
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 async def test_draining_tells_everyone_and_lets_nobody_in(tmp_path: Path, transport: str) -> None:
-    from server.app import drain, stop_house
+    from server.life import drain, stop_house
 
     async with running_house(tmp_path / "data") as house:
         host = await house.room()
@@ -296,7 +296,7 @@ async def test_draining_tells_everyone_and_lets_nobody_in(tmp_path: Path, transp
 
 
 async def test_stopping_takes_no_longer_than_it_may(tmp_path: Path) -> None:
-    from server.app import drain, stop_house
+    from server.life import drain, stop_house
 
     store = GatedStore(Clock())
     async with running_house(tmp_path / "data", store=store, shutdown_s=2.0) as house:
@@ -315,7 +315,7 @@ async def test_stopping_takes_no_longer_than_it_may(tmp_path: Path) -> None:
 
 def test_a_peer_that_takes_nothing_is_cut_off_by_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every probe is answered, nothing is read: without the limit this would wait for ever."""
-    monkeypatch.setattr("server.app.UNREAD_MS", 300)
+    monkeypatch.setattr("server.listener.UNREAD_MS", 300)
     listener = listen("127.0.0.1", 0)
     with listener, socket.socket() as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
