@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import msgspec
-
 from signaling.allowance import Allowance
 from signaling.description_check import check_connection, check_media, check_microphone
 from signaling.engine_events import EngineEvents
@@ -47,6 +45,7 @@ from signaling.messages import (
 from signaling.negotiation import Verdict
 from signaling.ports import MediaOutbox, MediaRights
 from signaling.published_tracks import PublishedTracks
+from signaling.room_silence import RoomSilence
 from signaling.sessions import MediaSession, SessionRegister, new_session_id
 from signaling.turn import ice_servers
 from signaling.voice_channel import VoiceChannel
@@ -58,8 +57,6 @@ GRACE_S = 10.0
 MAX_SESSIONS_PER_PARTICIPANT = 6
 """A class with a second camera and a museum's OBS; tabs left open."""
 MAX_SESSIONS_PER_ROOM = 400
-MAX_SILENCED = 64
-"""Tracks of one session that a frozen room keeps muted: several times what a session may publish."""
 RELAYED_CHARACTERS = 1024 * 1024
 RELAYED_CHARACTERS_PER_S = 64 * 1024
 """Descriptions that a session may have relayed to others: three peers, fifteen tracks each, begun anew
@@ -88,6 +85,7 @@ class MediaService:
         self._clock = clock
         self._sessions = SessionRegister()
         self._tracks = PublishedTracks(outbox)
+        self._silence = RoomSilence(rights, self._tracks)
         self._events = EngineEvents(self._sessions, self._tracks, outbox, self._close_soon)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -194,11 +192,11 @@ class MediaService:
             grants = self._grants_of(session)
             check_media(session.id, request.media, grants, self._tracks.of_room(session.room_id))
             if request.pc == "publish":
-                await self._publish_offer(session, self._silent_at_first(session, request))
+                await self._publish_offer(session, self._silence.begin_muted(session, request))
             elif request.pc == "subscribe":
                 await self._subscribe_answer(session, request)
             else:
-                request = self._silent_at_first(session, request)
+                request = self._silence.begin_muted(session, request)
                 if not session.description_allowance.take(len(request.description.sdp), self._clock()):
                     raise SignalingError("too-many-requests", "too many descriptions to relay")
                 await self._to_engine(session, request)
@@ -253,12 +251,7 @@ class MediaService:
         """Raises: SignalingError."""
         session = self._of_track(connection_id, request.session_id, request.track_id)
         async with session.in_order:
-            session.silenced.discard(request.track_id)
-            muted = request.muted
-            if self._is_silenced(session) and not muted:
-                if request.track_id in self._tracks.of_room(session.room_id):
-                    session.silenced.add(request.track_id)
-                muted = True
+            muted = self._silence.judge_mute(session, request.track_id, request.muted)
             await self._engine(session).set_track_muted(session.id, request.track_id, muted)
 
     async def unpublish(self, connection_id: str, request: Unpublish) -> None:
@@ -298,8 +291,8 @@ class MediaService:
                 grants = self._grants_of(session)
                 check_microphone(session.id, request.track_id, grants, self._tracks.of_room(session.room_id))
             muted = request.muted
-            if request.track_id is not None and not muted and self._is_silenced(session):
-                muted = self._silence_new(session, request.track_id)
+            if request.track_id is not None and not muted and self._silence.is_on(session):
+                muted = self._silence.keep_new(session, request.track_id)
             wish = Fallback(request.track_id, muted, request.listens, request.interval_ms / 1_000)
             try:
                 await self._engine(session).set_fallback(session.id, wish)
@@ -389,35 +382,9 @@ class MediaService:
 
     async def _follow_silence(self, session: MediaSession) -> None:
         async with session.in_order:
-            is_silenced = self._is_silenced(session)
-            if is_silenced:
-                tracks = self._tracks.of_room(session.room_id).values()
-                heard = [each.id for each in tracks if each.session_id == session.id and not each.muted]
-                session.silenced.update(heard)
-            else:
-                heard, session.silenced = list(session.silenced), set()
-            for track_id in heard:
+            is_silenced, tracks = self._silence.turned(session)
+            for track_id in tracks:
                 await self._engine(session).set_track_muted(session.id, track_id, is_silenced)
-
-    def _is_silenced(self, session: MediaSession) -> bool:
-        return self._rights.is_silenced(session.room_id, session.participant_id)
-
-    def _silent_at_first(self, session: MediaSession, request: Description) -> Description:
-        """What begins in a frozen room begins muted, and is heard when it thaws."""
-        if not self._is_silenced(session):
-            return request
-        media = [
-            msgspec.structs.replace(one, muted=one.muted or self._silence_new(session, one.track_id))
-            for one in request.media
-        ]
-        return msgspec.structs.replace(request, media=media)
-
-    def _silence_new(self, session: MediaSession, track_id: str) -> bool:
-        """Whether the track is new here: then it is muted because the room is frozen."""
-        is_new = track_id not in self._tracks.of_room(session.room_id)
-        if is_new and len(session.silenced) < MAX_SILENCED:
-            session.silenced.add(track_id)
-        return is_new
 
     # --- WHIP and WHEP ------------------------------------------------------------------------
 
