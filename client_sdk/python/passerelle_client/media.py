@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
-from aiortc import RTCConfiguration, RTCIceServer
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer
 from aiortc.mediastreams import MediaStreamTrack
 
 from passerelle_client.emitter import Emitter, Unsubscribe
@@ -23,7 +23,7 @@ from passerelle_client.freeze_hold import is_held
 from passerelle_client.media_link import KINDS, LocalTrack, MediaLink, ReceivedTrack, Source
 from passerelle_client.media_tracks import IncomingTrack, OutgoingTrack, Reception
 from passerelle_client.peer_link import PeerLink
-from passerelle_client.protocol import MediaClosed, MediaStarted, RoomView, Track, TrackMutedByHost
+from passerelle_client.protocol import IceServer, MediaClosed, MediaStarted, RoomView, Track, TrackMutedByHost
 from passerelle_client.server_link import ServerLink
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Media(Emitter):
         self.engine: str | None = None
         self.local_tracks: dict[str, LocalTrack] = {}
         self.remote_tracks: dict[str, RemoteTrack] = {}
-        self.configuration = RTCConfiguration(iceServers=[])
+        self.configuration = _configuration(())
         self._room = room
         self._session_id: str | None = None
         self._link: MediaLink | None = None
@@ -249,7 +249,7 @@ class Media(Emitter):
             return
         answer = await self._room.command("media_start", session_id=self._session_id, without_sound=self.without_sound)
         started = msgspec.convert(answer, MediaStarted)
-        self.configuration = _configuration(started)
+        self.configuration = _configuration(started.ice_servers)
         if started.resumed and self._link is not None:
             await self._link.resume(started)
             self.changed()
@@ -459,12 +459,14 @@ class Media(Emitter):
             self.emit("state", state)
 
 
-def _configuration(started: MediaStarted) -> RTCConfiguration:
+def _configuration(servers: Sequence[IceServer]) -> RTCConfiguration:
     return RTCConfiguration(
         iceServers=[
-            RTCIceServer(urls=server.urls, username=server.username, credential=server.credential)
-            for server in started.ice_servers
-        ]
+            RTCIceServer(urls=server.urls, username=server.username, credential=server.credential) for server in servers
+        ],
+        # aiortc 1.16, "balanced": of several tracks of a kind in the first offer those after the first stay with a
+        # transport that bundling has put away, unless theirs is the offer's first kind: they are never heard.
+        bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
     )
 
 

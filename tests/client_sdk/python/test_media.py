@@ -108,6 +108,22 @@ async def test_a_device_without_sound_is_sent_pictures_alone(meet: Any, kind: st
         await guest.media.publish(AudioStreamTrack(), "microphone")
 
 
+async def test_who_comes_late_sees_and_hears_everyone_of_the_first_offer(meet: Any) -> None:
+    host, guest, late = await meet("interclass", guests=2)
+    await late.media.stop()
+    colours = {host: RED, guest: BLUE}
+    for room, colour in colours.items():
+        await room.media.publish(ColourTrack(colour), "camera")
+        await room.media.publish(AudioStreamTrack(), "microphone")
+    await in_view(late, lambda tracks: len(tracks) == 4)
+    await late.media.start()
+    for room, colour in colours.items():
+        await shows((await remote(late.media, "camera", room)).media_stream_track, colour)
+        sound = await remote(late.media, "microphone", room)
+        async with asyncio.timeout(DEADLINE):
+            assert isinstance(await sound.media_stream_track.recv(), av.AudioFrame)
+
+
 async def test_three_peers_all_get_every_frame_they_should(meet: Any) -> None:
     """One source feeds two senders: none takes the other's frames."""
     rooms = await meet("consultation", guests=2)
