@@ -23,9 +23,25 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+ENDS_AT = {"browser": 0.85, "whole": 0.9}
+"""By folder: where in the run its last file is; the others' is at its end, for they are short and fill it up."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browsers and whole systems first: where several processes share the work, the short ones fill up the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/browser/", "tests/whole/")))
+    """Browsers need all the processor that they get, whole systems mostly wait: where several processes share the
+    work they are spread over it, so that neither stand together. A file's tests stay together."""
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    folders: dict[str, list[str]] = {}
+    for name in files:
+        folders.setdefault(name.split("/")[1] if name.count("/") > 1 else "", []).append(name)
+    spread = [
+        (number / len(names) * ENDS_AT.get(folder, 1.0), name)
+        for folder, names in folders.items()
+        for number, name in enumerate(names)
+    ]
+    items[:] = [item for _at, name in sorted(spread) for item in files[name]]
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from tests.support.fake_media import FakeDevice
 FLAGS = [
     "--disable-quic",
     "--no-first-run",
+    "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",

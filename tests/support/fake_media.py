@@ -10,7 +10,6 @@ import wave
 from dataclasses import dataclass
 from pathlib import Path
 
-FRAMES_PER_SECOND = 15
 SAMPLE_RATE = 48_000
 
 
@@ -23,23 +22,24 @@ class FakeDevice:
     tone_hz: float
     width: int = 320
     height: int = 180
+    frames_per_second: int = 15
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Its camera and its microphone as files."""
         camera, microphone = folder / f"{self.name}.y4m", folder / f"{self.name}.wav"
-        write_camera(camera, self.rgb, self.width, self.height)
+        write_camera(camera, self.rgb, self.width, self.height, self.frames_per_second)
         write_microphone(microphone, self.tone_hz)
         return camera, microphone
 
 
-def write_camera(path: Path, rgb: tuple[int, int, int], width: int, height: int) -> None:
+def write_camera(path: Path, rgb: tuple[int, int, int], width: int, height: int, frames_per_second: int) -> None:
     """A plain colour with a slowly moving lighter bar, so that every frame differs from the last."""
     y, u, v = _bt601(rgb)
     with path.open("wb") as file:
-        file.write(f"YUV4MPEG2 W{width} H{height} F{FRAMES_PER_SECOND}:1 Ip A1:1 C420jpeg\n".encode())
+        file.write(f"YUV4MPEG2 W{width} H{height} F{frames_per_second}:1 Ip A1:1 C420jpeg\n".encode())
         chroma = bytes([u]) * (width * height // 4) + bytes([v]) * (width * height // 4)
-        for frame in range(FRAMES_PER_SECOND):
-            bar = frame * (height // 8) // FRAMES_PER_SECOND
+        for frame in range(frames_per_second):
+            bar = frame * (height // 8) // frames_per_second
             rows = [bytes([min(255, y + 12)]) * width if row == bar else bytes([y]) * width for row in range(height)]
             file.write(b"FRAME\n" + b"".join(rows) + chroma)
 

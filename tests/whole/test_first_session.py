@@ -153,8 +153,7 @@ async def test_two_classes_and_a_museum_meet_and_write(tmp_path: Path) -> None:
 
         others = [[other for other in people if other is not one] for one in people]
         await asyncio.gather(*map(sees, people, others))
-        for one, the_others in zip(people, others, strict=True):
-            await hears(one, the_others)
+        await asyncio.gather(*map(hears, people, others))
 
         await asyncio.gather(*(write(one.page, f"{one.device.name} écrit.\n") for one in people))
         await all_read_the_same(people, [f"{one.device.name} écrit." for one in people])
