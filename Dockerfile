@@ -33,6 +33,6 @@ ENV PASSERELLE_HOST=0.0.0.0 PASSERELLE_PORT=8080 PASSERELLE_DATA=/data PYTHONUNB
 VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["/opt/passerelle/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+    CMD ["/opt/passerelle/bin/python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PASSERELLE_PORT'] + '/healthz', timeout=2)"]
 ENTRYPOINT ["/opt/passerelle/bin/passerelle"]
 CMD ["run"]
