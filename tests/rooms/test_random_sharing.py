@@ -10,13 +10,65 @@ from typing import Any
 import pytest
 
 from rooms.commands import Command, Configure, CreateDocument, Remove, Rename, SetHand
-from rooms.errors import RoomError
+from rooms.errors import Outdated, RoomError
 from rooms.models import Participant, ParticipantStatus, Role
 from rooms.succession import ORDER_DEADLINE_S, SETTLE_S
 from tests.support.shared_rooms import Instance, SharedRoom, settled, shared_room
 from tests.support.virtual_time import in_virtual_time
 
 STEPS = 120
+
+
+class Speaker:
+    """Somebody who asks for one name after the other, over whichever instance, and may wait for none of them.
+
+    What was acknowledged last is so in the end, or what was asked in vain since."""
+
+    def __init__(self, room: SharedRoom, person: Participant, chance: random.Random) -> None:
+        self._room = room
+        self._person = person
+        self._chance = chance
+        self._count = 0
+        self._is_speaking = False
+        self.allowed: list[str] = []
+        self.overtaken = 0
+
+    async def speak(self, instance: Instance) -> None:
+        if self._is_speaking:
+            return
+        self._is_speaking = True
+        self._count += 1
+        name = f"Mme {self._count}"
+        state = instance.manager.state_now(self._room.id)
+        seen = state.seq if state is not None else 0
+        try:
+            # An instance that stands still reads it later, an asker who is elsewhere by then does not wait.
+            delay_s, patience_s = self._chance.choice([0.0, 0.0, 3.0, 10.0]), self._chance.choice([0.3, 2.0, 20.0])
+            while (later := await self._ask(instance, Rename(name, seen), delay_s, patience_s)) is not None:
+                seen, delay_s = later, 0.0
+                self.overtaken += 1
+            self.allowed = [name]
+        except (RoomError, TimeoutError):
+            if self.allowed:
+                self.allowed.append(name)
+        finally:
+            self._is_speaking = False
+
+    async def _ask(self, instance: Instance, command: Rename, delay_s: float, patience_s: float) -> int | None:
+        """What it would have to know, should it come too late. Raises: RoomError; TimeoutError: it goes on, unheard."""
+
+        async def order() -> None:
+            await asyncio.sleep(delay_s)
+            await self._room.do(instance, command, self._person)
+
+        task = asyncio.create_task(order())
+        task.add_done_callback(lambda task: task.exception())
+        try:
+            async with asyncio.timeout(patience_s):
+                await asyncio.shield(task)
+        except Outdated as outdated:
+            return outdated.seq
+        return None
 
 
 class Storm:
@@ -30,6 +82,7 @@ class Storm:
         self.lines: set[str] = set()
         self.texts: set[str] = set()
         self.connections: dict[tuple[str, str], Instance] = {}
+        self.speaker = Speaker(room, room.host, self.chance)
         self.asked: list[asyncio.Task[None]] = []
         self.acknowledged = self.refused = self.count = 0
 
@@ -53,6 +106,8 @@ class Storm:
             self.join,
             self.command,
             self.command,
+            self.speaker.speak,
+            self.speaker.speak,
             self.chat,
             self.make_text,
             self.remove,
@@ -68,7 +123,7 @@ class Storm:
         self.people[person.id] = person
 
     async def command(self, instance: Instance) -> None:
-        command: Command = self.chance.choice([SetHand(True), SetHand(False), Rename("Autre"), Configure(None, True)])
+        command: Command = self.chance.choice([SetHand(True), SetHand(False), Configure(None, True)])
         await self.room.do(instance, command)
 
     async def make_text(self, instance: Instance) -> None:
@@ -179,6 +234,8 @@ async def test_nothing_acknowledged_is_lost_and_all_agree_in_the_end(seed: int) 
         assert storm.people.keys() <= state.participants.keys()
         for person_id in storm.removed:
             assert state.participants[person_id].status is ParticipantStatus.REMOVED
+        name = state.participants[room.host.id].name
+        assert not storm.speaker.allowed or name in storm.speaker.allowed, f"seed {seed}: {name}"
         stored = {line.id for line in await room.rooms.stored.load_chat(room.id, 1_000)}
         assert storm.lines <= stored
         assert storm.texts <= {one.document for one in state.documents}

@@ -12,7 +12,10 @@ from pathlib import Path
 from tests.support.network_cut import CuttableProxy, cuttable_proxy
 from tests.support.postgres_server import PostgresServer, running_postgres
 from tests.support.redis_server import RedisServer, running_redis
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import EndedAtStart, ServerProcess
+
+MOST_STARTS = 4
+"""Each waits 3 s for a database that does not answer."""
 
 
 @dataclass(eq=False)
@@ -75,7 +78,15 @@ class Fleet:
         return await instance.server.terminate()
 
     async def start(self, instance: Instance) -> None:
-        await instance.server.start()
+        """As its supervisor does (`Restart=on-failure`): one that found no database that answered has ended, and is
+        started again."""
+        for again in reversed(range(MOST_STARTS)):
+            try:
+                await instance.server.start()
+                break
+            except EndedAtStart:
+                if not again:
+                    raise
         instance.takes_people = True
 
     async def heal(self) -> None:

@@ -19,6 +19,10 @@ READY_DEADLINE_S = 30 * SECOND
 EXIT_DEADLINE_S = 20 * SECOND
 
 
+class EndedAtStart(AssertionError):
+    """The process ended by itself before it was ready; its output says why."""
+
+
 class ServerProcess:
     """`python -m server` (or another module that runs it) with its own data folder; the same port over its restarts."""
 
@@ -95,7 +99,7 @@ class ServerProcess:
                     pass
                 # A process that starts gives no event to wait for: its port is asked again.
                 await asyncio.sleep(0.05)
-        raise AssertionError(f"the server ended with {self._process.returncode}:\n{self.log}")
+        raise EndedAtStart(f"the server ended with {self._process.returncode}:\n{self.log}")
 
     async def kill(self) -> None:
         """As a crash does."""
