@@ -102,7 +102,8 @@ class Lesson:
                     if client != typist.client:
                         wanted[client] = end
                 lost = {client: end - there.get(client, 0) for client, end in wanted.items()}
-                assert not {client: count for client, count in lost.items() if count > 0}, f"lost in {document}"
+                lost = {client: count for client, count in lost.items() if count > 0}
+                assert not lost, f"lost in {document}, over {(server or self.server).url}: {lost}"
                 promised += typist.saved
         return promised
 

@@ -13,6 +13,7 @@ from rooms.documents.scan import scan_update
 from rooms.documents.sync import (
     SAVED,
     STEP_1,
+    STEP_2,
     SYNC,
     UNSAVED,
     encode_state_vector,
@@ -21,9 +22,12 @@ from rooms.documents.sync import (
     sync_step_2,
     sync_update,
 )
+from tests.support.deadlines import SECOND
 
 PAUSES_S = (0.005, 0.03)
 """Between two characters: faster than anybody types."""
+BACK_AFTER_S = 0.5
+ANSWERED_WITHIN_S = 30 * SECOND
 NOTHING = b"\x00\x00"
 
 
@@ -51,6 +55,14 @@ class Typist:
         self.may_type.set()
 
     async def run(self, session: aiohttp.ClientSession) -> None:
+        """Like any client it comes back when it is refused for now; not once it has been let in."""
+        while True:
+            await self._run_once(session)
+            if self.is_ready.is_set():
+                return
+            await asyncio.sleep(BACK_AFTER_S)
+
+    async def _run_once(self, session: aiohttp.ClientSession) -> None:
         with contextlib.suppress(aiohttp.ClientError, ConnectionError):
             async with session.ws_connect(self._address) as socket:
                 await socket.send_bytes(sync_step_1(encode_state_vector({})))
@@ -87,16 +99,27 @@ class Typist:
 
 
 async def clocks_of(url: str, room_id: str, document: str, token: str) -> dict[int, int]:
-    """What a reader that comes now is given, as clocks by client id; the text is read as well."""
+    """What a reader that comes now is given, as clocks by client id; the text is read as well. One that is refused
+    for now comes back. Raises: TimeoutError."""
     address = f"{url.replace('http', 'ws', 1)}/yjs/{room_id}/{quote(document)}?token={token}"
-    async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
-        await socket.send_bytes(sync_step_1(encode_state_vector({})))
-        doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
-        async for message in socket:
-            reader = BoundedReader(message.data)
-            if reader.var_uint() == SYNC and reader.var_uint() != STEP_1:
-                doc.apply_update(reader.var_bytes())
-                break
-        clocks = read_state_vector(doc.get_state())
-        assert len(str(doc.get("text", type=pycrdt.Text))) == sum(clocks.values())
-        return clocks
+    async with aiohttp.ClientSession() as session, asyncio.timeout(ANSWERED_WITHIN_S):
+        while (doc := await _read(session, address)) is None:
+            await asyncio.sleep(BACK_AFTER_S)
+    clocks = read_state_vector(doc.get_state())
+    assert len(str(doc.get("text", type=pycrdt.Text))) == sum(clocks.values())
+    return clocks
+
+
+async def _read(session: aiohttp.ClientSession, address: str) -> "pycrdt.Doc[pycrdt.Text] | None":
+    """The whole document; None when the connection ended before it came."""
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+        async with session.ws_connect(address, max_msg_size=0) as socket:
+            await socket.send_bytes(sync_step_1(encode_state_vector({})))
+            async for message in socket:
+                reader = BoundedReader(message.data)
+                if reader.var_uint() == SYNC and (step := reader.var_uint()) != STEP_1:
+                    doc.apply_update(reader.var_bytes())
+                    if step == STEP_2:  # of a large one, parts come before it
+                        return doc
+    return None

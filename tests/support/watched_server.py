@@ -55,7 +55,6 @@ async def start_watched(house: House) -> None:
     await start_house(house)
 
 
-server.app.start_house = start_watched
-
 if __name__ == "__main__":
+    server.app.start_house = start_watched
     sys.exit(main())
