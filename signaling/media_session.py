@@ -381,10 +381,20 @@ class MediaService:
                 logger.warning("session %s: not silenced as the room is: %s", session.id, type(error).__name__)
 
     async def _follow_silence(self, session: MediaSession) -> None:
+        if session.in_order.locked() and self._silence.is_on(session):
+            # Not behind what its engine is slow with; what comes of that, the second look finds.
+            await self._turn_silence(session)
         async with session.in_order:
-            is_silenced, tracks = self._silence.turned(session)
-            for track_id in tracks:
-                await self._engine(session).set_track_muted(session.id, track_id, is_silenced)
+            await self._turn_silence(session)
+
+    async def _turn_silence(self, session: MediaSession) -> None:
+        """Raises: what the engine raised for one of the tracks, when all have been asked for."""
+        is_silenced, tracks = self._silence.turned(session)
+        mute = self._engine(session).set_track_muted
+        done = await asyncio.gather(*(mute(session.id, each, is_silenced) for each in tracks), return_exceptions=True)
+        for error in done:
+            if error is not None:
+                raise error
 
     # --- WHIP and WHEP ------------------------------------------------------------------------
 

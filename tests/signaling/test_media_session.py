@@ -550,6 +550,27 @@ async def test_in_a_frozen_room_what_pupils_publish_is_muted_until_it_thaws(hous
     assert house.sfu.calls == [], "once"
 
 
+async def test_a_freeze_does_not_wait_for_what_an_engine_is_slow_with(house: House) -> None:
+    session = (await house.start("c1")).session_id
+    for track in ("one", "two"):
+        house.sfu.publish(session, track)
+    house.sfu.held_back = ("publish",)
+    house.sfu.gate.clear()
+    offer = a_description(session, "publish", "offer", 1, named("new"))
+    slow = asyncio.create_task(house.media.receive_description("c1", offer))
+    await asyncio.sleep(0)
+    house.rights.silenced = {"p"}
+    house.sfu.calls.clear()
+    freeze = asyncio.create_task(house.media.follow_silence("room"))
+    await eventually(lambda: len(house.sfu.calls) == 2, SECOND)
+    assert sorted(house.sfu.calls) == [("mute", session, each, True) for each in ("one", "two")]
+    # What it was slow with began before the freeze, and would be heard when it is done: it is silenced then.
+    house.sfu.publish(session, "new")
+    house.sfu.gate.set()
+    await asyncio.gather(slow, freeze)
+    assert ("mute", session, "new", True) in house.sfu.calls
+
+
 async def test_who_is_removed_loses_every_session_for_good(house: House) -> None:
     sessions = [(await house.start(connection)).session_id for connection in ("c1", "c2")]
     kept = (await house.start("c3", who="other")).session_id

@@ -2,7 +2,7 @@
 engine that does nothing by itself, for what no real one does on demand."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -102,6 +102,8 @@ class PassiveEngine:
         self.calls: list[tuple[Any, ...]] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.held_back: Collection[str] = ()
+        """The gate is for these calls alone; empty: for all."""
         self.refusal: Exception | None = None
         self.described: Sequence[PublishedMedia] = ()
         """Of the last description."""
@@ -112,7 +114,8 @@ class PassiveEngine:
         self._sink(event)
 
     async def _record(self, *call: Any) -> None:
-        await self.gate.wait()
+        if not self.held_back or call[0] in self.held_back:
+            await self.gate.wait()
         self.calls.append(call)
 
     async def start(self) -> None: ...
