@@ -115,6 +115,29 @@ async def test_undo_takes_back_ones_own_words_only(server: ServerProcess, browse
         await pupil.get_by_role("button", name="Titre", exact=True).click()
         await expect(by_test(host, "editor").locator("h1")).to_have_count(1, timeout=STEP_MS)
         await expect(by_test(host, "editor").locator(".collaboration-carets__label")).to_have_text("Zoé")
+        await both_write_in_one_empty_line(host, pupil)
+
+
+async def both_write_in_one_empty_line(host: Page, pupil: Page) -> None:
+    """At once: what each wrote is theirs to take back."""
+    before = await text_of(host)
+    await by_test(host, "editor").click()
+    await host.keyboard.press("Control+End")
+    await host.keyboard.press("Enter")
+    await reads(pupil, f"{before}\n")
+    await pupil.context.set_offline(True)
+    await has_state(pupil, "offline")
+    await write(pupil, "Plume")
+    await write(host, "Bec")
+    await pupil.context.set_offline(False)
+    await has_state(pupil, "saved")
+    merged = await text_of(pupil)
+    assert sorted(merged.removeprefix(f"{before}\n")) == sorted("PlumeBec")
+    await reads(host, merged)
+    await pupil.get_by_role("button", name="Annuler mon changement").click()
+    await reads(host, f"{before}\nBec")
+    await pupil.get_by_role("button", name="Refaire").click()
+    await reads(host, merged)
 
 
 @pytest.mark.timeout(180)

@@ -9,6 +9,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { language, t, type Key } from '../i18n.js'
 import type { Session } from '../session.js'
 import { colourOf } from './colours.js'
+import { giveEmptyLinesTheirText } from './empty_lines.js'
 import { linkOf } from './link.js'
 
 /** The shared text: any Yjs editor could open the same document. */
@@ -40,12 +41,14 @@ export function Editor({ session, name }: { session: Session; name: string }) {
       // An object and not a function: Tiptap spreads what it is given into the first view, which keeps nothing of a function.
       editorProps: { attributes: editorAttributes() },
     })
+    const stopLines = giveEmptyLinesTheirText(shared.doc)
     setEditor(made)
     made.on('transaction', () => redraw((count) => count + 1))
     const read = () => made.getJSON() as RichText
     session.readShownText = read
     return () => {
       if (session.readShownText === read) session.readShownText = null
+      stopLines()
       made.destroy()
     }
   }, [shared, session])
