@@ -31,8 +31,12 @@ run-cluster: $(BIN)/.runtime $(PAGE)
 	@scripts/install-services.sh cluster
 	@exec $(BIN)/python -m scripts.run_cluster $(CLUSTER_ARGS)
 
+# What is to be installed waits for the network, what is to be checked for the processor: side by side.
 # TypeScript's tests, which mostly wait, run beside Python's; their output comes after it.
-test: check services $(PAGE)
+test:
+	@$(MAKE) --no-print-directory $(BIN)/.runtime
+	@$(MAKE) --no-print-directory --jobs 3 check services
+	@$(MAKE) --no-print-directory $(PAGE)
 	@mkdir -p build
 	@$(MAKE) --no-print-directory test-typescript >build/test-typescript.log 2>&1 & typescript=$$!; \
 	  $(MAKE) --no-print-directory test-python; python=$$?; \
@@ -52,13 +56,12 @@ test-python: services $(BIN)/.dev $(PAGE)
 test-long: services $(BIN)/.dev $(PAGE)
 	$(BIN)/pytest --timeout=3600 $(PYTEST_ARGS)
 
-# Whatever should stop a change before its tests run.
-check: $(BIN)/.dev client_sdk/node_modules/.ok
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	@$(MAKE) --no-print-directory --jobs 2 check-python check-typescript
+# Whatever should stop a change before its tests run. With --jobs 2 Python and TypeScript side by side.
+check: check-python check-typescript
 
 check-python: $(BIN)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 check-typescript: $(BIN)/.dev client_sdk/node_modules/.ok
