@@ -20,8 +20,9 @@ from tests.support.postgres_server import PostgresServer
 pytestmark = pytest.mark.timeout(240)
 FROZEN_WITHIN_S = 12.0
 THAWED_WITHIN_S = 2.0
-LEAST_S = GRACE_S - 2.5
-"""Who died with an instance was last heard with its last heartbeat, or answered the last time they were asked."""
+LEAST_S = GRACE_S - 4.0
+"""Who died with an instance was last heard with its last heartbeat, or answered the last time they were asked; and a busy
+machine is late with either."""
 SLACK_S = 1.0 * SECOND - 1.0
 """For a machine on which everything takes longer."""
 SOME = 6
@@ -55,15 +56,17 @@ async def lesson(folder: Path, postgres: PostgresServer, count: int, *, at_home:
         line = await stack.enter_async_context(cuttable_proxy(cluster.proxy.port))
         people = [("pupil", "polling" if number % 3 == 0 else "websocket") for number in range(count)]
         school = await stack.enter_async_context(class_behind(cluster.url, people))
+        while {member.instance for member in school.members[1:]} != {"i1", "i2"}:
+            await school.join("pupil", "websocket")  # the proxy may have led all of so few to one
         pupils = tuple(school.members[1:])
-        assert {member.instance for member in pupils} == {"i1", "i2"}
         home = await home_of(cluster)
-        creator, adult = school.host, None
-        while adult is None or (adult.instance == home) is not at_home:
-            if adult is not None:
-                await leave_quietly(school, adult)
-            adult = await school.enter("adult", "host", creator.room.token, "websocket", line.url)
-        await leave_quietly(school, creator)
+        devices = [school.host]
+        while len(devices) == 1 or (devices[-1].instance == home) is not at_home:
+            # The proxy leads each to where the fewest are: the next one comes elsewhere, while those before it stay.
+            devices.append(await school.enter("adult", "host", school.host.room.token, "websocket", line.url))
+        *others, adult = devices
+        for device in others:
+            await leave_quietly(school, device)
         yield Lesson(cluster, school, adult, pupils, line)
 
 
