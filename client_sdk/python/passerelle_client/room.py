@@ -18,7 +18,6 @@ from passerelle_client.protocol import (
     ChatLine,
     ChatSent,
     DocumentClosed,
-    DocumentOpened,
     Draining,
     LobbyState,
     RichText,
@@ -28,6 +27,7 @@ from passerelle_client.protocol import (
     TokenRenewed,
 )
 from passerelle_client.protocol import Removed as RemovedMessage
+from passerelle_client.room_documents import RoomDocuments
 from passerelle_client.room_events import RoomEvents
 from passerelle_client.room_view import RoomEvent, apply_event, is_frozen
 from passerelle_client.voice import Voice
@@ -39,14 +39,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("passerelle_client")
 
 BOTH: tuple[Transport, ...] = ("websocket", "polling")
-REOPEN_DELAY_S = 1.0
-"""Pause before a document is asked for again that the server could not open."""
 REFRESH_DELAY_S = 1.0
-"""Likewise for the view."""
+"""Pause before the view is asked for again that the server could not give."""
 MOST_WORDS = 5
 """How often a setting is asked for again when somebody else was faster, each time knowing of the last."""
-WAITS_FOR_BETTER = frozenset({"store-unavailable", "too-many-requests", "internal"})
-"""Refusals of a document that pass."""
 
 LobbyWord = Literal["waiting", "admitted", "denied"]
 
@@ -64,7 +60,6 @@ class Room(Emitter):
         self.view: RoomView | None = None
         """The room as this participant may see it; None before admission."""
         self.lobby_state: LobbyWord | None = None
-        self._documents: dict[str, SharedDocument] = {}
         self._media: Media | None = None
         self._voice: Voice | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,6 +69,7 @@ class Room(Emitter):
         self._is_refreshing = False
         self._waiting = Waiting()
         self._connection = Connection(self.url, lambda: self.token, transports)
+        self._documents = RoomDocuments(self._connection, self.command, self._spawn)
         self._connection.listen("state", self._connection_state)
         self._connection.listen("refused", self._refused)
         self._connection.listen("lost", self._lost)
@@ -180,8 +176,7 @@ class Room(Emitter):
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for document in self._documents.values():
-            document.close()
+        self._documents.close_all()
         self._close_iterators(self._ended)
         self._waiting.settle(self._ended or Disconnected("the room was closed"))
 
@@ -292,22 +287,11 @@ class Room(Emitter):
     def document(self, name: str) -> SharedDocument:
         """The document of that name, opened (now, or once admitted) and kept in sync. The same
         object for the same name."""
-        document = self._documents.get(name)
-        if document is None:
-            document = SharedDocument(name, self._send_document)
-            self._documents[name] = document
-            if self._ended is not None:
-                document.refuse(self._ended)
-            elif self.view is not None and self._connection.state == "connected":
-                self._spawn(self._open_document(document))
-        return document
+        return self._documents.use(name, is_inside=self.view is not None)
 
     async def close_document(self, name: str) -> None:
         """Stop following it. What is not saved yet is lost: await `saved()` before."""
-        document = self._documents.pop(name, None)
-        if document is not None:
-            document.close()
-            await self.command("document_close", document=name)
+        await self._documents.close(name)
 
     @property
     def media(self) -> "Media":
@@ -329,30 +313,6 @@ class Room(Emitter):
         """For `voice`: dropped when there is no connection."""
         self._connection.send("media_voice", packet)
 
-    def _send_document(self, name: str, message: bytes) -> None:
-        self._connection.send("document_message", name, message)
-
-    async def _open_document(self, document: SharedDocument) -> None:
-        document.opening(polling=self._connection.transport == "polling")
-        try:
-            answer = await self.command("document_open", document=document.name)
-        except Refused as error:
-            if error.code in WAITS_FOR_BETTER:
-                document.connection_lost()
-                self._spawn(self._reopen_later(document))
-            else:
-                document.refuse(error)
-            return
-        except Removed:
-            document.connection_lost()
-            return
-        except Disconnected:
-            document.connection_lost()
-            if self._connection.state == "connected":  # nothing but the answer was late: no new connection opens it
-                self._spawn(self._reopen_later(document))
-            return
-        document.opened(msgspec.convert(answer, DocumentOpened).can_write)
-
     # --- what arrives -----------------------------------------------------------------------
 
     def _received(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -370,8 +330,7 @@ class Room(Emitter):
     def _dispatch(self, event: str, payload: Any, arguments: tuple[Any, ...]) -> None:
         if event == "document_message":
             name, message = arguments
-            if (document := self._documents.get(name)) is not None:
-                document.receive(message)
+            self._documents.receive(name, message)
         elif event == "room_event":
             self._room_event(msgspec.convert(payload, RoomEventMessage))
         elif event == "room_view":
@@ -379,7 +338,7 @@ class Room(Emitter):
         elif event == "lobby":
             self._lobby(msgspec.convert(payload, LobbyState))
         elif event == "document_closed":
-            self._document_closed(msgspec.convert(payload, DocumentClosed))
+            self._documents.closed(msgspec.convert(payload, DocumentClosed))
         elif event == "removed":
             self._end(Removed(msgspec.convert(payload, RemovedMessage).reason))
         elif event == "token":
@@ -399,8 +358,7 @@ class Room(Emitter):
         for events in self._iterators:
             events.begin_from(view)
         if is_fresh_connection:
-            for document in self._documents.values():
-                self._spawn(self._open_document(document))
+            self._documents.open_all()
         if known is not None:
             for line in view.chat:
                 if line.id not in known:
@@ -429,8 +387,7 @@ class Room(Emitter):
     def _set_view(self, view: RoomView) -> None:
         was_frozen = self.frozen
         self.view = view
-        for document in self._documents.values():
-            document.set_access("write_document" in view.permissions)
+        self._documents.set_access("write_document" in view.permissions)
         if self.frozen != was_frozen:
             self.emit("frozen", self.frozen)
 
@@ -461,25 +418,6 @@ class Room(Emitter):
             self._end(Removed("denied"))
         self._waiting.settle(self._ended)
 
-    def _document_closed(self, message: DocumentClosed) -> None:
-        document = self._documents.get(message.document)
-        if document is None:
-            return
-        document.connection_lost()
-        if message.reason == "resync":
-            self._spawn(self._open_document(document))
-        elif message.reason in ("unavailable", "limit"):
-            self._spawn(self._reopen_later(document))
-        elif message.reason != "draining":
-            document.refuse(Refused(message.reason, f"the server closed the document ({message.code})"))
-
-    async def _reopen_later(self, document: SharedDocument) -> None:
-        await asyncio.sleep(REOPEN_DELAY_S)
-        # Not when it was opened by a new connection meanwhile, or is, or was closed.
-        is_wanted = self._documents.get(document.name) is document and self._ended is None
-        if is_wanted and not document.is_followed and self._connection.state == "connected":
-            await self._open_document(document)
-
     # --- the connection ---------------------------------------------------------------------
 
     def _connection_state(self, state: ConnectionState) -> None:
@@ -491,16 +429,14 @@ class Room(Emitter):
 
     def _lost(self) -> None:
         self._is_fresh_connection = True
-        for document in self._documents.values():
-            document.connection_lost()
+        self._documents.connection_lost()
 
     def _end(self, error: PasserelleError) -> None:
         """This participant is out: nothing will come back."""
         if self._ended is not None:
             return
         self._ended = error
-        for document in self._documents.values():
-            document.refuse(error)
+        self._documents.end(error)
         self._close_iterators(error)
         self.emit("removed", error.reason if isinstance(error, Removed) else getattr(error, "code", ""))
         self._spawn(self._connection.close())
