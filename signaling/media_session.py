@@ -16,13 +16,7 @@ from dataclasses import replace
 from signaling.allowance import Allowance
 from signaling.description_check import check_connection, check_media, check_microphone
 from signaling.engine_events import EngineEvents
-from signaling.engines import (
-    EngineEvent,
-    EngineUnavailable,
-    Fallback,
-    MediaEngine,
-    MediaGrants,
-)
+from signaling.engines import EngineEvent, EngineUnavailable, Fallback, MediaEngine, MediaGrants
 from signaling.errors import SignalingError
 from signaling.messages import (
     Description,
