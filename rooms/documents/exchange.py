@@ -97,6 +97,9 @@ class DocumentExchange:
                 return None
             peer = self.peers[message.sender] = Peer(message.number, now, is_wanted=not is_whole)
             is_late = False
+            if self.number:
+                # Of what we changed before we knew of anyone nobody was told: not who answered our greeting meanwhile.
+                self.greeting.add(message.sender)
         else:
             is_late = self._compare_numbers(peer, message)
         peer.heard_at = now

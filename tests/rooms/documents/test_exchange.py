@@ -178,3 +178,12 @@ def test_instances_are_bounded(exchange: DocumentExchange, monkeypatch: pytest.M
     heard = [exchange.hear(state(0, sender), 0) for sender in senders]
     assert [one is None for one in heard] == [False, False, True]
     assert list(exchange.peers) == senders[:2]
+
+
+def test_who_is_heard_of_after_a_change_that_nobody_was_told_is_told_how_we_stand(exchange: DocumentExchange) -> None:
+    """It answered our greeting, which was from before the change."""
+    hear(exchange, state(4))
+    assert exchange.greeting == set()
+    exchange.number += 1
+    hear(exchange, state(9, BEN))
+    assert exchange.greeting == {BEN}
