@@ -4,7 +4,7 @@ that may not be published, or that somebody else publishes."""
 from collections.abc import Mapping, Sequence
 
 from signaling.engines import MediaGrants
-from signaling.engines.p2p import may_publish
+from signaling.engines.granted import is_granted
 from signaling.errors import SignalingError
 from signaling.messages import EngineName, PeerConnectionName, PublishedMedia, Track
 
@@ -37,7 +37,7 @@ def check_media(
     if len(known) + len(ids - known.keys()) > MAX_TRACKS_PER_ROOM:
         raise SignalingError("too-many-tracks", f"no more than {MAX_TRACKS_PER_ROOM} tracks in a room")
     for one in media:
-        if not may_publish(grants, one.source):
+        if not is_granted(one.source, grants):
             raise SignalingError("permission-denied", f"this participant may not publish a {one.source}")
         track = known.get(one.track_id)
         if track is not None and track.session_id != session_id:

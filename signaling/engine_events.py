@@ -8,6 +8,7 @@ from signaling.engines import (
     CandidateToSend,
     DescriptionToSend,
     EngineEvent,
+    LayersWatched,
     PeerAppeared,
     PeerConnectionLost,
     PeerDisappeared,
@@ -16,7 +17,14 @@ from signaling.engines import (
     TrackDisappeared,
     VoiceToSend,
 )
-from signaling.event_messages import media_closed, media_peer, peer_left, server_candidate, server_description
+from signaling.event_messages import (
+    layers_wanted,
+    media_closed,
+    media_peer,
+    peer_left,
+    server_candidate,
+    server_description,
+)
 from signaling.messages import PeerJoined
 from signaling.negotiation import Verdict
 from signaling.ports import MediaOutbox
@@ -65,6 +73,8 @@ class EngineEvents:
             case PeerDisappeared():
                 session.peers.pop(event.peer_session_id, None)
                 self.send(session, "media_peer_left", peer_left(event))
+            case LayersWatched():
+                self.send(session, "media_layers", layers_wanted(event))
             case VoiceToSend():
                 self._voice(session, event.runs)
             case PeerConnectionLost():

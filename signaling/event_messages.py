@@ -3,11 +3,12 @@
 from signaling.engines import (
     CandidateToSend,
     DescriptionToSend,
+    LayersWatched,
     PeerAppeared,
     PeerConnectionLost,
     PeerDisappeared,
 )
-from signaling.messages import MediaClosed, MediaPeer, PeerLeft, ServerCandidate, ServerDescription
+from signaling.messages import LayersWanted, MediaClosed, MediaPeer, PeerLeft, ServerCandidate, ServerDescription
 
 
 def server_description(event: DescriptionToSend) -> ServerDescription:
@@ -33,6 +34,10 @@ def media_peer(event: PeerAppeared) -> MediaPeer:
 
 def peer_left(event: PeerDisappeared) -> PeerLeft:
     return PeerLeft(session_id=event.session_id, peer_session_id=event.peer_session_id)
+
+
+def layers_wanted(event: LayersWatched) -> LayersWanted:
+    return LayersWanted(session_id=event.session_id, track_id=event.track_id, layers=event.layers)
 
 
 def media_closed(event: PeerConnectionLost) -> MediaClosed:

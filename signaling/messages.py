@@ -287,6 +287,15 @@ class MediaClosed(msgspec.Struct, kw_only=True):
     retry: bool
 
 
+class LayersWanted(msgspec.Struct, kw_only=True):
+    """`media_layers`: how many layers of the receiver's own picture anybody looks at, counted from the smallest; 0:
+    none. The others need not be sent until this rises again."""
+
+    session_id: Id
+    track_id: Id
+    layers: int
+
+
 class TrackMutedByHost(msgspec.Struct, kw_only=True):
     """`media_muted`: the receiver's own track was muted by a host."""
 

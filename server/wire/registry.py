@@ -64,6 +64,7 @@ EVENTS: dict[str, type[msgspec.Struct]] = {
     "media_peer_left": messages.PeerLeft,
     "media_closed": messages.MediaClosed,
     "media_muted": messages.TrackMutedByHost,
+    "media_layers": messages.LayersWanted,
 }
 
 BINARY_EVENT = "document_message"

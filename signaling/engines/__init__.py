@@ -112,6 +112,17 @@ class TrackDisappeared:
 
 
 @dataclass(frozen=True, slots=True)
+class LayersWatched:
+    """Of a picture of `session_id` so many layers, counted from the smallest, are looked at now: tell its publisher,
+    who begins with all of them, and anew on each media line."""
+
+    room_id: str
+    session_id: str
+    track_id: str
+    layers: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpeakersHeard:
     """Participants loud now, loudest first."""
 
@@ -146,6 +157,7 @@ EngineEvent = (
     | PeerDisappeared
     | TrackAppeared
     | TrackDisappeared
+    | LayersWatched
     | SpeakersHeard
     | PeerConnectionLost
     | VoiceToSend

@@ -28,6 +28,7 @@ from signaling.engines import (
     TrackAppeared,
     TrackDisappeared,
 )
+from signaling.engines.granted import KIND_OF_SOURCE, is_granted
 from signaling.messages import (
     MAX_TRACKS_PER_SESSION,
     Candidate,
@@ -39,8 +40,6 @@ from signaling.messages import (
     SubscribedMedia,
     Subscription,
     Track,
-    TrackKind,
-    TrackSource,
 )
 from signaling.negotiation import PeerNegotiation, Verdict
 from signaling.sdp_summary import MediaLine, media_lines
@@ -50,13 +49,6 @@ logger = logging.getLogger("passerelle.signaling")
 
 MAX_SESSIONS = 4
 """Each sends its picture to every other: a home line carries three."""
-
-KIND_OF_SOURCE: dict[TrackSource, TrackKind] = {
-    "camera": "video",
-    "microphone": "audio",
-    "screen": "video",
-    "screen_audio": "audio",
-}
 
 
 @dataclass(slots=True)
@@ -110,7 +102,7 @@ class P2pEngine:
             return
         session.grants = grants
         for track in tuple(session.tracks.values()):
-            if not may_publish(grants, track.source):
+            if not is_granted(track.source, grants):
                 await self.unpublish(session_id, track.id)
 
     async def close_session(self, session_id: str) -> None:
@@ -239,15 +231,6 @@ class P2pEngine:
             self._sink(TrackAppeared(session.room_id, track))
 
 
-def may_publish(grants: MediaGrants, source: TrackSource) -> bool:
-    """Whether the grants allow a track of this source."""
-    if KIND_OF_SOURCE[source] == "audio" and not grants.sound:
-        return False
-    if source in ("screen", "screen_audio"):
-        return grants.publish_screen
-    return grants.publish_video if source == "camera" else grants.publish_audio
-
-
 def _check_media(sdp: str, media: Sequence[PublishedMedia], session: _Session) -> list[PublishedMedia]:
     """The named tracks that the description sends. Raises: ValueError."""
     lines = media_lines(sdp)
@@ -255,7 +238,7 @@ def _check_media(sdp: str, media: Sequence[PublishedMedia], session: _Session) -
     if "" in named or len(named) != len(media) or len({one.track_id for one in media}) != len(media):
         raise ValueError("a media line or a track is named twice")
     for one in media:
-        if not may_publish(session.grants, one.source):
+        if not is_granted(one.source, session.grants):
             raise ValueError(f"this participant may not publish a {one.source}")
         if one.track_id in session.tracks and session.tracks[one.track_id].source != one.source:
             raise ValueError("a track cannot change its source")

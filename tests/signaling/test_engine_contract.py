@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from signaling.engines import (
     DescriptionToSend,
     EngineUnavailable,
+    LayersWatched,
     MediaEngine,
     MediaGrants,
     PeerConnectionLost,
@@ -22,6 +24,7 @@ from signaling.engines import (
     TrackDisappeared,
 )
 from signaling.engines.janus import JanusEngine
+from signaling.engines.layer_demand import UNWATCHED_S
 from signaling.engines.p2p import P2pEngine
 from signaling.engines.sfu import SfuEngine
 from signaling.messages import (
@@ -189,6 +192,29 @@ async def test_tracks_that_are_not_there_are_ignored(two: Stage) -> None:
     await two.engine.set_track_muted("a", "unknown", True)
     await two.engine.unpublish("a", "unknown")
     assert not [each for each in two.events.all[before:] if isinstance(each, TrackAppeared | TrackDisappeared)]
+
+
+@pytest.mark.long
+async def test_a_publisher_is_told_when_nobody_looks_and_at_once_when_somebody_does(two: Stage) -> None:
+    camera = (await two.publish("a", "camera"))["camera"]
+    await two.plays("b", camera)
+
+    async def told_after(*shown: ShownTrack) -> LayersWatched:
+        since = len(two.events.all)
+        await two.engine.set_layout("b", shown)
+        return await two.hears(LayersWatched, lambda event: event.track_id == camera, since)  # type: ignore[no-any-return]
+
+    if two.kind == "p2p":
+        await two.engine.set_layout("b", [])
+        await asyncio.sleep(UNWATCHED_S + 1.0)  # that nothing is said is the test
+        assert not two.events.of(LayersWatched)
+        return
+    assert (await told_after()) == LayersWatched("r", "a", camera, 0)
+    began = time.monotonic()
+    assert (await told_after(ShownTrack(track_id=camera, width=320, height=180))) == LayersWatched("r", "a", camera, 1)
+    assert time.monotonic() - began < 1.0 * SECOND
+    await two.plays("b", camera)
+    assert [event.layers for event in two.events.of(LayersWatched)] == [0, 1]
 
 
 # --- publishing -----------------------------------------------------------------------------------

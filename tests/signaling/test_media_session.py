@@ -11,6 +11,7 @@ from signaling import media_session
 from signaling.description_check import MAX_TRACKS_PER_ROOM
 from signaling.engines import (
     EngineUnavailable,
+    LayersWatched,
     MediaEngine,
     MediaGrants,
     PeerConnectionLost,
@@ -24,6 +25,7 @@ from signaling.media_session import MAX_SESSIONS_PER_PARTICIPANT, MediaService
 from signaling.messages import (
     Candidate,
     EngineName,
+    LayersWanted,
     MediaClosed,
     MediaStarted,
     RebuildPeerConnection,
@@ -612,6 +614,12 @@ async def test_a_track_of_a_session_that_has_ended_is_not_announced(house: House
     house.sfu.publish(session, "late")
     assert house.media.tracks("room") == ()
     assert house.outbox.tracks == []
+
+
+async def test_a_publisher_is_told_which_layers_are_looked_at(house: House) -> None:
+    session = (await house.start("c1")).session_id
+    house.sfu.emit(LayersWatched("room", session, "t", 1))
+    assert house.outbox.to("c1")[-1] == ("media_layers", LayersWanted(session_id=session, track_id="t", layers=1))
 
 
 async def test_speakers_are_passed_on(house: House) -> None:

@@ -556,6 +556,18 @@ export interface RoomSummary {
   kind: "community" | "consultation" | "interclass";
 }
 /**
+ * `media_layers`: how many layers of the receiver's own picture anybody looks at, counted from the smallest; 0:
+ *     none. The others need not be sent until this rises again.
+ *
+ * This interface was referenced by `PasserelleWire`'s JSON-Schema
+ * via the `definition` "LayersWanted".
+ */
+export interface LayersWanted {
+  session_id: string;
+  track_id: string;
+  layers: number;
+}
+/**
  * `leave`: for good, not a lost connection.
  *
  * This interface was referenced by `PasserelleWire`'s JSON-Schema

@@ -29,6 +29,8 @@ interface Line {
   track: PublishedLocalTrack | null
   kind: 'audio' | 'video'
   layers: number
+  /** How many of them anybody looks at, as the server said last. */
+  wanted: number
 }
 
 /** The peer connection over which we offer what we send (engines sfu and janus). One negotiation at a
@@ -52,6 +54,8 @@ export class PublishConnection {
   #rebuildTimer: ReturnType<typeof setTimeout> | undefined
   /** Candidates of ours that came before their offer went out; null: send at once. */
   #early: (Candidate | null)[] | null = []
+  /** Sizes are set one after the other: a sender takes parameters only as it gave them last. */
+  #sizing: Promise<void> = Promise.resolve()
   /** Candidates of the server that came before its answer. */
   #remoteEarly: RTCIceCandidateInit[] = []
 
@@ -84,13 +88,28 @@ export class PublishConnection {
 
   /** Our cameras go up in all their layers, or in the smallest alone; nothing is negotiated. */
   async sizesChanged(): Promise<void> {
-    const small = this.#host.sendsSmall()
-    for (const { transceiver, layers } of this.#lines) {
-      if (layers < 2) continue
-      const parameters = transceiver.sender.getParameters()
-      for (const [index, encoding] of parameters.encodings.entries()) encoding.active = !small || index === 0
-      await transceiver.sender.setParameters(parameters)
+    await Promise.all(this.#lines.filter(({ layers }) => layers > 1).map((line) => this.#setSizes(line)))
+  }
+
+  /** Of a picture of ours anybody looks at so many layers, counted from the smallest; nothing is negotiated. */
+  async layersWanted(trackId: string, layers: number): Promise<void> {
+    const line = this.#lines.find(({ track, kind }) => track?.id === trackId && kind === 'video')
+    if (line === undefined || line.wanted === layers) return
+    line.wanted = layers
+    await this.#setSizes(line)
+  }
+
+  #setSizes(line: Line): Promise<void> {
+    const set = async () => {
+      const { sender } = line.transceiver
+      const parameters = sender.getParameters()
+      const small = line.layers > 1 && this.#host.sendsSmall()
+      for (const [index, encoding] of parameters.encodings.entries()) encoding.active = index < (small ? Math.min(1, line.wanted) : line.wanted)
+      await sender.setParameters(parameters)
     }
+    const done = this.#sizing.then(set)
+    this.#sizing = done.catch(() => undefined)
+    return done
   }
 
   receiveAnswer(negotiation: number, answer: SessionDescription): void {
@@ -224,10 +243,14 @@ export class PublishConnection {
       if (idle === undefined) {
         const sendEncodings = track.encodings(this.#host.sendsSmall())
         const transceiver = pc.addTransceiver(track.mediaStreamTrack, { direction: 'sendonly', sendEncodings })
-        this.#lines.push({ transceiver, track, kind: track.kind, layers: sendEncodings.length })
+        this.#lines.push({ transceiver, track, kind: track.kind, layers: sendEncodings.length, wanted: sendEncodings.length })
       } else {
         idle.track = track
         idle.transceiver.direction = 'sendonly'
+        if (idle.wanted !== idle.layers) {
+          idle.wanted = idle.layers
+          await this.#setSizes(idle)
+        }
         await idle.transceiver.sender.replaceTrack(track.mediaStreamTrack)
       }
     }

@@ -5,7 +5,7 @@ import type { Connectivity } from './peer_connection.js'
 import { PublishConnection } from './publish_connection.js'
 import { SubscribeConnection } from './subscribe_connection.js'
 import { VoiceFallback, type FallbackState } from './voice_fallback.js'
-import type { MediaClosed, ServerCandidate, ServerDescription } from './wire.js'
+import type { LayersWanted, MediaClosed, ServerCandidate, ServerDescription } from './wire.js'
 
 /** Media by way of a server (engines sfu and janus): two peer connections with one offerer each. */
 export class ServerLink implements MediaLink {
@@ -98,6 +98,9 @@ export class ServerLink implements MediaLink {
       const message = payload as ServerDescription
       if (message.pc === 'publish') this.#publish.receiveAnswer(message.negotiation, message.description)
       else if (message.pc === 'subscribe') this.#subscribe.receiveOffer(message)
+    } else if (event === 'media_layers') {
+      const { track_id, layers } = payload as LayersWanted
+      this.#publish.layersWanted(track_id, layers).catch((error: unknown) => this.#host.log.warn('layers not set', String(error)))
     } else if (event === 'media_candidate') {
       const { pc, candidate } = payload as ServerCandidate
       const connection = pc === 'publish' ? this.#publish : this.#subscribe

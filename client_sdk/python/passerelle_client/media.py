@@ -23,7 +23,15 @@ from passerelle_client.freeze_hold import is_held
 from passerelle_client.media_link import KINDS, LocalTrack, MediaLink, ReceivedTrack, Source
 from passerelle_client.media_tracks import IncomingTrack, OutgoingTrack, Reception
 from passerelle_client.peer_link import PeerLink
-from passerelle_client.protocol import IceServer, MediaClosed, MediaStarted, RoomView, Track, TrackMutedByHost
+from passerelle_client.protocol import (
+    IceServer,
+    LayersWanted,
+    MediaClosed,
+    MediaStarted,
+    RoomView,
+    Track,
+    TrackMutedByHost,
+)
 from passerelle_client.server_link import ServerLink
 
 if TYPE_CHECKING:
@@ -40,6 +48,7 @@ EVENTS = (
     "media_peer_left",
     "media_closed",
     "media_muted",
+    "media_layers",
 )
 PERMISSIONS: dict[str, str] = {
     "camera": "publish_video",
@@ -110,9 +119,13 @@ class Media(Emitter):
         listener: Callable[[str], None],
     ) -> Unsubscribe: ...
 
+    @overload
+    def on(self, event: Literal["layers_wanted"], listener: Callable[[str, int], None]) -> Unsubscribe: ...
+
     def on(self, event: str, listener: Callable[..., None]) -> Unsubscribe:
         """`remote_track`: somebody's track arrives; `remote_track_ended`, `local_track_ended` (a file
-        is at its end) and `muted_by_host` give the track's id."""
+        is at its end) and `muted_by_host` give the track's id; `layers_wanted` one's own picture's id and how many of
+        its layers anybody looks at, of what is sent here 0 or 1: at 0 a source that costs something may rest."""
         return self.listen(event, listener)
 
     # --- what one can do ----------------------------------------------------------------------
@@ -384,6 +397,10 @@ class Media(Emitter):
             if (local := self.local_tracks.get(track_id)) is not None:
                 local.outgoing.is_muted = True
                 self.emit("muted_by_host", track_id)
+        elif event == "media_layers":
+            wanted = msgspec.convert(payload, LayersWanted)
+            if wanted.track_id in self.local_tracks:
+                self.emit("layers_wanted", wanted.track_id, wanted.layers)
         else:
             await self._link.receive(event, payload)
 

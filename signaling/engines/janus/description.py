@@ -7,16 +7,11 @@ checks, so nobody can make a gateway knock at addresses of its own network.
 
 from collections.abc import Collection, Sequence
 
+from signaling.engines.granted import KIND_OF_SOURCE
 from signaling.engines.sfu.sdp import ParsedDescription, SdpError, parse_description
-from signaling.messages import MAX_TRACKS_PER_SESSION, PublishedMedia, TrackKind, TrackSource
+from signaling.messages import MAX_TRACKS_PER_SESSION, PublishedMedia
 from signaling.sdp_summary import DIRECTIONS, media_lines
 
-KIND_OF_SOURCE: dict[TrackSource, TrackKind] = {
-    "camera": "video",
-    "microphone": "audio",
-    "screen": "video",
-    "screen_audio": "audio",
-}
 _LEFT_OUT = ("a=candidate:", "a=end-of-candidates", "a=remote-candidates:")
 
 

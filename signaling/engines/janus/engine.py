@@ -24,13 +24,14 @@ from signaling.engines import (
     PeerConnectionLost,
     ReachabilityTarget,
 )
+from signaling.engines.granted import is_granted
 from signaling.engines.janus import description
 from signaling.engines.janus.errors import JanusLost, JanusRefused
 from signaling.engines.janus.messages import NO_SUCH_ROOM
 from signaling.engines.janus.node import JanusNode, NodeState
 from signaling.engines.janus.placement import least_loaded
 from signaling.engines.janus.room import Room
-from signaling.engines.janus.session import Session, is_granted
+from signaling.engines.janus.session import Session
 from signaling.engines.janus.tokens import TokenSigner
 from signaling.engines.sfu.sdp import SdpError
 from signaling.messages import (

@@ -80,6 +80,14 @@ class Room:
         for session in tuple(self.sessions.values()):
             session.refresh_subscription()
 
+    def asked_of(self, publisher: "Session", track: "PublishedTrack") -> int:
+        """The most layers of a picture that any page asks for."""
+        return max((each.asks_of(track) for each in self.sessions.values() if each is not publisher), default=0)
+
+    def look_at_demand(self, now: float) -> None:
+        for session in self.sessions.values():
+            session.look_at_demand(now)
+
     # --- speakers -------------------------------------------------------------------------------
 
     def talks(self, participant_id: str, is_loud: bool, level: float) -> None:

@@ -6,7 +6,7 @@ them for every offer. The gateway is told what each media line may do; the brows
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -14,19 +14,22 @@ import msgspec
 from signaling.engines import (
     DescriptionToSend,
     EngineEvent,
+    LayersWatched,
     MediaGrants,
     PeerConnectionLost,
     TrackAppeared,
     TrackDisappeared,
 )
+from signaling.engines.granted import KIND_OF_SOURCE, is_granted
 from signaling.engines.janus import description
 from signaling.engines.janus.errors import JanusRefused
 from signaling.engines.janus.publish import PublishConnection
 from signaling.engines.janus.room import Room
 from signaling.engines.janus.subscribe import Offer, Source, SubscribeConnection, Wanted
+from signaling.engines.layer_demand import LayerDemand
 from signaling.engines.sfu.layers import Size, layer_for_tile
 from signaling.engines.sfu.sdp import ParsedDescription, SdpError
-from signaling.messages import PeerConnectionName, PublishedMedia, SessionDescription, Track, TrackSource
+from signaling.messages import PeerConnectionName, PublishedMedia, SessionDescription, Track
 from signaling.negotiation import OfferNegotiation
 
 KEEP_TRACKS_S = 10.0
@@ -41,18 +44,6 @@ ANY_WIDTH = 8_192
 _order = itertools.count()
 
 
-def is_granted(source: TrackSource, grants: MediaGrants) -> bool:
-    match source:
-        case "camera":
-            return grants.publish_video
-        case "microphone":
-            return grants.publish_audio and grants.sound
-        case "screen_audio":
-            return grants.publish_screen and grants.sound
-        case _:
-            return grants.publish_screen
-
-
 @dataclass(slots=True, eq=False)
 class PublishedTrack:
     track: Track
@@ -62,6 +53,7 @@ class PublishedTrack:
     """None: its publisher's is gone, and may come again."""
     layers: int = 1
     """Of a simulcast picture."""
+    demand: LayerDemand = field(default_factory=lambda: LayerDemand(1))
 
     @property
     def source(self) -> Source | None:
@@ -158,7 +150,10 @@ class Session:
             known = self.tracks.get(each.track_id)
             if known is None:
                 known = self._add_track(each)
-            known.mid, known.connection, known.layers = each.mid, self._publish, layers.get(each.mid, 0) or 1
+            count = layers.get(each.mid, 0) or 1
+            if (known.mid, known.connection, known.layers) != (each.mid, self._publish, count):
+                known.demand.begin_anew(count)
+            known.mid, known.connection, known.layers = each.mid, self._publish, count
             if each.muted and not known.track.muted:
                 self._set_muted(known, True)
         await self._moderate()
@@ -170,7 +165,7 @@ class Session:
             participant_id=self.participant_id,
             session_id=self.id,
             source=media.source,
-            kind=description.KIND_OF_SOURCE[media.source],
+            kind=KIND_OF_SOURCE[media.source],
             muted=media.muted,
         )
         added = self.tracks[track.id] = PublishedTrack(track, media.mid, next(_order), self._publish)
@@ -242,22 +237,32 @@ class Session:
         """Track id → the most pixels of height; None: everything."""
         self._wanted = wanted
         self.refresh_subscription()
+        self.room.look_at_demand(self._clock())
 
     def set_layout(self, layout: Mapping[str, Size]) -> None:
         """Track id → size of its tile; other pictures are not sent."""
         self._layout = layout
         self.refresh_subscription()
+        self.room.look_at_demand(self._clock())
 
     def _sources(self) -> dict[Source, Wanted]:
-        if not self.grants.subscribe:
-            return {}
         return {
             source: Wanted(each.track.id, each.track.participant_id, self._layer(each))
             for each in self.room.tracks_for(self)
-            if (self._wanted is None or each.track.id in self._wanted)
-            and (self.grants.sound or each.track.kind == "video")
-            and (source := each.source) is not None
+            if self._wants(each) and (source := each.source) is not None
         }
+
+    def _wants(self, track: PublishedTrack) -> bool:
+        if not self.grants.subscribe or not (self.grants.sound or track.track.kind == "video"):
+            return False
+        return self._wanted is None or track.track.id in self._wanted
+
+    def asks_of(self, track: PublishedTrack) -> int:
+        """How many layers of another one's picture this page asks for, counted from the smallest."""
+        if self._subscribe is None or self._subscribe_failed or not self._wants(track):
+            return 0
+        layer = self._layer(track)
+        return 0 if layer is None else layer + 1
 
     def _layer(self, track: PublishedTrack) -> int | None:
         if track.track.kind == "audio" or self._layout is None:
@@ -346,9 +351,19 @@ class Session:
                 self._remove_track(track_id)
             self.room.tracks_changed()
         self._handle_offer_timer(now)
+        self.look_at_demand(now)
         for pc in [pc for pc, lost_at in self._lost_at.items() if now - lost_at >= LOST_AFTER_S]:
             del self._lost_at[pc]
             self._emit(PeerConnectionLost(self.room.id, self.id, pc, "failed"))
+
+    def look_at_demand(self, now: float) -> None:
+        """Which layers of its pictures anybody looks at: its client is told."""
+        for track in self.tracks.values():
+            if track.track.kind == "audio" or track.connection is None or track.connection is not self._publish:
+                continue
+            layers = track.demand.look(self.room.asked_of(self, track), now)
+            if layers is not None:
+                self._emit(LayersWatched(self.room.id, self.id, track.track.id, layers))
 
     def _handle_offer_timer(self, now: float) -> None:
         if self._subscribe is None:

@@ -15,6 +15,7 @@ from signaling.engines import (
     DescriptionToSend,
     EngineEvent,
     Fallback,
+    LayersWatched,
     MediaGrants,
     PeerConnectionLost,
     SpeakersHeard,
@@ -190,7 +191,15 @@ AnyReport = Ready | Done | Happened
 
 _EVENTS: dict[str, msgspec.msgpack.Decoder[EngineEvent]] = {
     kind.__name__: msgspec.msgpack.Decoder(kind)
-    for kind in (DescriptionToSend, TrackAppeared, TrackDisappeared, SpeakersHeard, PeerConnectionLost, VoiceToSend)
+    for kind in (
+        DescriptionToSend,
+        TrackAppeared,
+        TrackDisappeared,
+        LayersWatched,
+        SpeakersHeard,
+        PeerConnectionLost,
+        VoiceToSend,
+    )
 }
 _encoder = msgspec.msgpack.Encoder()
 command_decoder: msgspec.msgpack.Decoder[AnyCommand] = msgspec.msgpack.Decoder(AnyCommand)

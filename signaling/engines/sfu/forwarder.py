@@ -64,6 +64,8 @@ class OutgoingLine:
         self.counters = LineCounters()
         self.reported_loss = 0.0
         """Share of its packets that the subscriber missed lately, as it said."""
+        self.asked = 0
+        """How many layers of the picture the subscriber's page asks for, counted from the smallest."""
         self._sink = sink
         self._codecs: dict[str, NegotiatedCodec] = {}
         self._extensions = extension_writer(mid, None, None, None)

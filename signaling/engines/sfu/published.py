@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from signaling.engines.layer_demand import LayerDemand
 from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import CLOCK_RATES, NegotiatedCodec
 from signaling.engines.sfu.h264 import h264_size, starts_h264_keyframe
@@ -55,6 +56,8 @@ class TrackLine(Protocol):
     """The layer to be sent; None: nothing."""
     reported_loss: float
     """Share of its packets that the subscriber missed lately, as it said."""
+    asked: int
+    """How many layers of a picture its page asks for, counted from the smallest; its line may carry fewer."""
 
     @property
     def counters(self) -> LineCounters: ...
@@ -98,6 +101,8 @@ class PublishedLayer:
         self.heard_at: float | None = None
         self.back_since = _NEVER
         """When it came back after a silence; infinite: it is silent."""
+        self.is_called_back = False
+        """It is silent because nobody wanted it, and now somebody does: it counts as soon as it comes."""
         self._epoch = 0
         self._measured = (0, 0.0)
         self._report: tuple[rtcp.SenderReport, float] | None = None
@@ -224,6 +229,12 @@ class PublishedLayer:
         worst = max((line.reported_loss for line in self.track.lines), default=0.0)
         return int(min(worst, MOST_TOLD_LOSS) * 256)
 
+    def come_back(self, now: float) -> None:
+        """It comes again after a silence, in which its rate sank to nothing."""
+        self.back_since = _NEVER if self.is_called_back else now
+        self.is_called_back = False
+        self.rate_bps = None
+
     def measure(self, now: float) -> None:
         """Every second."""
         octets, at = self._measured
@@ -284,6 +295,9 @@ class PublishedTrack:
         """Smallest picture first."""
         self._rids: list[str | None] = [None]
         """As they were offered."""
+        self.demand = LayerDemand(1)
+        self._is_resized = False
+        """A layer's size was heard of since `layers_changed`."""
         self.lines: list[TrackLine] = []
         """Every line it is attached to."""
         self.heard = heard
@@ -303,6 +317,8 @@ class PublishedTrack:
         smallest picture first; none: one stream."""
         codec_keys = {codec.payload_type: codec.key for codec in codecs}
         names: list[str | None] = list(rids) or [None]
+        if fresh or len(names) != len(self._rids):
+            self.demand.begin_anew(len(names))
         if codec_keys != self.codec_keys or names != self._rids:
             # A number that means another codec now must not change a packet that is sent again.
             self.codec_keys, self._rids = codec_keys, names
@@ -322,7 +338,9 @@ class PublishedTrack:
             line.aim(self.layers[0])
 
     def order_layers(self) -> None:
-        """As their pictures are, once all are known: some publishers (OBS by WHIP) name the largest first."""
+        """A layer has another size. As their pictures are, once all are known: some publishers (OBS by WHIP) name the
+        largest first."""
+        self._is_resized = True
         sizes = {layer: layer.size for layer in self.layers}
         if None not in sizes.values():
             self.layers.sort(key=lambda layer: (sizes[layer] or (0, 0))[0] * (sizes[layer] or (0, 0))[1])
@@ -355,7 +373,7 @@ class PublishedTrack:
         return [each for each in self.layers if each.heard_at is not None and now - each.back_since >= LAYER_BACK_S]
 
     def layers_changed(self, now: float) -> bool:
-        """Whether other layers come than when this was asked last; to be called every tenth of a second."""
+        """Every tenth of a second: whether other layers come than when this was asked last, or in other sizes."""
         if len(self.layers) == 1:
             return False
         for layer in self.layers:
@@ -363,11 +381,23 @@ class PublishedTrack:
             if self._heard_at - last > LAYER_SILENT_S:
                 layer.back_since = float("inf")
             elif layer.back_since == float("inf"):
-                layer.back_since = now
+                layer.come_back(now)
         live = self.live_layers(now)
-        changed = live != self._live
-        self._live = live
+        changed = live != self._live or self._is_resized
+        self._live, self._is_resized = live, False
         return changed
+
+    def layers_to_tell(self, now: float) -> int | None:
+        """Every tenth of a second: what its publisher is to be told of the layers that are looked at; None: nothing
+        new."""
+        if not self.is_video:
+            return None
+        before = self.demand.told
+        told = self.demand.look(max((line.asked for line in self.lines), default=0), now)
+        if told is not None:
+            for index, layer in enumerate(self.layers):
+                layer.is_called_back = before <= index < told
+        return told
 
     def set_muted(self, muted: bool) -> None:
         """From now on no packet leaves; what was cached before a mute is not sent again either."""

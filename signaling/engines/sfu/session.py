@@ -12,12 +12,14 @@ from signaling.engines import (
     DescriptionToSend,
     EngineEvent,
     Fallback,
+    LayersWatched,
     MediaGrants,
     PeerConnectionLost,
     TrackAppeared,
     TrackDisappeared,
     VoiceToSend,
 )
+from signaling.engines.granted import KIND_OF_SOURCE, is_granted
 from signaling.engines.sfu.layers import Size
 from signaling.engines.sfu.publish import PublishConnection
 from signaling.engines.sfu.published import PublishedTrack
@@ -43,12 +45,6 @@ KEEP_TRACKS_S = 10.0
 LOST_AFTER_S = 0.8
 """A client that replaces a connection closes the old one, which we may hear before its message: what
 comes again within this time was not lost."""
-KIND_OF_SOURCE: dict[TrackSource, Literal["audio", "video"]] = {
-    "camera": "video",
-    "microphone": "audio",
-    "screen": "video",
-    "screen_audio": "audio",
-}
 
 
 class Room(Protocol):
@@ -66,18 +62,6 @@ class Room(Protocol):
 
     def heard(self, track: PublishedTrack, level: int, now: float) -> None: ...
     def silenced(self, track: PublishedTrack) -> None: ...
-
-
-def is_granted(source: TrackSource, grants: MediaGrants) -> bool:
-    match source:
-        case "camera":
-            return grants.publish_video
-        case "microphone":
-            return grants.publish_audio and grants.sound
-        case "screen_audio":
-            return grants.publish_screen and grants.sound
-        case _:
-            return grants.publish_screen
 
 
 class Session:
@@ -461,6 +445,14 @@ class Session:
         for track in self.tracks.values():
             if track.layers_changed(now):
                 self._room.layers_changed(track)
+            self._tell_demand(track, now)
+
+    def _tell_demand(self, track: PublishedTrack, now: float) -> None:
+        if self.publish is None or not self.publish.carries(track):
+            return
+        layers = track.layers_to_tell(now)
+        if layers is not None:
+            self._emit(LayersWatched(self._room.id, self.id, track.track.id, layers))
 
     def handle_second(self, now: float) -> None:
         if self.publish is not None:

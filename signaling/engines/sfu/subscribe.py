@@ -54,18 +54,25 @@ class SubscriberView:
     heights: Mapping[str, int | None] = field(default_factory=dict)
     """Track id → pictures much higher than this are not wanted."""
 
-    def layers_of(self, track: PublishedTrack, now: float) -> list[PublishedLayer]:
-        """Those that may be sent, smallest first; none: its picture is not shown."""
+    def asked_of(self, track: PublishedTrack) -> int:
+        """How many of its layers may be sent, counted from the smallest; 0: its picture is not shown."""
         tile = None if self.layout is None else self.layout.get(track.track.id)
         if self.layout is not None and tile is None:
-            return []
+            return 0
         sizes = [layer.size for layer in track.layers]
         most = layer_for_tile(sizes, tile)
         height = self.heights.get(track.track.id)
         if height is not None:
             most = min(most, layer_for_tile(sizes, (MAX_PICTURE_PIXELS, height)))
+        return most + 1
+
+    def layers_of(self, track: PublishedTrack, now: float) -> list[PublishedLayer]:
+        """Those that may be sent, and come, smallest first; none: its picture is not shown."""
+        asked = self.asked_of(track)
+        if asked == 0:
+            return []
         live = track.live_layers(now)
-        wanted = [layer for layer in live if track.layers.index(layer) <= most]
+        wanted = [layer for layer in live if track.layers.index(layer) < asked]
         return wanted or live[:1] or track.layers[:1]
 
     def area_of(self, track: PublishedTrack) -> int:
@@ -119,6 +126,7 @@ class SendingConnection:
         for line in self.lines:
             if line.track is None or not line.track.is_video:
                 continue
+            line.asked = self._view.asked_of(line.track)
             layers = self._view.layers_of(line.track, now)
             if not layers:
                 line.aim(None)

@@ -58,6 +58,7 @@ class VoiceLine:
         self.counters = LineCounters()
         self.reported_loss = 0.0
         """Its connection repeats what is lost."""
+        self.asked = 0
         self._take = take
         track.lines.append(self)
         self.aim(track.layers[0])

@@ -173,6 +173,20 @@ async def test_a_muted_track_is_silent_and_everyone_is_told(meet: Any, kind: str
         await guest.media.set_muted("unknown", True)
 
 
+@pytest.mark.long
+async def test_a_publisher_hears_whether_anybody_looks(meet: Any) -> None:
+    host, guest = await meet("interclass")
+    local = await guest.media.publish(ColourTrack(GREEN), "camera")
+    await shows((await remote(host.media, "camera", guest)).media_stream_track, GREEN)
+    told: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+    guest.media.on("layers_wanted", lambda track_id, layers: told.put_nowait((track_id, layers)))
+    async with asyncio.timeout(DEADLINE):
+        await host.media.set_layout({})
+        assert await told.get() == (local.id, 0)
+        await host.media.set_layout({local.id: (320, 180)})
+        assert await told.get() == (local.id, 1)
+
+
 @KINDS_OF_ROOM
 async def test_sound_comes_back_after_a_mute(meet: Any, kind: str) -> None:
     host, guest = await meet(kind)

@@ -170,3 +170,18 @@ async def test_a_screen_in_one_stream_comes_whole_or_not_at_all(house: House) ->
     connection.receive_rtcp(remb(2_300_000))
     connection.receive_rtcp(remb(1_000_000))
     assert seen(connection) == {"s": None, "a": "q"}
+
+
+async def test_what_a_page_asks_for_is_known_whatever_its_line_carries(house: House) -> None:
+    a, b = house.publish("a"), house.publish("b")
+    one, other = house.subscribe(a, b), house.subscribe(a, b)
+    one.set_view(SubscriberView({"a": (640, 360)}))
+    other.set_view(SubscriberView({"a": (200, 112)}, {"b": None}))
+    assert [[line.asked for line in connection.lines] for connection in (one, other)] == [[2, 0], [1, 0]]
+    house.settle()
+    one.receive_rtcp(remb(400_000))
+    house.second()
+    house.second()
+    one.receive_rtcp(remb(300_000))
+    assert seen(one)["a"] == "q"
+    assert one.lines[0].asked == 2

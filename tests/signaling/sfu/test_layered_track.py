@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from signaling.engines.layer_demand import UNWATCHED_S
 from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import ABS_SEND_TIME, MID, NegotiatedCodec
 from signaling.engines.sfu.forwarder import OutgoingLine
@@ -256,3 +257,45 @@ def test_layers_are_ordered_by_their_pictures_whatever_the_offer_said() -> None:
     assert stage.line in stage.track.lines
     stage.frame("q")
     assert len(stage.sent) == 1, "the same layers in the same offer go on"
+
+
+def test_a_layer_that_nobody_looks_at_is_given_up_and_counts_at_once_when_it_comes_back() -> None:
+    stage = Stage()
+    stage.frame("q", "h", "f")
+    stage.line.asked = 1
+
+    def told_within(seconds: float, only: str) -> list[int]:
+        told = []
+        for _ in range(int(seconds * 15)):
+            stage.frame(only=only)
+            stage.track.layers_changed(stage.now)
+            layers = stage.track.layers_to_tell(stage.now)
+            if layers is not None:
+                told.append(layers)
+        return told
+
+    assert told_within(UNWATCHED_S + 0.2, "qhf") == [1]
+    assert told_within(2.0, "q") == []
+    assert [layer.rid for layer in stage.track.live_layers(stage.now)] == ["q"]
+    stage.line.asked = 3
+    assert told_within(0.2, "q") == [3]
+    assert told_within(0.2, "qhf") == []
+    assert [layer.rid for layer in stage.track.live_layers(stage.now)] == ["q", "h", "f"]
+    assert stage.track.layers[2].rate_bps is None, "what it cost before the silence is measured anew"
+
+
+def test_a_publisher_on_another_line_is_taken_to_send_all_layers() -> None:
+    stage = Stage()
+    for seconds in range(int(UNWATCHED_S) + 2):
+        stage.track.layers_to_tell(stage.now + seconds)
+    assert stage.track.demand.told == 0
+    stage.track.bind([VP8], fresh=False, rids=["q", "h", "f"])
+    assert stage.track.demand.told == 0, "the same line"
+    stage.track.bind([VP8], fresh=True, rids=["q", "h", "f"])
+    assert stage.track.demand.told == 3
+
+
+def test_of_sound_nothing_is_told() -> None:
+    described = Track(id="m", participant_id="p", session_id="s", source="microphone", kind="audio", muted=False)
+    track = PublishedTrack(described, "stream", heard=lambda *_: None, hurry=lambda: None)
+    assert [track.layers_to_tell(float(second)) for second in range(20)] == [None] * 20

@@ -1,0 +1,108 @@
+"""A camera's layers at which nobody looks are not sent, by the browser SDK in real Chromium; they come back at once."""
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from tests.support.chromium import launched_chromium
+from tests.support.deadlines import SECOND
+from tests.support.fake_media import FakeDevice
+from tests.support.janus_server import running_janus, settings_for
+from tests.support.sdk_page import bundle_sdk, sdk_context, sdk_page, wait_for
+from tests.support.server_process import running_server
+from tests.support.session_setup import room_of_two
+
+pytestmark = pytest.mark.timeout(120)
+CAMERA = FakeDevice("rouge", (200, 40, 40), 440.0, 960, 540)
+BEGINS_S = 20.0 * SECOND
+"""Chromium sends the largest layer once its bandwidth estimate has grown."""
+GIVEN_UP_S = 5.0 + 3.0 * SECOND
+BACK_WITHIN_S = 2.0 * SECOND
+
+PUBLISH = """
+async () => {
+  const { video } = { video: { width: 960, height: 540 } };
+  const [track] = (await navigator.mediaDevices.getUserMedia({ video })).getVideoTracks();
+  return (await room.media.publish(track, 'camera')).id;
+}
+"""
+SENT = """
+async () => {
+  const sent = {};
+  for (const { report } of await room.media.peerConnectionStats())
+    for (const stats of report.values())
+      if (stats.type === 'outbound-rtp' && stats.kind === 'video') sent[stats.rid] = stats.framesSent ?? 0;
+  return sent;
+}
+"""
+SENT_IN_A_SECOND = f"""
+async (expected) => {{
+  const before = await ({SENT})();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const after = await ({SENT})();
+  const sent = Object.keys(after).filter((rid) => after[rid] > before[rid] + 1).sort().join('');
+  return sent === expected;
+}}
+"""
+COMES = """
+async ([id, height]) => {
+  const element = seen.get(id)?.element;
+  const frames = () => element.getVideoPlaybackQuality().totalVideoFrames;
+  if (element?.videoHeight !== height) return false;
+  const before = frames();
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  return frames() > before;
+}
+"""
+
+
+async def look(page: Page, camera: str, *tile: int) -> None:
+    """The page shows the camera in a tile of this width and height, or not at all."""
+    shown: list[dict[str, Any]] = [{"track_id": camera, "width": tile[0], "height": tile[1]}] if tile else []
+    await page.evaluate("(tracks) => room.media.setLayout(tracks)", shown)
+
+
+async def comes_back(page: Page, camera: str, *tile: int) -> float:
+    began = time.monotonic()
+    await look(page, camera, *tile)
+    await wait_for(page, COMES, [camera, tile[1]], BACK_WITHIN_S)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "engine", ["sfu", pytest.param("sfu-long", marks=pytest.mark.long), pytest.param("janus", marks=pytest.mark.long)]
+)
+async def test_what_nobody_looks_at_is_not_sent_and_comes_back_at_once(tmp_path: Path, engine: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        settings = {}
+        if engine == "janus":
+            settings = settings_for(await stack.enter_async_context(running_janus(tmp_path / "janus")))
+        server = await stack.enter_async_context(running_server(tmp_path, settings))
+        browser = await stack.enter_async_context(launched_chromium(CAMERA, tmp_path))
+        script = bundle_sdk(tmp_path)
+        _room, tokens = await room_of_two(server)
+        pages = [await sdk_page(await sdk_context(browser), server, script) for _ in tokens]
+        for page, token in zip(pages, tokens, strict=True):
+            assert await page.evaluate("(token) => enter(token)", token) == "admitted"
+        sending, looking = pages
+        camera = await sending.evaluate(PUBLISH)
+        await asyncio.gather(*(page.evaluate("room.media.start()") for page in pages))
+        await look(looking, camera, 960, 540)
+        await wait_for(looking, COMES, [camera, 540], BEGINS_S)
+        assert await sending.evaluate(SENT_IN_A_SECOND, "fhq")
+        await look(looking, camera, 240, 135)
+        await wait_for(sending, SENT_IN_A_SECOND, "q", GIVEN_UP_S)
+        back = [await comes_back(looking, camera, 960, 540)]
+        if engine != "sfu":
+            await look(looking, camera)
+            await wait_for(sending, SENT_IN_A_SECOND, "", GIVEN_UP_S)
+            back.append(await comes_back(looking, camera, 480, 270))
+            await wait_for(sending, SENT_IN_A_SECOND, "hq", GIVEN_UP_S)
+            back.append(await comes_back(looking, camera, 960, 540))
+        print(engine, "back after", [f"{each:.2f} s" for each in back])
+        assert not [line for line in sending.console_lines if line.startswith("uncaught")]  # type: ignore[attr-defined]
