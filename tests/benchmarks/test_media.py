@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from benchmarks.documents.measurement import Measured, ScenarioResult
+from benchmarks.media import soak
 from benchmarks.media.generator import Generator, Sent, Shape
 from benchmarks.media.report import report
 from benchmarks.media.scenarios import loss, p99
@@ -63,6 +64,31 @@ def test_goals_are_judged_beside_janus(ours: dict[str, float], theirs: dict[str,
     text = report({"1-60": result("1-60", ours, theirs)})
     goals = text.split("## Goals")[1].split("##")[0]
     assert [line.split("|")[-2].strip() for line in goals.splitlines() if line.startswith("| One")] == verdicts
+
+
+@pytest.mark.parametrize(("two", "verdict"), [(5.4, "met"), (5.6, "**missed**")])
+def test_two_workers_are_judged_by_what_a_packet_costs_one(two: float, verdict: str) -> None:
+    measured = result("10-9", {US: 5.0, MOST: 9.0}, {US: 5.0, MOST: 9.0})
+    measured.servers["passerelle-two"] = Measured({US: [two]})
+    text = report({"10-9": measured})
+    (row,) = (line for line in text.split("## Goals")[1].splitlines() if "two workers" in line)
+    assert row.split("|")[-2].strip() == verdict
+    assert "Passerelle, two media workers" in text
+
+
+async def test_what_is_soaked_stands_in_the_report() -> None:
+    samples = [each async for each in soak.soak(Shape(rooms=1, subscribers_each=1), 1.0, 0.5)]
+    assert [each.expected for each in samples] == [60 * number for number in range(len(samples))]
+    assert samples[-1].received == samples[-1].expected > 0
+    measured = Measured()
+    measured.add(soak.figures(samples, 1.0))
+    soaked = ScenarioResult(soak.KEY, 1_800_000_000.0, "a machine", 0.0, 1, {"1": measured}, commit="abc")
+    text = report({}, soaked)
+    (row,) = (line for line in text.splitlines() if line.startswith("| 1 |"))
+    memory, descriptors, threads, tasks, _cpu, lost = (float(cell) for cell in row.split("|")[2:-1])
+    assert memory > 10
+    assert (descriptors, threads, tasks) == (samples[-1].descriptors, samples[-1].threads, samples[-1].tasks)
+    assert lost == 0.0
 
 
 def test_what_failed_is_said() -> None:

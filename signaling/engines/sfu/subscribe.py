@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from signaling.engines.sfu import rtcp
+from signaling.engines.sfu.audible import MAX_AUDIBLE
 from signaling.engines.sfu.bandwidth import LineBandwidth, LossCounter
 from signaling.engines.sfu.codecs import (
     negotiated_codecs,
@@ -36,7 +37,10 @@ from signaling.messages import MAX_PICTURE_PIXELS, SubscribedMedia
 MAX_LINES = 64
 """Thirty classes with camera and microphone; a browser's answer to more would pass 64 kB."""
 SOUND_BPS = 40_000.0
-"""What one voice is taken to cost, which comes before every picture."""
+"""What one voice is taken to cost at least, which comes before every picture: who pauses speaks again. A detailed one
+(« Son détaillé ») costs what is measured, 100 kbit/s and more."""
+SOUND_STEP_BPS = 20_000.0
+"""When what all sounds cost has changed by so much, pictures are chosen anew."""
 _MAX_REPORT_BYTES = 1_200
 """Of one compound packet; the rest goes into the next."""
 
@@ -87,6 +91,19 @@ def _rate(layer: PublishedLayer) -> float:
     return layer.rate_bps or assumed_rate(layers.index(layer), len(layers))
 
 
+def _sound_bps(tracks: Iterable[PublishedTrack]) -> float:
+    """What they cost together: of microphones no more than the loudest few are forwarded, whichever they are."""
+    voices: list[float] = []
+    others = 0.0
+    for track in tracks:
+        rate = max(SOUND_BPS, track.layers[0].rate_bps or 0.0)
+        if track.track.source == "microphone":
+            voices.append(rate)
+        else:
+            others += rate
+    return others + sum(sorted(voices, reverse=True)[:MAX_AUDIBLE])
+
+
 class SubscribeOwner(Protocol):
     def subscribe_connected(self) -> None: ...
     def subscribe_lost(self) -> None: ...
@@ -105,6 +122,8 @@ class SendingConnection:
         self._bandwidth = LineBandwidth()
         self._allocation: Allocation | None = None
         self._used_bps = 0.0
+        self._counted_sound_bps = 0.0
+        """As pictures were chosen beside it."""
         self._sent_bps = 0.0
         self._octets = (0, 0.0)
         self._losses = LossCounter()
@@ -134,11 +153,14 @@ class SendingConnection:
             lines.append(line)
             choices.append(layers)
             wishes.append(Wish([_rate(layer) for layer in layers], self._view.area_of(line.track)))
-        sound = sum(SOUND_BPS for line in self.lines if line.track is not None and not line.track.is_video)
+        self._counted_sound_bps = sound = self._sound_bps()
         self._allocation = allocation = allocate(wishes, self._bandwidth.room_bps - sound)
         self._used_bps = allocation.cost_bps + sound
         for line, layers, level in zip(lines, choices, allocation.levels, strict=True):
             line.aim(None if level is None else layers[level])
+
+    def _sound_bps(self) -> float:
+        return _sound_bps(line.track for line in self.lines if line.track is not None and not line.track.is_video)
 
     def carries(self, track: PublishedTrack) -> bool:
         return any(line.track is track for line in self.lines)
@@ -209,7 +231,8 @@ class SendingConnection:
         loss = self._losses.take()
         lower = loss is not None and self._bandwidth.loss(loss, self._sent_bps, now)
         further = None if self._allocation is None else self._allocation.next_step_bps
-        if self._bandwidth.tick(self._used_bps, further, now) or lower:
+        steps = self._bandwidth.tick(self._used_bps, further, now)
+        if steps or lower or abs(self._sound_bps() - self._counted_sound_bps) > SOUND_STEP_BPS:
             self.allocate()
 
     def _send_reports(self, now: float) -> None:

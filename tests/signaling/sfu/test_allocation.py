@@ -18,6 +18,7 @@ from signaling.engines.sfu.udp import UdpMux
 from signaling.messages import Track, TrackSource
 
 CERTIFICATE = Certificate()
+VOICE_BPS = 32_000.0
 RATES = {"q": 150_000.0, "h": 500_000.0, "f": 1_500_000.0}
 
 
@@ -53,7 +54,7 @@ class House:
         track.bind([NegotiatedCodec("VP8" if kind == "video" else "opus", 96, 97)], fresh=True, rids=rids)
         for index, layer in enumerate(track.layers):
             layer.receive(RtpPacket(96, 1, 1, 0, index, b"", b"\x10\x01x"), None, self.now)
-            layer.rate_bps = RATES[layer.rid] if layer.rid else 2_000_000.0
+            layer.rate_bps = RATES[layer.rid] if layer.rid else VOICE_BPS if kind == "audio" else 2_000_000.0
             layer.size = (1_280 >> (2 - index), 720 >> (2 - index)) if layer.rid else (1_920, 1_080)
         return track
 
@@ -139,6 +140,32 @@ async def test_one_bad_line_lowers_its_own_pictures_only(house: House) -> None:
     for _ in range(int(FIRST_TRY_AFTER_S) + 120):
         house.second()
     assert seen(bad) == {"a": "f", "b": "q", "v": "all"}, "step by step, while the line says nothing"
+
+
+async def test_a_detailed_voice_is_counted_as_what_it_costs(house: House) -> None:
+    """A line of 700 kbit/s: with an ordinary voice there is room for the middle layer, with one of 300 kbit/s not."""
+    a, voice = house.publish("a"), house.publish("v", "microphone")
+    thin = house.subscribe(a, voice)
+    house.settle()
+    thin.receive_rtcp(remb(1_000_000))
+    thin.receive_rtcp(remb(700_000))
+    assert seen(thin) == {"a": "h", "v": "all"}
+    voice.layers[0].rate_bps = 300_000.0
+    house.second()
+    assert seen(thin) == {"a": "q", "v": "all"}
+    voice.layers[0].rate_bps = VOICE_BPS
+    house.second()
+    assert seen(thin) == {"a": "h", "v": "all"}
+
+
+async def test_of_many_microphones_the_loudest_few_are_counted(house: House) -> None:
+    """Thirty open ones would else leave a line of 1.2 Mbit/s no picture."""
+    a, voices = house.publish("a"), [house.publish(f"v{number}", "microphone") for number in range(30)]
+    thin = house.subscribe(a, *voices)
+    house.settle()
+    thin.receive_rtcp(remb(1_000_000))
+    thin.receive_rtcp(remb(700_000))
+    assert seen(thin)["a"] == "h"
 
 
 async def test_loss_lowers_pictures(house: House) -> None:
