@@ -60,7 +60,7 @@ class RedisServer:
             *self._options,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
-            process_group=0,  # Ctrl+C is for whoever started it
+            start_new_session=True,  # Ctrl+C is for whoever started it; uvloop, which measures, knows no process_group
         )
         async with asyncio.timeout(READY_DEADLINE_S):
             await self._until_it_listens(self._process)
