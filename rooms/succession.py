@@ -132,14 +132,16 @@ class Succession:
         lines = await self._stored_chat(state)
         unheard_s = min(self._unheard_for_s(former) or 0.0, GRACE_S - ROLLS_S)
         kept_seq, state = state.seq, nobody_connected(state, self._us.clock() - unheard_s)
-        handed = self._handed.pop(lease.room_id, None)
+        handed = self._handed.get(lease.room_id)
         if handed is not None:
-            self._us.lease_changes["inherited"] += 1
             state, lines = (handed.state if handed.state.seq >= kept_seq else state), handed.chat
         try:
             state = await self._number_on(state, lease)
         except StoreUnavailable as error:
-            raise Unavailable from error
+            raise Unavailable from error  # what was handed over is still here for the next try
+        if handed is not None:
+            self._handed.pop(lease.room_id, None)
+            self._us.lease_changes["inherited"] += 1
         room = LoadedRoom(state, state.seq, self._us.clock())
         room.chat = ChatHistory(lines)
         room.home, room.fence, room.tenure = self._us.instance_id, lease.fence, Tenure.of(lease, asked_at)
