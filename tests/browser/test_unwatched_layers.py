@@ -13,6 +13,7 @@ from tests.support.chromium import launched_chromium
 from tests.support.deadlines import SECOND
 from tests.support.fake_media import FakeDevice
 from tests.support.janus_server import running_janus, settings_for
+from tests.support.network_cut import CuttableProxy, cuttable_proxy
 from tests.support.sdk_page import bundle_sdk, sdk_context, sdk_page, wait_for
 from tests.support.server_process import running_server
 from tests.support.session_setup import room_of_two
@@ -23,6 +24,7 @@ BEGINS_S = 20.0 * SECOND
 """Chromium sends the largest layer once its bandwidth estimate has grown."""
 GIVEN_UP_S = 5.0 + 3.0 * SECOND
 BACK_WITHIN_S = 2.0 * SECOND
+RESUMED_WITHIN_S = 20.0 * SECOND
 
 PUBLISH = """
 async () => {
@@ -74,6 +76,16 @@ async def comes_back(page: Page, camera: str, *tile: int) -> float:
     return time.monotonic() - began
 
 
+async def lose_what_is_said(line: CuttableProxy, page: Page, camera: str) -> None:
+    """The page asks for the largest layer while nothing reaches the publisher, whose connection then breaks."""
+    line.hold()
+    await look(page, camera, 960, 540)
+    await asyncio.sleep(1.0)  # the server, which looks ten times a second, has said so; a loss tells nobody
+    await line.cut()
+    line.release()
+    line.mend()
+
+
 @pytest.mark.parametrize(
     "engine", ["sfu", pytest.param("sfu-long", marks=pytest.mark.long), pytest.param("janus", marks=pytest.mark.long)]
 )
@@ -86,7 +98,8 @@ async def test_what_nobody_looks_at_is_not_sent_and_comes_back_at_once(tmp_path:
         browser = await stack.enter_async_context(launched_chromium(CAMERA, tmp_path))
         script = bundle_sdk(tmp_path)
         _room, tokens = await room_of_two(server)
-        pages = [await sdk_page(await sdk_context(browser), server, script) for _ in tokens]
+        line = await stack.enter_async_context(cuttable_proxy(server.port))
+        pages = [await sdk_page(await sdk_context(browser), url, script) for url in (line.url, server.url)]
         for page, token in zip(pages, tokens, strict=True):
             assert await page.evaluate("(token) => enter(token)", token) == "admitted"
         sending, looking = pages
@@ -104,5 +117,9 @@ async def test_what_nobody_looks_at_is_not_sent_and_comes_back_at_once(tmp_path:
             back.append(await comes_back(looking, camera, 480, 270))
             await wait_for(sending, SENT_IN_A_SECOND, "hq", GIVEN_UP_S)
             back.append(await comes_back(looking, camera, 960, 540))
+            await look(looking, camera, 240, 135)
+            await wait_for(sending, SENT_IN_A_SECOND, "q", GIVEN_UP_S)
+            await lose_what_is_said(line, looking, camera)
+            await wait_for(looking, COMES, [camera, 540], RESUMED_WITHIN_S)
         print(engine, "back after", [f"{each:.2f} s" for each in back])
         assert not [line for line in sending.console_lines if line.startswith("uncaught")]  # type: ignore[attr-defined]

@@ -147,8 +147,16 @@ export class PublishConnection {
     else {
       // The answer may have been lost with the connection.
       this.#waiting?.reject(new NoAnswer('again'))
+      this.#wantAll().catch((error: unknown) => this.#host.log.warn('layers not set', String(error)))
       this.suspect()
     }
+  }
+
+  /** What the server said of layers may have been lost with the connection: all are wanted until it says so again. */
+  async #wantAll(): Promise<void> {
+    const unwanted = this.#lines.filter(({ kind, wanted, layers }) => kind === 'video' && wanted !== layers)
+    for (const line of unwanted) line.wanted = line.layers
+    await Promise.all(unwanted.map((line) => this.#setSizes(line)))
   }
 
   /** The network may have changed. */

@@ -265,6 +265,9 @@ class Media(Emitter):
         self.configuration = _configuration(started.ice_servers)
         if started.resumed and self._link is not None:
             await self._link.resume(started)
+            for track_id, local in self.local_tracks.items():
+                if local.outgoing.kind == "video" and self.engine != "p2p":
+                    self.emit("layers_wanted", track_id, 1)  # that nobody looks, or does again, may have been lost
             self.changed()
             return
         await self._drop_link()
