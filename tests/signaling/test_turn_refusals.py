@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from tests.support.turn_server import CONFIGURATION, DeployedTurnServer, running
 SECRET = "tests-only"
 TOTAL_QUOTA = 40
 FORBIDDEN, WRONG_FAMILY, UNSUPPORTED_TRANSPORT = 403, 443, 442
-UNAUTHORIZED, QUOTA_REACHED = 401, 486
+UNAUTHORIZED, MISMATCH, QUOTA_REACHED = 401, 437, 486
 
 on_its_loop = pytest.mark.asyncio(loop_scope="module")
 
@@ -192,21 +193,24 @@ class AllocatedClients:
 
     def __init__(self, server: DeployedTurnServer) -> None:
         self._server = server
-        self._open: list[tuple[object, TurnClient]] = []
+        self._open: list[AbstractAsyncContextManager[TurnClient]] = []
 
     async def __aenter__(self) -> "AllocatedClients":
         return self
 
     async def allocate(self, given: tuple[str, str]) -> int:
-        held = turn_client(("127.0.0.1", self._server.plain), *given)
-        client = await held.__aenter__()
-        self._open.append((held, client))
-        return await client.allocate()
+        while True:
+            held = turn_client(("127.0.0.1", self._server.plain), *given)
+            client = await held.__aenter__()
+            self._open.append(held)
+            # From a port of this machine that somebody had a moment ago, whose allocation the relay has not forgotten:
+            # another port is taken (RFC 8656, section 7.4).
+            if (answer := await client.allocate()) != MISMATCH:
+                return answer
 
     async def __aexit__(self, *_error: object) -> None:
-        for held, client in self._open:
-            await client.release()
-            await held.__aexit__(None, None, None)  # type: ignore[attr-defined]
+        for held in self._open:
+            await held.__aexit__(None, None, None)
 
 
 def configured(name: str) -> int:

@@ -162,5 +162,8 @@ async def turn_client(
     try:
         yield client
     finally:
+        if client.relayed is not None:
+            # Left there it would last for ten minutes, and refuse whoever is given this port of the machine next (437).
+            await client.release()
         client.close()
         await asyncio.sleep(0)
