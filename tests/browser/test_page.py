@@ -1,12 +1,13 @@
 """The page through what happens in a school: a pupil's code, a class by link, a server that goes
 away, a lost network, a reload in the middle of it, two languages, a refused camera."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, TimeoutError, expect
+from playwright.async_api import Browser, Page, Route, TimeoutError, expect
 
 from tests.support.locked_store import held_store
 from tests.support.network_cut import cuttable_proxy
@@ -276,6 +277,40 @@ async def join_by_link_refused(page: Page, url: str) -> None:
     await by_test(page, "join-name").fill("Musée")
     await by_test(page, "join").click()
     await expect(by_test(page, "message")).to_contain_text("n’ouvre plus rien", timeout=STEP_MS)
+
+
+@pytest.mark.timeout(120)
+async def test_a_list_of_invitations_that_was_overtaken_is_not_shown(server: ServerProcess, browser: Browser) -> None:
+    """The one asked for as the panel opens is on its way while an invitation is made, and comes after the next."""
+    async with visitor(browser) as host:
+        await open_room(host, server.url, "Les oiseaux", "Mme Roy")
+        asked: list[str] = []
+        held, later_is_there, held_is_there = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def answer(route: Route) -> None:
+            if route.request.method != "GET":
+                await route.continue_()
+                return
+            asked.append(route.request.url)
+            is_first = len(asked) == 1
+            response = await route.fetch()
+            if is_first:
+                held.set()
+                await later_is_there.wait()
+            await route.fulfill(response=response)
+            if is_first:
+                held_is_there.set()
+
+        await host.route("**/invitations", answer)
+        await by_test(host, "invite").click()
+        await asyncio.wait_for(held.wait(), STEP_MS / 1_000)
+        await by_test(host, "invite-create").click()
+        await expect(by_test(host, "invitation")).to_have_count(1, timeout=STEP_MS)
+        async with host.expect_response(lambda response: response.request.method == "GET", timeout=STEP_MS):
+            later_is_there.set()
+        await asyncio.wait_for(held_is_there.wait(), STEP_MS / 1_000)
+        await host.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        await expect(by_test(host, "invitation")).to_have_count(1)
 
 
 async def test_english_is_one_press_away_and_stays(server: ServerProcess, browser: Browser) -> None:

@@ -101,6 +101,7 @@ async def invite(page: Page, role: str, label: str = "") -> Invited:
     """Make an invitation in the host's panel, and read its link and code."""
     if not await by_test(page, "invite-create").is_visible():
         await by_test(page, "invite").click()
+    await expect(page.locator(".invitations")).to_have_attribute("aria-busy", "false", timeout=STEP_MS)
     cards = page.locator(f"[data-testid=invitation][data-role={role}]")
     before = await cards.count()
     await by_test(page, "invite-role").select_option(role)

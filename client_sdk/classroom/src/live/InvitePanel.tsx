@@ -26,9 +26,12 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
   const { room } = session.place
   // Asked for at each use: a token is renewed while the panel is open.
   const token = () => session.place.token
+  const asked = useRef(0)
   const refresh = () =>
     session.attempt(async () => {
+      const turn = ++asked.current
       const all = await api.listInvitations(room, token())
+      if (turn !== asked.current) return // a later list is on its way: this one may lack what was made since
       setInvitations(all.filter((one) => !one.revoked && one.expires_at * 1_000 > Date.now()))
     })
   useEffect(() => void refresh(), [])
@@ -57,7 +60,7 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
       <PanelHeader title={t('inviteTitle')} onClose={onClose} />
       <div class="panel-body">
         <form class="invite-form" onSubmit={(event) => void create(event)}>
-                    <label>
+          <label>
             {t('newInvitation')}
             <select data-testid="invite-role" aria-describedby="invite-for" value={role} onChange={(event) => setRole(event.currentTarget.value as RoleName)}>
               {roles.map((one) => (
@@ -77,7 +80,7 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
           </button>
         </form>
         {invitations?.length === 0 && <p class="quiet-text">{t('noInvitation')}</p>}
-        <ul class="invitations" ref={list}>
+        <ul class="invitations" ref={list} aria-busy={invitations === null}>
           {invitations?.map((one) => (
             <InvitationCard
               key={one.id}
