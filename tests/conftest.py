@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import pytest_timeout
 from hypothesis import HealthCheck, settings
 
+from tests.support.deadlines import SECOND
 from tests.support.postgres_server import PostgresServer, running_postgres
 
 # A figure of a single example's time would be the machine's, not ours (`deadlines.least_cpu_s` is for ours).
@@ -42,6 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for number, name in enumerate(names)
     ]
     items[:] = [item for _at, name in sorted(spread) for item in files[name]]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:
+    """What a test may take in all is a deadline like those in it."""
+    stretched = settings._replace(timeout=settings.timeout * SECOND)
+    return bool(pytest_timeout.pytest_timeout_set_timer(item, stretched))
 
 
 @pytest.fixture(autouse=True)

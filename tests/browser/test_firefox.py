@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.deadlines import SECOND
+from tests.support.orphans import ends_with_tests
 from tests.support.server_process import ROOT, running_server
 
 DEADLINE_S = 120 * SECOND
@@ -35,6 +36,7 @@ async def test_two_people_meet_and_write_in_firefox(tmp_path: Path) -> None:
             # Firefox keeps its profile in the home folder, and refuses one of another user.
             env={**os.environ, "HOME": str(home)},
         )
+        ends_with_tests(process.pid)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 output, errors = await process.communicate()

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from tests.support.deadlines import SECOND
+from tests.support.orphans import ends_with_tests
 from tests.support.postgres_server import PostgresServer
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.server_process import ROOT, ServerProcess, free_port
@@ -79,6 +80,7 @@ class Proxy:
                 program, "-db", "-f", str(self._configuration()), env=environment, stdout=log, stderr=log,
                 stdin=asyncio.subprocess.DEVNULL, process_group=0,
             )  # fmt: skip
+        ends_with_tests(self._process.pid)
         async with asyncio.timeout(READY_DEADLINE_S):
             while not self._is_listening():
                 assert self._process.returncode is None, f"haproxy ended at once:\n{self.log}"

@@ -17,7 +17,8 @@ from pathlib import Path
 import aiohttp
 
 from tests.support.deadlines import SECOND
-from tests.support.ports import free_port
+from tests.support.orphans import ends_with_tests
+from tests.support.ports import free_port, free_ports
 from tests.support.server_process import ROOT
 
 READY_DEADLINE_S = 20 * SECOND
@@ -94,6 +95,7 @@ class JanusServer:
             self._process = await asyncio.create_subprocess_exec(
                 self._program, f"--configs-folder={self.folder}", "--disable-colors", stdout=log, stderr=log
             )
+        ends_with_tests(self._process.pid)
         async with asyncio.timeout(READY_DEADLINE_S):
             await self._until_it_answers()
 
@@ -130,27 +132,18 @@ class JanusServer:
 
 UDP_PORTS = 500
 """Of one gateway: a peer connection takes one."""
-_next_range = 0
+GATEWAYS_AT_ONCE = 2
+_ranges: list[int] = []
+"""First ports of those that this process has taken; the one used last at the end."""
 
 
 def _free_udp_range() -> int:
-    """The first of UDP_PORTS that nobody has now; another range for each gateway of this process."""
-    global _next_range
-    for number in range(20):
-        first = 20_000 + (_next_range + number) % 20 * UDP_PORTS
-        if all(_is_free(port) for port in range(first, first + UDP_PORTS, 20)):
-            _next_range = (_next_range + number + 1) % 20
-            return first
-    raise AssertionError("no free range of UDP ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("0.0.0.0", port))  # bound for an instant, never read
-        except OSError:
-            return False
-    return True
+    """The first of UDP_PORTS that no gateway has; another range than the gateway before, which may not listen yet."""
+    if len(_ranges) < GATEWAYS_AT_ONCE:
+        _ranges.append(free_ports(UDP_PORTS))
+    else:
+        _ranges.append(_ranges.pop(0))
+    return _ranges[-1]
 
 
 @asynccontextmanager

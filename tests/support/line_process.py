@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.deadlines import SECOND
+from tests.support.orphans import ends_with_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_LINE = 2**24
@@ -42,15 +43,15 @@ class LineProcess:
 
 async def start(command: Sequence[str], folder: str = ".") -> LineProcess:
     """`folder`: of this project, where it runs."""
-    return LineProcess(
-        await asyncio.create_subprocess_exec(
-            *command,
-            cwd=ROOT / folder,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
-        )
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT / folder,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_LONGEST_LINE,
     )
+    ends_with_tests(process.pid)
+    return LineProcess(process)
 
 
 async def start_node(script: str, needs: str) -> LineProcess:

@@ -19,6 +19,7 @@ import asyncpg
 
 from server.storage.postgres_schema import migrate
 from tests.support.deadlines import SECOND
+from tests.support.orphans import ends_with_tests
 from tests.support.ports import free_port
 
 USER = "passerelle"
@@ -83,6 +84,7 @@ class PostgresServer:
         self._run(
             "pg_ctl", "-w", "-t", str(int(START_DEADLINE_S)), "-o", options, "-l", str(self._folder / "log"), "start"
         )
+        ends_with_tests(self.processes()[0])
 
     def stop(self, how: str = "fast") -> None:
         """`fast`: connections are ended, what is committed is kept; `immediate`: as a crash."""

@@ -13,6 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from tests.support.deadlines import SECOND
+from tests.support.orphans import ends_with_tests
 from tests.support.ports import free_port
 
 READY_DEADLINE_S = 10 * SECOND
@@ -62,6 +63,7 @@ class RedisServer:
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl+C is for whoever started it; uvloop, which measures, knows no process_group
         )
+        ends_with_tests(self._process.pid)
         async with asyncio.timeout(READY_DEADLINE_S):
             await self._until_it_listens(self._process)
 

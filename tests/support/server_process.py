@@ -12,6 +12,7 @@ import aiohttp
 
 from benchmarks.documents.process_tree import tree
 from tests.support.deadlines import SECOND
+from tests.support.orphans import ends_with_tests
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +82,7 @@ class ServerProcess:
                 stderr=log,
                 process_group=0,  # Ctrl+C is for whoever started it, who then ends it in good order
             )
+        ends_with_tests(self._process.pid)
         try:
             async with asyncio.timeout(READY_DEADLINE_S):
                 await self._wait_until_ready()

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.deadlines import SECOND
+from tests.support.orphans import ends_with_tests
 from tests.support.ports import free_port
 from tests.support.server_process import ROOT
 
@@ -92,6 +93,7 @@ async def _running(arguments: Sequence[str], port: int) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
         program, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, process_group=0
     )
+    ends_with_tests(process.pid)
     try:
         async with asyncio.timeout(READY_DEADLINE_S):
             await _until_it_listens(process, port)
