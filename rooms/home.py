@@ -209,10 +209,13 @@ class Home:
         if self._rooms.get(room_id) is None:
             return  # nobody is connected to a room that is not in memory
         async with self._rooms.take_turn(room_id) as room:
-            was_last = room.connections.discard(participant_id, connection_id)
+            now = self._clock()
+            was_last = room.connections.discard(participant_id, connection_id, now - silent_for_s)
             self._may_decide(room)
             person = room.state.participants.get(participant_id)
             is_shown = person is not None and person.connected and participant_id not in room.connections
+            if was_last:
+                silent_for_s = now - room.connections.take_heard_at(participant_id)
             if was_last or is_shown:  # the latter when the first try found that this was not the home
                 await self.see_away(room, participant_id, silent_for_s)
 

@@ -8,6 +8,7 @@ opens or closes, and its whole roll whenever one of the two may have missed some
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from rooms import supervision
 from rooms.events import Event, ParticipantChanged, ParticipantWaited, WatchChanged
@@ -38,6 +39,8 @@ class OpenConnections:
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._silences: dict[str, float] = {}
         """Participant → for how long their last connection had been silent when it was given up."""
+        self._heard_at: dict[str, float] = {}
+        """Participant → when the last of their connections that are closed by now was heard, while they have others."""
         self._lost: dict[str, dict[str, float]] = {}
         """Participant → instances that fell silent while they were connected there, and until when that counts."""
 
@@ -58,16 +61,24 @@ class OpenConnections:
             opened = _Connection(participant_id, instance_id, number)
             self._by_participant.setdefault(participant_id, {}).setdefault(connection_id, opened)
 
-    def discard(self, participant_id: str, connection_id: str) -> bool:
-        """Whether this was the participant's last one. False when it was not known."""
+    def discard(self, participant_id: str, connection_id: str, heard_at: float = -inf) -> bool:
+        """Whether this was the participant's last one. False when it was not known. `heard_at`: when it was heard
+        last, for `take_heard_at`."""
         self._closed[connection_id] = None
         if len(self._closed) > MAX_CLOSED:
             self._closed.popitem(last=False)
         connections = self._by_participant.get(participant_id)
-        if connections is None or connections.pop(connection_id, None) is None or connections:
+        if connections is None or connections.pop(connection_id, None) is None:
+            return False
+        self._heard_at[participant_id] = max(heard_at, self._heard_at.get(participant_id, -inf))
+        if connections:
             return False
         del self._by_participant[participant_id]
         return True
+
+    def take_heard_at(self, participant_id: str) -> float:
+        """When the participant, whose last connection was closed just now, was heard over any of them."""
+        return self._heard_at.pop(participant_id, -inf)
 
     # --- by instance ------------------------------------------------------------------------
 
@@ -135,6 +146,7 @@ class OpenConnections:
                 self._without(participant_id, each)
         self._rolls.clear()
         self._lost.clear()
+        self._heard_at.clear()
 
     def doubt(self, participant_id: str, instance_id: str, now: float) -> None:
         """The participant may be connected there, and nobody can tell."""
@@ -156,6 +168,7 @@ class OpenConnections:
             self._by_participant[participant_id] = kept
             return set()
         self._by_participant.pop(participant_id, None)
+        self._heard_at.pop(participant_id, None)
         return {participant_id}
 
 

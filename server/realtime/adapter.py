@@ -41,6 +41,11 @@ STRANGER_S = 15.0
 token that is held back as wrong is answered within 5 s."""
 
 
+_Why = socketio.AsyncServer.reason
+_CLOSED_BY_ITS_PEER = frozenset({_Why.CLIENT_DISCONNECT, _Why.TRANSPORT_CLOSE})
+"""Ends of a connection that are a sign of life themselves."""
+
+
 class _Everything(socketio.AsyncNamespace):  # type: ignore[misc]
     """Every event of the one namespace. The library finds handlers by the name that the client gives, its
     own "connect", "disconnect" and "*" among them; here the name decides nothing."""
@@ -128,7 +133,7 @@ class RealtimeServer:
             await self._connect(sid, first["aiohttp.request"], arguments[1] if len(arguments) > 1 else None)
             return None
         if event == "disconnect" and not self.server.manager.is_connected(sid, "/"):
-            self._disconnect(sid)
+            self._disconnect(sid, first)
             return None
         return await self._event(event, sid, *arguments)
 
@@ -195,11 +200,13 @@ class RealtimeServer:
         for connection in self._sockets:
             self._renew_if_old(connection)
 
-    def _disconnect(self, sid: str) -> None:
+    def _disconnect(self, sid: str, reason: Any) -> None:
         connection = self._sockets.pop(sid)
         if connection is None:
             return
         connection.ended = True
+        if reason not in _CLOSED_BY_ITS_PEER:
+            connection.silent_for_s = max(connection.silent_for_s, self._pulse.silence_of(connection))
         self._pulse.forget(connection)
         connection.close_documents()
         self._connections.remove(connection)
@@ -276,6 +283,7 @@ class RealtimeServer:
     def drain(self, reconnect_after_ms: int) -> None:
         """Tell everyone that this process stops, and let nobody in."""
         self.draining = True
+        self._pulse.ask_all()
         packets = encode("draining", Draining(reconnect_after_ms=reconnect_after_ms))
         for connection in self._sockets:
             connection.put(packets)

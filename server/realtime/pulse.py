@@ -2,7 +2,8 @@
 
 engine.io asks everyone every 8 s and waits 8 s more, twice as long as pupils may be alone. So whoever is in charge and
 has said nothing for a moment is asked besides, with engine.io's own ping, which every client answers by itself; and is
-given up when nothing has come for SILENT_S. One timer for all of them, while there are any.
+given up when nothing has come for SILENT_S. One timer for all of them, while there are any. A connection that this
+process closes for another reason, as at its own end, was heard no later than it was.
 """
 
 import asyncio
@@ -41,6 +42,17 @@ class Pulse:
         if not self._heard_at:
             self.stop()
 
+    def silence_of(self, connection: SocketConnection) -> float:
+        """For how many seconds nothing has been heard over it; 0.0 for one that is not followed."""
+        heard_at = self._heard_at.get(connection)
+        return 0.0 if heard_at is None else max(0.0, asyncio.get_running_loop().time() - heard_at)
+
+    def ask_all(self) -> None:
+        """Before their connections are closed here: whoever is there is heard once more, and counts from then."""
+        now = asyncio.get_running_loop().time()
+        for connection in tuple(self._heard_at):
+            self._ask(connection, now)
+
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -66,8 +78,11 @@ class Pulse:
             if silent_for_s >= SILENT_S:
                 self._give_up(connection, silent_for_s)
             elif silent_for_s >= ASK_S and now - self._asked_at.get(connection, 0.0) >= ASK_S:
-                self._asked_at[connection] = now
-                connection.put([packet.Packet(packet.PING)])
+                self._ask(connection, now)
+
+    def _ask(self, connection: SocketConnection, now: float) -> None:
+        self._asked_at[connection] = now
+        connection.put([packet.Packet(packet.PING)])
 
     def _give_up(self, connection: SocketConnection, silent_for_s: float) -> None:
         self.forget(connection)
