@@ -7,6 +7,7 @@ from rooms.models import ChatLine, Freeze, Invitation, Participant, RoomDocument
 from rooms.roles import Permission
 from server.wire import document as wire_document
 from server.wire import http, room
+from server.wire.registry import LATER
 from signaling.messages import Track
 
 
@@ -82,6 +83,7 @@ def room_view(seen: visibility.RoomSeen, tracks: Sequence[Track], chat: Sequence
         chat=[chat_line(line) for line in chat],
         documents=[document(each) for each in seen.documents],
         freeze=freeze(seen.state.watch.freeze) if seen.state.watch.freeze is not None else None,
+        understands=list(LATER),
     )
 
 

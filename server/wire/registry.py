@@ -50,6 +50,14 @@ COMMANDS: dict[str, Command] = {
     "media_stop": Command(messages.StopMedia),
 }
 
+LATER: dict[str, frozenset[str]] = {
+    "seen": frozenset(
+        {"set_hand.seen", "rename.seen", "configure.seen", "spotlight.seen", "rename_document.seen"},
+    ),
+}
+"""What clients may send that the first version refuses, a command or a `command.field`, by the name under which
+RoomView's `understands` announces it: beside an older instance a newer client sends only what is announced."""
+
 EVENTS: dict[str, type[msgspec.Struct]] = {
     "room_view": room.RoomView,
     "room_event": room.RoomEventMessage,

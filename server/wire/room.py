@@ -111,6 +111,8 @@ class RoomView(msgspec.Struct, kw_only=True):
     """The room's texts, the oldest first; empty for whoever may not read them."""
     freeze: Freeze | None = None
     """The present one, or the last one; null: there was none."""
+    understands: list[str] = []
+    """Names of what this server reads that came later than the first version: `server.wire.registry.LATER`."""
 
 
 # --- events: server to client, `room_event` ----------------------------------------------------

@@ -37,7 +37,8 @@ class ServerProcess:
         """`under`: a command that runs it, and ends with it."""
         self.data = data
         self._under = under
-        self._module = module
+        self.module = module
+        """What runs at the next start."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = dict(environment or {})
@@ -75,7 +76,7 @@ class ServerProcess:
                 *self._under,
                 sys.executable,
                 "-m",
-                self._module,
+                self.module,
                 cwd=ROOT,
                 env=environment,
                 stdout=log,

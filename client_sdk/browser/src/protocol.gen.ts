@@ -992,6 +992,7 @@ export interface RoomView {
   chat: ChatLine[];
   documents: RoomDocument[];
   freeze?: Freeze | null;
+  understands?: string[];
 }
 /**
  * `send_chat`

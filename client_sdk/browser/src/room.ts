@@ -255,9 +255,11 @@ export class Room extends Emitter<RoomEvents> {
   async #set(event: string, payload: object, { again = true } = {}): Promise<void> {
     await this.#whenInside()
     let seen = this.#view?.seq
+    // Looked up each time it is sent: after a cut an older server may be at the other end.
+    const words = (): object => (this.#understands('seen') ? { ...payload, seen } : payload)
     for (let tries = 0; ; tries += 1) {
       try {
-        await this.#command(event, { ...payload, seen }, { again })
+        await this.#command(event, words, { again })
         return
       } catch (error) {
         if (!(error instanceof PasserelleError) || error.seq === undefined || tries >= MOST_WORDS) throw error
@@ -266,13 +268,18 @@ export class Room extends Emitter<RoomEvents> {
     }
   }
 
+  /** Whether the server at the other end of the present connection reads this, which came later (`understands`). */
+  #understands(what: string): boolean {
+    return this.#isInside && (this.#view?.understands ?? []).includes(what)
+  }
+
   /** A command waits for a lost connection to return. Once sent, it is sent `again` after a cut
    * only where that does no harm. */
-  async #command<Answer = unknown>(event: string, payload: object, { again = false } = {}): Promise<Answer> {
+  async #command<Answer = unknown>(event: string, payload: object | (() => object), { again = false } = {}): Promise<Answer> {
     for (let tries = 0; ; tries += 1) {
       await this.#whenInside()
       try {
-        return await this.#connection.request<Answer>(event, payload)
+        return await this.#connection.request<Answer>(event, typeof payload === 'function' ? (payload as () => object)() : payload)
       } catch (error) {
         if (!(error instanceof PasserelleError) || error.code !== 'network' || !again || tries >= 2) throw error
       }

@@ -553,6 +553,7 @@ class RoomView(msgspec.Struct, kw_only=True):
     chat: list[ChatLine]
     documents: list[RoomDocument]
     freeze: Freeze | None = None
+    understands: list[str] = []
 
 
 class Accepted(msgspec.Struct, kw_only=True):

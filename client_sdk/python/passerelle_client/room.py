@@ -66,6 +66,8 @@ class Room(Emitter):
         self._iterators: WeakSet[RoomEvents] = WeakSet()
         self._ended: PasserelleError | None = None
         self._is_fresh_connection = True
+        self._understands: frozenset[str] | None = None
+        """What the server at the other end reads that came later; None before its first word over a connection."""
         self._is_refreshing = False
         self._waiting = Waiting()
         self._connection = Connection(self.url, lambda: self.token, transports)
@@ -205,14 +207,22 @@ class Room(Emitter):
         else was asked over another connection, it comes too late. Whoever is still here asks again."""
         seen = self.view.seq if self.view is not None else None
         for _ in range(MOST_WORDS):
+            is_said = seen is not None and await self._is_understood("seen")
             try:
-                await self._call(name, fields if seen is None else {**fields, "seen": seen})
+                await self._call(name, {**fields, "seen": seen} if is_said else fields)
                 return
             except Refused as refused:
                 if refused.code != "outdated" or refused.seq is None:
                     raise
                 seen = refused.seq
         raise Disconnected(f"{name} was overtaken {MOST_WORDS} times")
+
+    async def _is_understood(self, what: str) -> bool:
+        """Whether it may be sent over the present connection: another one may lead to an older server.
+        Raises: Refused, Removed."""
+        connection = self._connection
+        await self._waiting.until(lambda: self._understands is not None or connection.state != "connected")
+        return self._understands is not None and what in self._understands
 
     async def admit(self, participant_id: str) -> None:
         """Open the door to one who waits. Raises: as `command`; so do the others."""
@@ -354,6 +364,7 @@ class Room(Emitter):
         is_fresh_connection, self._is_fresh_connection = self._is_fresh_connection, False
         known = {line.id for line in self.view.chat} if self.view is not None else None
         self.lobby_state = "admitted"
+        self._understands = frozenset(view.understands)
         self._set_view(view)
         for events in self._iterators:
             events.begin_from(view)
@@ -413,6 +424,7 @@ class Room(Emitter):
 
     def _lobby(self, message: LobbyState) -> None:
         self.lobby_state = message.state
+        self._understands = frozenset()
         self.emit("lobby", message.state)
         if message.state == "denied":
             self._end(Removed("denied"))
@@ -429,6 +441,7 @@ class Room(Emitter):
 
     def _lost(self) -> None:
         self._is_fresh_connection = True
+        self._understands = None
         self._documents.connection_lost()
 
     def _end(self, error: PasserelleError) -> None:

@@ -30,9 +30,9 @@ export class ServerProcess {
     this.#data = data
   }
 
-  static async start(): Promise<ServerProcess> {
+  static async start(module = 'server'): Promise<ServerProcess> {
     const server = new ServerProcess(await freePort(), await mkdtemp(join(tmpdir(), 'passerelle-')))
-    await server.start()
+    await server.start(module)
     return server
   }
 
@@ -40,9 +40,10 @@ export class ServerProcess {
     return `http://127.0.0.1:${this.port}`
   }
 
-  async start(): Promise<void> {
+  /** `module`: another one that runs the server. */
+  async start(module = 'server'): Promise<void> {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('PASSERELLE_'))
-    const child = spawn(PYTHON, ['-m', 'server', 'run'], {
+    const child = spawn(PYTHON, ['-m', module, 'run'], {
       cwd: ROOT,
       env: {
         ...Object.fromEntries(inherited),
