@@ -126,6 +126,16 @@ def notices(settings: Settings) -> list[str]:
             "En http://, les navigateurs refusent caméra et micro ailleurs que sur cette machine : mettez un mandataire"
             " https devant. / Over http:// browsers refuse camera and microphone: put an https proxy in front."
         )
+    if (settings.public_url or "").startswith("https://") and not settings.trusted_proxies:
+        said.append(
+            "Sans PASSERELLE_TRUSTED_PROXIES, tout le monde a l'adresse du mandataire : qui essaie des codes au hasard"
+            " fait attendre tous les autres. / Without PASSERELLE_TRUSTED_PROXIES everybody has the proxy's address:"
+            " whoever guesses codes makes all the others wait."
+        )
+    for secret, urls in (("TURN_SECRET", settings.turn_urls), ("JANUS_TOKEN_SECRET", settings.janus_urls)):
+        if not urls and getattr(settings, secret.lower()) is not None:
+            name = secret.partition("_")[0] + "_URLS"
+            said.append(f"{secret} ne sert à rien sans {name}. / {secret} is of no use without {name}.")
     return said
 
 

@@ -164,9 +164,11 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "PASSERELLE_PUBLIC_URL", "public_url",
-        values.url(("http", "https"), "https://passerelle.example.org"), "adresse web", "web address",
-        "Adresse publique, celle des liens d'invitation, quand un mandataire est devant le serveur.",
-        "Public address, the one of invitation links, when a proxy stands before the server.",
+        values.url(("http", "https"), "https://passerelle.example.org", origin_only=True), "adresse web", "web address",
+        "Adresse publique, celle des liens d'invitation, quand un mandataire est devant le serveur. Sans chemin :"
+        " la page est à la racine d'un nom.",
+        "Public address, the one of invitation links, when a proxy stands before the server. Without a path: the"
+        " page is at the root of a name.",
         default_fr="celle de la requête", default_en="that of the request",
     ),
     Setting(
@@ -209,7 +211,7 @@ SETTINGS: tuple[Setting, ...] = (
         "TURN relays (and STUN) for networks that block UDP.",
     ),
     Setting(
-        "TURN_SECRET", "turn_secret", values.text, "secret", "secret",
+        "TURN_SECRET", "turn_secret", values.shared_secret, "secret", "secret",
         "Secret partagé avec le relais TURN (`static-auth-secret` de coturn) : il signe des identifiants brefs.",
         "Secret shared with the TURN relay (coturn's `static-auth-secret`): it signs short-lived credentials.",
         secret=True,
@@ -221,13 +223,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Janus gateways (WebSocket) that carry sound and picture in this machine's place, consultations excepted.",
     ),
     Setting(
-        "JANUS_TOKEN_SECRET", "janus_token_secret", values.text, "secret", "secret",
+        "JANUS_TOKEN_SECRET", "janus_token_secret", values.shared_secret, "secret", "secret",
         "Secret partagé avec Janus (son `token_auth_secret`) : il signe chaque demande.",
         "Secret shared with Janus (its `token_auth_secret`): it signs every request.",
         secret=True,
     ),
     Setting(
-        "JANUS_ADMIN_KEY", "janus_admin_key", values.text, "secret", "secret",
+        "JANUS_ADMIN_KEY", "janus_admin_key", values.shared_secret, "secret", "secret",
         "L'`admin_key` du VideoRoom de Janus, s'il en a une : elle permet d'y créer des salles.",
         "The `admin_key` of Janus's VideoRoom, if it has one: it lets us make rooms there.",
         secret=True,
@@ -326,28 +328,38 @@ def _read_secret(path: str) -> str:
 
 
 def _contradictions(read: Mapping[str, Any]) -> list[Problem]:
-    relays = [url for url in read.get("turn_urls", ()) if url.startswith("turn")]
-    if relays and not read.get("turn_secret"):
-        return [Problem("TURN_SECRET", "demandé par TURN_URLS / asked for by TURN_URLS")]
+    found = [_of_companions(read), _of_gateways(read.get("janus_urls", ())), _of_media_ports(read)]
+    return [problem for problems in found for problem in problems]
+
+
+def _of_companions(read: Mapping[str, Any]) -> list[Problem]:
+    """What cannot do without another setting."""
+    problems = []
+    if any(url.startswith("turn") for url in read.get("turn_urls", ())) and not read.get("turn_secret"):
+        problems.append(Problem("TURN_SECRET", "demandé par TURN_URLS / asked for by TURN_URLS"))
     if read.get("redis_url") and not read.get("database_url"):
         sentence = (
             "demandé par REDIS_URL : plusieurs instances ne partagent pas un fichier"
             " / asked for by REDIS_URL: several instances share no file"
         )
-        return [Problem("DATABASE_URL", sentence)]
-    gateways = read.get("janus_urls", ())
-    if gateways and not read.get("janus_token_secret"):
-        return [Problem("JANUS_TOKEN_SECRET", "demandé par JANUS_URLS / asked for by JANUS_URLS")]
-    if len(set(gateways)) != len(gateways):
-        return [Problem("JANUS_URLS", "une adresse y est deux fois / an address is there twice")]
+        problems.append(Problem("DATABASE_URL", sentence))
+    if read.get("janus_urls") and not read.get("janus_token_secret"):
+        problems.append(Problem("JANUS_TOKEN_SECRET", "demandé par JANUS_URLS / asked for by JANUS_URLS"))
+    return problems
+
+
+def _of_gateways(gateways: tuple[str, ...]) -> list[Problem]:
+    if len(set(gateways)) == len(gateways):
+        return []
+    return [Problem("JANUS_URLS", "une adresse y est deux fois / an address is there twice")]
+
+
+def _of_media_ports(read: Mapping[str, Any]) -> list[Problem]:
     first_port, workers = read.get("media_port", 0), read.get("media_workers") or usable_cores()
-    last_port = first_port + workers - 1
-    if first_port and last_port > values.MAX_PORT:
-        sentence = (
-            f"chaque processus prend le port suivant, au plus {values.MAX_PORT} / each process takes the next port"
-        )
-        return [Problem("PASSERELLE_MEDIA_PORT", sentence)]
-    return []
+    if not first_port or first_port + workers - 1 <= values.MAX_PORT:
+        return []
+    sentence = f"chaque processus prend le port suivant, au plus {values.MAX_PORT} / each process takes the next port"
+    return [Problem("PASSERELLE_MEDIA_PORT", sentence)]
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,17 @@ MIN_API_KEY_CHARACTERS = 16
 """A shorter key could be guessed over the network."""
 
 
-def text(value: str) -> str:
+EXAMPLE_SECRET = "change-me"  # noqa: S105 - it is the one that is refused
+"""What stands in the files of deploy/ where a secret belongs."""
+
+
+def shared_secret(value: str) -> str:
+    """Shared with a relay or a gateway, whose own file says what it may be; not the one that everybody can read."""
+    if value == EXAMPLE_SECRET:
+        raise ValueError(
+            "celui des fichiers d'exemple, que tout le monde connaît"
+            " / the one of the example files, which everybody knows"
+        )
     return value
 
 
@@ -117,7 +127,8 @@ def url(schemes: tuple[str, ...], example: str, *, origin_only: bool = False) ->
 def turn_url(value: str) -> str:
     """RFC 7065: `turn:host:port?transport=udp`."""
     scheme, _, rest = value.partition(":")
-    wrong = ValueError("comme turn:turn.example.org:3478?transport=udp / such as the same")
+    example = "turn:turn.example.org:3478?transport=udp"
+    wrong = ValueError(f"des adresses comme {example} / addresses such as {example}")
     if scheme not in ("stun", "stuns", "turn", "turns") or not rest or any(c.isspace() for c in value):
         raise wrong
     try:
@@ -135,9 +146,8 @@ def redis_url(value: str) -> str:
 
 def database_url(value: str) -> str:
     """`postgresql://user:password@host:5432/database?sslmode=verify-full`, as libpq knows it."""
-    wrong = ValueError(
-        "une adresse comme postgresql://passerelle:…@bd.example.org/passerelle / an address such as the same"
-    )
+    example = "postgresql://passerelle:…@bd.example.org/passerelle"
+    wrong = ValueError(f"une adresse comme {example} / an address such as {example}")
     try:
         parts = urlsplit(value)
         # Several hosts, as for a database with standbys, have a port each.

@@ -5,12 +5,14 @@ import os
 import socket
 import sys
 import time
+from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from server import cli, exit_codes
-from server.config import SETTINGS
+from server.config import SETTINGS, Settings
 from server.storage.postgres import PostgresStore
 from tests.support.deadlines import SECOND
 from tests.support.postgres_server import PASSWORD, PostgresServer
@@ -73,6 +75,20 @@ def test_check_config_names_every_wrong_variable(
     assert "PASSERELLE_PORT" in error
     assert "REDIS_URL" in error
     assert "canari" not in error
+
+
+def test_what_is_right_but_surprises_is_said() -> None:
+    behind_a_proxy = Settings(public_url="https://passerelle.example.org")
+    assert "PASSERELLE_TRUSTED_PROXIES" in " ".join(cli.notices(behind_a_proxy))
+    assert not cli.notices(replace(behind_a_proxy, trusted_proxies=(ip_network("10.0.0.5/32"),)))
+    for alone, url in (("turn_secret", "turn_urls"), ("janus_token_secret", "janus_urls")):
+        settings = replace(Settings(), **{alone: "canari-0123456789abcdef"})
+        (said,) = cli.notices(settings)
+        assert alone.upper() in said
+        assert url.upper() in said
+        assert "canari" not in said
+        assert not cli.notices(replace(settings, **{url: ("turn:turn.example.org",)}))
+    assert not cli.notices(Settings())
 
 
 def test_a_misspelt_variable_is_pointed_out(

@@ -1,6 +1,7 @@
 """Settings: read from the environment, refused with the variable's name, secrets never shown."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from server.config import (
     load_settings,
     unknown_variables,
 )
+from server.setting_values import EXAMPLE_SECRET
 
 KEY = "une-cle-assez-longue-0123"
 
@@ -96,6 +98,7 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("PASSERELLE_PUBLIC_URL", "https://user:secret@passerelle.example.org"),
         ("PASSERELLE_PUBLIC_URL", "https://passerelle.example.org:port"),
         ("PASSERELLE_PUBLIC_URL", "https://[::1"),
+        ("PASSERELLE_PUBLIC_URL", "https://ecole.example.org/passerelle"),
         ("PASSERELLE_ALLOWED_ORIGINS", "*"),
         ("PASSERELLE_ALLOWED_ORIGINS", "https://a.example.org/page"),
         ("PASSERELLE_TRUSTED_PROXIES", "proxy.example.org"),
@@ -107,6 +110,9 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("PASSERELLE_MEDIA_ADDRESSES", "eth0"),
         ("PASSERELLE_MEDIA_ADDRESSES", ",".join(["127.0.0.1"] * 100)),
         ("TURN_URLS", "https://turn.example.org"),
+        ("TURN_SECRET", "change-me"),
+        ("JANUS_TOKEN_SECRET", "change-me"),
+        ("JANUS_ADMIN_KEY", "change-me"),
         ("JANUS_URLS", "https://janus.example.org"),
         ("JANUS_URLS", "wss://somebody:secret@janus.example.org"),
         ("JANUS_URLS", "wss://janus.example.org?apisecret=x"),
@@ -128,6 +134,22 @@ def test_all_problems_are_named_at_once() -> None:
     with pytest.raises(ConfigurationError) as refused:
         load_settings({"PASSERELLE_PORT": "x", "PASSERELLE_DURABILITY": "x", "PASSERELLE_HOST": "::1"})
     assert {problem.variable for problem in refused.value.problems} == {"PASSERELLE_PORT", "PASSERELLE_DURABILITY"}
+
+
+def test_all_that_is_missing_beside_what_is_given_is_named_at_once() -> None:
+    given = {"TURN_URLS": "turn:turn.example.org", "REDIS_URL": "redis://localhost", "JANUS_URLS": "ws://10.0.0.5:8188"}
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(given)
+    missing = {problem.variable for problem in refused.value.problems}
+    assert missing == {"TURN_SECRET", "DATABASE_URL", "JANUS_TOKEN_SECRET"}
+    filled = {"TURN_SECRET": "s", "DATABASE_URL": "postgresql://localhost/passerelle", "JANUS_TOKEN_SECRET": "s"}
+    assert load_settings({**given, **filled}).janus_urls
+
+
+def test_the_secret_of_the_example_files_is_the_one_that_is_refused() -> None:
+    for path in ("coturn/turnserver.conf", "janus/janus.jcfg", "janus/janus.plugin.videoroom.jcfg"):
+        text = (Path(__file__).parents[2] / "deploy" / path).read_text("utf-8")
+        assert re.search(rf"(secret|admin_key) ?= ?\"?{EXAMPLE_SECRET}\"?$", text, re.MULTILINE), path
 
 
 def test_several_instances_need_a_database_that_they_share() -> None:
