@@ -21,6 +21,7 @@ import structlog
 
 from rooms.ports import StoreUnavailable
 from server.config import Settings
+from server.descriptors import TOO_FEW, raise_descriptor_limit
 from server.exit_codes import EXIT_FAILED, EXIT_SCHEMA
 from server.logs import close_logs, configure_logs, log_loop_exception
 from server.storage.errors import DatabaseInUse, ForeignDatabase, NotEmpty, WrongSchema
@@ -48,6 +49,9 @@ def run(settings: Settings, serve: Serve | None = None) -> int:
     whole server (`server.app`), imported in the serving thread."""
     faulthandler.enable()
     configure_logs(settings.log_level, settings.log_format)
+    descriptors = raise_descriptor_limit()
+    if descriptors < TOO_FEW:
+        _log.warning("few_descriptors", limit=descriptors)
     server = _ServerThread(settings, serve)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.receive_signal)

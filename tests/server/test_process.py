@@ -3,6 +3,7 @@ the whole one, in a process of its own."""
 
 import asyncio
 import errno
+import json
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from tests.support.deadlines import SECOND
 ROOT = Path(__file__).resolve().parents[2]
 
 _SCRIPT = """
-import asyncio, sys, threading
+import asyncio, socket, sys, threading
 from server.config import Settings
 from server.process import run
 
@@ -62,12 +63,18 @@ async def complains(settings, stop, ready):
 async def says_its_loop(settings, stop, ready):
     ready(type(asyncio.get_running_loop()).__module__)
 
+async def opens_three_hundred_sockets(settings, stop, ready):
+    pairs = [socket.socketpair() for _ in range(150)]
+    ready(str(len(pairs)))
+
 sys.exit(run(Settings(log_format="json"), globals()[sys.argv[1]]))
 """
 
 
-async def _start(which: str) -> asyncio.subprocess.Process:
+async def _start(which: str, *under: str) -> asyncio.subprocess.Process:
+    """`under`: a command that runs it."""
     return await asyncio.create_subprocess_exec(
+        *under,
         sys.executable,
         "-c",
         _SCRIPT,
@@ -155,6 +162,21 @@ async def test_uvloop_is_used_where_it_is_installed() -> None:
     pytest.importorskip("uvloop")
     _, out, _ = await _end(await _start("says_its_loop"))
     assert "open uvloop" in out
+
+
+async def test_as_many_connections_as_the_system_allows_not_as_it_gives_unasked() -> None:
+    """A service or a shell is given 1,024 descriptors and may ask for half a million."""
+    code, out, error = await _end(await _start("opens_three_hundred_sockets", "prlimit", "--nofile=128:8192"))
+    assert code == 0, error[-2_000:]
+    assert "open 150\n" in out
+    assert "few_descriptors" not in error
+
+
+async def test_a_system_that_allows_too_few_connections_is_named() -> None:
+    code, _, error = await _end(await _start("ends_by_itself", "prlimit", "--nofile=128:512"))
+    assert code == 0
+    (line,) = [line for line in error.splitlines() if "few_descriptors" in line]
+    assert json.loads(line)["limit"] == 512
 
 
 def test_the_greeting_names_the_public_address() -> None:
