@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Three stages: the page (Node), the virtual environment (pip), and what runs. Every step is one
 # that a test also runs on a plain machine (tests/test_dockerfile.py), for the image itself can
 # only be built where there is a Docker engine.

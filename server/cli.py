@@ -8,7 +8,9 @@ or a teacher on her own computer. Heavy modules are imported where they are used
 
 import argparse
 import asyncio
+import errno
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -136,7 +138,23 @@ def notices(settings: Settings) -> list[str]:
         if not urls and getattr(settings, secret.lower()) is not None:
             name = secret.partition("_")[0] + "_URLS"
             said.append(f"{secret} ne sert à rien sans {name}. / {secret} is of no use without {name}.")
+    for address in settings.media_addresses:
+        if not _is_of_this_machine(address):
+            said.append(
+                f"PASSERELLE_MEDIA_ADDRESSES : {address} n'est pas une adresse de cette machine ; ni son ni image n'y"
+                f" passeront. / {address} is no address of this machine; neither sound nor picture will pass there."
+            )
     return said
+
+
+def _is_of_this_machine(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return True
 
 
 def _on_the_data(command: str, given: argparse.Namespace, settings: Settings) -> int:

@@ -43,13 +43,12 @@ async def start_house(house: House) -> None:
     await house.bus.open()
     await house.rooms.start()
     await house.documents.start()
-    for name, engine in tuple(house.engines.items()):
+    for name, engine in house.engines.items():
         try:
             await engine.start()
         except EngineUnavailable:
-            # Rooms and writing work without; who wants media is told "media-unavailable".
+            # It tries on. Rooms and writing work without; who wants media meanwhile is told "media-unavailable".
             logger.error("engine_not_started", engine=name)
-            del house.engines[name]
     house.tasks = [
         asyncio.create_task(watch_loop_lag(house.metrics)),
         asyncio.create_task(_keep_house(house)),

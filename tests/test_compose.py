@@ -79,6 +79,24 @@ def test_services_that_wait_for_others_wait_for_ones_that_there_are_and_say_when
         assert ("healthcheck:" in service(name)) is (condition == "service_healthy")
 
 
+def test_the_database_is_well_when_it_answers_where_instances_ask_it_however_long_it_is_made() -> None:
+    """While the image makes a database, a server of its own answers on the Unix socket, and is stopped again."""
+    (test,) = re.findall(r"test: \[CMD, pg_isready, (.*)\]", service("database"))
+    assert "--host, 127.0.0.1" in test
+    for name in ("database", "redis"):
+        assert "start_period:" in service(name), "a slow disk at the first start would be called ill"
+
+
+def test_no_log_grows_for_ever() -> None:
+    shared = COMPOSE[COMPOSE.index("x-instance:") : COMPOSE.index("services:")]
+    assert "max-size:" in COMPOSE
+    assert "logging: *log" in shared
+    for name in ("proxy", "migrate", "redis", "database", "relay"):
+        assert "logging: *log" in service(name), name
+    for name in ("i1", "i2"):
+        assert "<<: *instance" in service(name)
+
+
 def test_what_instances_are_told_of_the_others_is_where_those_are() -> None:
     shared = COMPOSE[COMPOSE.index("x-settings:") : COMPOSE.index("services:")]
     for name, setting in (("redis", "REDIS_URL"), ("database", "DATABASE_URL")):

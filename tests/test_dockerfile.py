@@ -23,6 +23,11 @@ def test_everything_that_is_copied_from_the_checkout_exists() -> None:
             assert (ROOT / source).exists(), source
 
 
+def test_nothing_is_fetched_to_read_the_file_itself() -> None:
+    """A line "syntax=" has every build ask a registry for its reader, also where the base images are at hand."""
+    assert not re.search(r"^# *syntax *=", DOCKERFILE, re.MULTILINE)
+
+
 def test_runs_without_root_and_checks_its_health() -> None:
     last_stage = DOCKERFILE.split("\nFROM ")[-1]
     assert re.search(r"^USER passerelle$", last_stage, re.MULTILINE)

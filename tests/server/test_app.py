@@ -15,10 +15,10 @@ from server.bus.redis import RedisBus
 from server.bus.redis_address import parse_redis_url
 from server.config import Settings
 from server.life import drain, start_house, stop_house
-from server.operations import set_gauges
+from server.operations import set_gauges, what_is_degraded
 from server.storage.memory import MemoryStore
 from server.storage.sqlite import SqliteStore
-from signaling.engines import EngineUnavailable
+from signaling.engines import EngineHealth, EngineUnavailable
 from signaling.engines.p2p import P2pEngine
 from tests.support.deadlines import SECOND
 from tests.support.redis_server import running_redis
@@ -28,9 +28,14 @@ from tests.support.running_house import RunningHouse, running_house
 CANARY = "Clémentine"
 
 
-class EngineThatCannotStart(P2pEngine):
+class EngineThatIsLate(P2pEngine):
+    is_up = False
+
     async def start(self) -> None:
         raise EngineUnavailable("no port is free")
+
+    def health(self) -> EngineHealth:
+        return EngineHealth(ready=self.is_up, rooms=0, sessions=0)
 
 
 # --- how it is ------------------------------------------------------------------------------------
@@ -78,12 +83,14 @@ async def until_ready_as(house: RunningHouse, expected: dict[str, Any]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_engine_that_cannot_start_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+async def test_an_engine_that_is_late_is_told_and_the_rest_goes_on_until_it_is_there(tmp_path: Path) -> None:
     house = build_house(Settings(data=tmp_path / "data", port=0), MemoryStore())
-    house.engines["sfu"] = EngineThatCannotStart(house.media.receive_engine_event)
+    house.engines["sfu"] = late = EngineThatIsLate(house.media.receive_engine_event)
     await start_house(house)
     try:
-        assert set(house.engines) == {"p2p"}
+        assert what_is_degraded(house) == ["media"]
+        late.is_up = True
+        assert what_is_degraded(house) == []
     finally:
         await stop_house(house)
 

@@ -91,6 +91,14 @@ def test_what_is_right_but_surprises_is_said() -> None:
     assert not cli.notices(Settings())
 
 
+def test_an_address_for_media_that_this_machine_has_not_is_pointed_out() -> None:
+    elsewhere = "203.0.113.9"  # RFC 5737: nobody's
+    assert not cli.notices(Settings(media_addresses=("127.0.0.1",)))
+    (said,) = cli.notices(Settings(media_addresses=("127.0.0.1", elsewhere)))
+    assert elsewhere in said
+    assert "127.0.0.1" not in said
+
+
 def test_a_misspelt_variable_is_pointed_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

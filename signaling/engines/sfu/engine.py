@@ -44,8 +44,8 @@ MAX_SESSIONS_PER_WORKER = 400
 """Sessions that only wait cost little, but each may become two peer connections."""
 STOP_S = 3.0
 FIRST_WORKER_S = 20.0
-"""For the first to come up: longer than one may take (`worker_process.START_S`), for a server that waits no more has
-no media until it is started again."""
+"""For the first to come up: longer than one may take (`worker_process.START_S`). Then the server is there without, and
+they are tried on: after a power cut everything on the machine starts at once."""
 WAIT_FOR_WORKER_S = 8.0
 """A worker that died is back within 3 s; who comes meanwhile waits for it."""
 
@@ -82,7 +82,7 @@ class SfuEngine:
         return "sfu"
 
     async def start(self) -> None:
-        """Raises: EngineUnavailable when no worker comes up."""
+        """Raises: EngineUnavailable when no worker is up yet; they are tried on until `stop`."""
         for index in range(self._count):
             arguments = [f"--address={address}" for address in self._addresses]
             if self._udp_port:
@@ -91,7 +91,6 @@ class SfuEngine:
             self._keepers.append(keeper)
             keeper.start()
         if not await self._wait_for_worker(FIRST_WORKER_S):
-            await self.stop()
             raise EngineUnavailable("no media worker could be started")
 
     def _lost_callback(self, index: int) -> Callable[[], None]:

@@ -477,6 +477,23 @@ async def test_a_port_that_is_taken_is_reported(
     await engine.stop()
 
 
+async def test_a_worker_that_is_late_is_waited_for_no_longer_and_used_when_it_is_there(
+    events: RecordedEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a power cut, when everything on a machine starts at once."""
+    monkeypatch.setattr("signaling.engines.sfu.engine.FIRST_WORKER_S", 0.1)
+    port = free_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", port))
+        engine = SfuEngine(events, ["127.0.0.1"], udp_port=port)
+        with pytest.raises(EngineUnavailable):
+            await engine.start()
+        assert not engine.health().ready
+    await eventually(lambda: engine.health().ready, 2 * DEADLINE, "the next try took the port")
+    await engine.open_session("r", "s", "p", EVERYTHING)
+    await engine.stop()
+
+
 async def test_starts_and_stops_leave_nothing_behind(engine: SfuEngine, events: RecordedEvents) -> None:
     async def round_trip(number: int) -> None:
         async with clients(engine, events, "r", f"a{number}", f"b{number}") as (a, b):
