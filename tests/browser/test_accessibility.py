@@ -17,6 +17,7 @@ from tests.support.page import (
     invite,
     join_by_code,
     join_by_link,
+    nothing_scrolls_sideways,
     open_room,
     saved,
     text_of,
@@ -214,4 +215,4 @@ async def test_zoom_to_two_hundred_percent_hides_nothing(server: ServerProcess, 
         await open_room(page, server.url, "Loupe", "Mme Roy")
         for name in ("microphone", "camera", "hand", "people", "chat", "leave"):
             await expect(by_test(page, name)).to_be_in_viewport(timeout=STEP_MS)
-        assert await page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        await nothing_scrolls_sideways(page)

@@ -19,6 +19,7 @@ from tests.support.page import (
     invite,
     join_by_code,
     join_by_link,
+    nothing_scrolls_sideways,
     open_room,
     saved,
     write,
@@ -231,7 +232,7 @@ async def test_a_phone_shows_one_thing_well(tmp_path: Path, browser: Browser) ->
         await expect(by_test(page, "chat")).to_be_focused()
         await server.kill()
         await expect(by_test(page, "status")).to_contain_text("Reconnexion", timeout=STEP_MS)
-        assert await page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        await nothing_scrolls_sideways(page)
         for name in ("hand", "leave"):
             await expect(by_test(page, name)).to_be_in_viewport()
 
@@ -365,7 +366,7 @@ async def test_sound_in_detail_is_unfiltered_and_stays_chosen(server: ServerProc
     async with visitor(browser) as page:
         await page.add_init_script(KEEP_MICROPHONES)
         await open_room(page, server.url, "Consultation", "Mme Roy")
-        assert await page.evaluate(FILTERS) == "true,true,true"
+        await page.wait_for_function(f"() => ({FILTERS})() === 'true,true,true'", timeout=STEP_MS)
         await by_test(page, "devices").click()
         await by_test(page, "detailed-sound").check()
         await page.wait_for_function(f"() => ({FILTERS})() === 'false,false,false'", timeout=STEP_MS)
@@ -389,9 +390,10 @@ async def test_what_was_chosen_is_remembered_and_what_is_plugged_in_again_is_use
         used = "() => document.querySelector('[data-testid=tile] video')?.srcObject?.getTracks()[0]?.getSettings().deviceId"
         await open_room(page, server.url, "Les oiseaux", "Mme Roy")
         await expect(page.locator("[data-testid=tile] video")).to_be_visible(timeout=STEP_MS)
-        first = await page.evaluate(used)
+        first = await (await page.wait_for_function(used, timeout=STEP_MS)).json_value()
         await by_test(page, "devices").click()
         cameras = page.locator("dialog[open] select").first
+        await expect(cameras.locator("option")).to_have_count(3)  # both, and none
         ids = await cameras.locator("option").evaluate_all("(options) => options.map(({ value }) => value)")
         second = next(each for each in ids if each not in (first, "none"))
         await cameras.select_option(second)

@@ -1,5 +1,6 @@
 """Before the visit: the page tries the network, without an account, and says what a school should open."""
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -92,8 +93,11 @@ async def test_a_teacher_checks_network_camera_and_sound_and_has_a_sheet_for_the
         await expect(by_test(page, "heard")).to_contain_text("marche")
 
         sheet = by_test(page, "sheet")
+        await page.evaluate("navigator.clipboard.writeText('')")
         await by_test(page, "copy-sheet").click()
-        text = await page.evaluate("navigator.clipboard.readText()")
+        async with asyncio.timeout(STEP_MS / 1_000):
+            while not (text := await page.evaluate("navigator.clipboard.readText()")):
+                await asyncio.sleep(0.05)  # it says so for two seconds, which may be over before one looks
         for port in (server.port, relay.plain, relay.tls):
             await expect(sheet.locator("table")).to_contain_text(str(port))
             assert str(port) in text

@@ -16,6 +16,7 @@ from tests.support.chromium import launched_chromium
 from tests.support.deadlines import SECOND
 from tests.support.janus_server import own_address, running_janus, settings_for
 from tests.support.network_cut import network_processes
+from tests.support.page import STEP_MS
 from tests.support.sdk_page import GREEN, RED, bundle_sdk, sdk_context, sdk_page, sees, wait_for
 from tests.support.server_process import ServerProcess, running_server
 from tests.support.session_setup import post, room_of_two
@@ -119,7 +120,7 @@ async () => {
 
 async def a_device_beside_the_board_has_no_sound_for_a_while(on: Stage) -> None:
     red, green = on.red.page, on.green.page
-    assert await green.evaluate(PACKETS_OF_SOUND) > 0
+    await wait_for(green, PACKETS_OF_SOUND)
     await green.evaluate("room.media.setWithoutSound(true)")
     await wait_for(red, "(id) => !seen.has(id)", on.green.tracks["microphone"])
     await wait_for(green, f"async () => (await ({PACKETS_OF_SOUND})()) === 0")
@@ -319,7 +320,7 @@ async def test_a_consultation_leaves_nothing_in_the_browser(
             await page.evaluate("(token) => { globalThis.room = new Passerelle.Room({ token }) }", created["token"])
             await page.evaluate("globalThis.texte = room.document('texte'); texte.doc.getText('t').insert(0, 'mot')")
             await page.evaluate("room.connect()")
-            await page.wait_for_function("texte.state === 'saved'")
+            await page.wait_for_function("texte.state === 'saved'", timeout=STEP_MS)
             await wait_for(
                 page,
                 "async (kept) => (await indexedDB.databases()).filter(({ name }) => name.includes('/')).length === kept",
@@ -377,8 +378,8 @@ async def test_a_media_worker_that_stands_still_is_replaced_and_everyone_is_seen
         assert workers
         for pid in workers:
             os.kill(pid, signal.SIGSTOP)
-        await wait_for(on.green.page, "() => room.media.state === 'reconnecting'", deadline_s=8.0)
-        await each_sees_the_other(on.red, on.green, deadline_s=10.0)
+        await wait_for(on.green.page, "() => room.media.state === 'reconnecting'", deadline_s=8.0 * SECOND)
+        await each_sees_the_other(on.red, on.green, deadline_s=10.0 * SECOND)
         assert not set(workers) & set(media_workers(on.server.pid))
 
 
@@ -401,9 +402,9 @@ async def test_what_was_written_offline_survives_the_page(script: str, browser: 
         page = await sdk_page(context, server, script)
         await page.evaluate("(token) => { globalThis.room = new Passerelle.Room({ token }) }", token)
         await page.evaluate("globalThis.texte = room.document('texte')")
-        await page.wait_for_function("texte.doc.getText('t').toString() === 'avant pendant'")
+        await page.wait_for_function("texte.doc.getText('t').toString() === 'avant pendant'", timeout=STEP_MS)
         await page.evaluate("room.connect()")
-        await page.wait_for_function("texte.state === 'saved' && texte.synced")
+        await page.wait_for_function("texte.state === 'saved' && texte.synced", timeout=STEP_MS)
         await page.evaluate("room.leave()")
         await wait_for(page, "async () => !(await indexedDB.databases()).some(({ name }) => name.includes('/'))")
 

@@ -13,7 +13,17 @@ from passerelle_client import Room
 from rooms.documents.sync import read_state_vector
 from rooms.documents.template import TEMPLATE_CLIENT_ID
 from tests.browser.test_accessibility import LAPTOP, PHONE, is_accessible, press_until, visitor
-from tests.support.page import STEP_MS, by_test, invite, join_by_code, open_room, saved, text_of, write
+from tests.support.page import (
+    STEP_MS,
+    by_test,
+    invite,
+    join_by_code,
+    nothing_scrolls_sideways,
+    open_room,
+    saved,
+    text_of,
+    write,
+)
 from tests.support.server_process import ServerProcess, running_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,7 +61,7 @@ async def until_drawn(page: Page, condition: Callable[[list[str]], bool]) -> Non
 async def shows(page: Page, blocks: list[str]) -> None:
     await expect(by_test(page, "editor")).to_contain_text(blocks[0].split(" ", 1)[1], timeout=STEP_MS)
     await saved(page)
-    assert await drawn(page) == blocks
+    await until_drawn(page, lambda found: found == blocks)
 
 
 async def nobody_has_written(host: Page, server: ServerProcess, title: str = "Compte rendu de visite") -> None:
@@ -240,7 +250,7 @@ async def test_a_host_makes_a_text_by_keyboard_and_every_state_is_accessible(
             for page, who in ((host, "host"), (pupil, "pupil")):
                 await page.set_viewport_size(viewport)  # type: ignore[arg-type]
                 await look(page, f"{who}-{name}")
-                assert await page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), (who, name)
+                await nothing_scrolls_sideways(page)
         await pupil.set_viewport_size(LAPTOP)  # type: ignore[arg-type]
         await press_until(pupil, "not-now")
         await pupil.keyboard.press("Enter")

@@ -107,7 +107,7 @@ async def test_what_nobody_looks_at_is_not_sent_and_comes_back_at_once(tmp_path:
         await asyncio.gather(*(page.evaluate("room.media.start()") for page in pages))
         await look(looking, camera, 960, 540)
         await wait_for(looking, COMES, [camera, 540], BEGINS_S)
-        assert await sending.evaluate(SENT_IN_A_SECOND, "fhq")
+        await wait_for(sending, SENT_IN_A_SECOND, "fhq", BEGINS_S)
         await look(looking, camera, 240, 135)
         await wait_for(sending, SENT_IN_A_SECOND, "q", GIVEN_UP_S)
         back = [await comes_back(looking, camera, 960, 540)]

@@ -145,7 +145,6 @@ async def test_another_key_of_the_tokens_stops_an_import_before_anything_is_ther
 async def test_nothing_is_imported_under_a_running_server(
     postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.storage.postgres.GONE_S", 0.1)
     source = Settings(data=tmp_path / "source")
     there = Settings(data=tmp_path / "unused", database_url=await postgres.fresh_tables())
     store = SqliteStore(source.data)
@@ -163,7 +162,8 @@ async def test_nothing_is_imported_under_a_running_server(
     assert there.database_url is not None
     running = PostgresStore(there.database_url)
     await running.open()
-    with pytest.raises(DatabaseInUse):
+    with monkeypatch.context() as hasty, pytest.raises(DatabaseInUse):
+        hasty.setattr("server.storage.postgres.GONE_S", 0.1)
         await data_commands.import_data(there, tmp_path / "all", silent)
     await running.close()
     assert await data_commands.import_data(there, tmp_path / "all", silent) == 0

@@ -173,6 +173,11 @@ async def text_of(page: Page) -> str:
     return str(text)
 
 
+async def nothing_scrolls_sideways(page: Page) -> None:
+    """Once what follows the window's size has followed it."""
+    await page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth", timeout=STEP_MS)
+
+
 async def saved(page: Page) -> None:
     """Until the page says that everything is stored."""
     await expect(by_test(page, "save-state")).to_have_attribute("data-state", "saved", timeout=STEP_MS)

@@ -18,13 +18,11 @@ from tests.support.network_cut import CuttableProxy, cuttable_proxy
 from tests.support.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.timeout(240)
-FROZEN_WITHIN_S = 12.0
-THAWED_WITHIN_S = 2.0
+FROZEN_WITHIN_S = 12.0 * SECOND
+THAWED_WITHIN_S = 2.0 * SECOND
 LEAST_S = GRACE_S - 4.0
 """Who died with an instance was last heard with its last heartbeat, or answered the last time they were asked; and a busy
 machine is late with either."""
-SLACK_S = 1.0 * SECOND - 1.0
-"""For a machine on which everything takes longer."""
 SOME = 6
 EVERYBODY = 25
 
@@ -131,18 +129,18 @@ async def test_pupils_over_two_instances_stand_still_without_their_adult_and_go_
         if "killed" in how:
             assert here.adult.instance is not None
             await here.cluster.instances[int(here.adult.instance[1]) - 1].kill()
-        frozen_s = await time_until_all(here.pupils, is_frozen, FROZEN_WITHIN_S + SLACK_S + 5)
-        assert LEAST_S < frozen_s < FROZEN_WITHIN_S + SLACK_S
+        frozen_s = await time_until_all(here.pupils, is_frozen, FROZEN_WITHIN_S + 5)
+        assert LEAST_S < frozen_s < FROZEN_WITHIN_S
         await here.school.until(lambda: all(pupil.room.connection_state == "connected" for pupil in here.pupils))
         await nothing_is_written_or_shown(here)
 
         here.school.members.remove(here.adult)
         back = here.school.enter("back", "host", here.adult.room.token, "websocket")
         thawed_s, _device = await asyncio.gather(
-            time_until_all(here.pupils, lambda pupil: not is_frozen(pupil), THAWED_WITHIN_S + SLACK_S + 5), back
+            time_until_all(here.pupils, lambda pupil: not is_frozen(pupil), THAWED_WITHIN_S + 5), back
         )
         print(f"{how}, {count} pupils: frozen after {frozen_s:.2f} s, thawed after {thawed_s:.2f} s")
-        assert thawed_s < THAWED_WITHIN_S + SLACK_S
+        assert thawed_s < THAWED_WITHIN_S
         await here.school.until_all_read_all()
         assert raised.room.view is not None
         up = [person.id for person in raised.room.view.participants if person.hand_raised_at is not None]

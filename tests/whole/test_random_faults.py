@@ -29,7 +29,7 @@ from tests.support.deadlines import SECOND
 from tests.support.fleet import Fleet, Instance, running_fleet
 from tests.support.throng import DOCUMENTS, FORBIDDEN, Throng
 
-AGREEMENT_S = 60.0
+AGREEMENT_S = 60.0 * SECOND
 """Silent instances are given up after half a minute, and what they had not stored is stored by others then."""
 NOTICED_S = 3.0
 """A proxy in front needs some health checks to see that an instance does not answer."""

@@ -171,7 +171,7 @@ async def test_a_process_that_is_restarted_hands_its_room_over(tmp_path: Path, p
                     assert "error" not in answer, (answer, done)
                     done += 1
                 assert await ending == 0
-                assert at_leaving.all("draining")
+                await at_leaving.hear("draining")
                 assert done > 1
                 line = await at_staying.do("send_chat", text=f"sans {leaving.port}")
                 assert line["ok"]

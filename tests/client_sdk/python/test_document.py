@@ -170,10 +170,10 @@ async def test_a_document_whose_opening_was_not_answered_in_time_is_opened_when_
     school: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that stood still for a while, and a connection that outlived it."""
-    monkeypatch.setattr(connection_module, "ACKNOWLEDGEMENT_TIMEOUT_S", 0.3)
     async with cuttable_proxy(int(school.url.rpartition(":")[2])) as line:
         room = await Room.connect(line.url, school.created.token, transports=["websocket"])
         try:
+            monkeypatch.setattr(connection_module, "ACKNOWLEDGEMENT_TIMEOUT_S", 0.3)
             line.hold()
             document = room.document("texte")
             with pytest.raises(Disconnected):

@@ -290,13 +290,13 @@ async def test_a_process_that_was_held_up_itself_cuts_nobody(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that Redis said meanwhile is still to be read when the watch looks again."""
-    for name, value in (("BEAT_S", 0.2), ("SILENT_S", 0.6), ("LATE_S", 0.3)):
+    for name, value in (("BEAT_S", 0.2), ("SILENT_S", 0.6 * SECOND), ("LATE_S", 0.3 * SECOND)):
         monkeypatch.setattr(redis_watch, name, value)
     async with joined(redis.url) as (bus,):
         told = Told()
         await bus.subscribe("a", told.message, told.gap)
         await until(lambda: bus.health().lag_s > 0)
-        time.sleep(1.5)
+        time.sleep(1.0 * SECOND)
         await bus.publish("a", b"1")
         await told.until(lambda all_: all_ == [b"1"])
         await until(lambda: 0 < bus.health().lag_s < 0.5)

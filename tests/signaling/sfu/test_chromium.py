@@ -122,7 +122,7 @@ async def is_muted(engine: SfuEngine, red: Page, green: Page, blue: Page) -> Non
     """No packet arrives 500 ms after the server's mute, whatever the page still sends."""
     for source in ("camera", "microphone"):
         await engine.set_track_muted("red", f"red-{source}", True)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5 * SECOND)
     before = [await packets_of(page, RED) for page in (green, blue)]
     await rises(green, BLUE, "camera", "frames", 5 * SECOND)
     assert [await packets_of(page, RED) for page in (green, blue)] == before

@@ -174,9 +174,10 @@ async def test_what_is_no_longer_allowed_stops_at_once(engine: SfuEngine, events
         since = len(events.all)
         await engine.set_grants("a", MediaGrants(True, False, False, True))
         await events.wait_for(disappeared("a-camera"), DEADLINE, since)
+        await plays(b, "a-microphone", frames=20)  # and what was in the decoder's queue
         before = b.frames["a-camera"]
         await plays(b, "a-microphone", frames=20)
-        assert b.frames["a-camera"] - before <= 2, "what was in the decoder's queue"
+        assert b.frames["a-camera"] == before
         await engine.set_grants("b", MediaGrants(True, True, True, False))
         await eventually(lambda: not b.mids, DEADLINE)
         (worker,) = await engine.statistics()
@@ -376,7 +377,7 @@ async def test_a_killed_worker_is_told_replaced_and_its_rooms_can_come_back(
 async def test_a_worker_that_hangs_is_replaced(
     engine: SfuEngine, events: RecordedEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signaling.engines.sfu.worker_process.SIGN_OF_LIFE_S", 0.3)
+    monkeypatch.setattr("signaling.engines.sfu.worker_process.SIGN_OF_LIFE_S", 0.5 * SECOND)
     monkeypatch.setattr("signaling.engines.sfu.worker_process.ASK_EVERY_S", 0.1)
     await engine.open_session("r", "a", "p", EVERYTHING)
     hanging = _worker_pid(engine)
@@ -384,7 +385,7 @@ async def test_a_worker_that_hangs_is_replaced(
     await events.wait_for(_is_lost("a"), DEADLINE)
     await engine.open_session("r", "a", "p", EVERYTHING)
     assert _worker_pid(engine) != hanging
-    assert not _runs(hanging)
+    await eventually(lambda: not _runs(hanging), DEADLINE, "the worker has ended")
 
 
 async def test_a_worker_that_has_come_to_a_stop_is_replaced_long_before_its_answer_is_overdue(
@@ -509,7 +510,7 @@ async def test_starts_and_stops_leave_nothing_behind(engine: SfuEngine, events: 
         await round_trip(number)
     (worker,) = await engine.statistics()
     assert (worker.rooms, worker.sessions) == (0, 0)
-    assert len(list(descriptors.iterdir())) == before
+    await eventually(lambda: len(list(descriptors.iterdir())) == before, DEADLINE, "no descriptor is left open")
 
 
 @asynccontextmanager
