@@ -15,6 +15,7 @@ from playwright.async_api import Browser, Page
 from tests.support.chromium import launched_chromium
 from tests.support.deadlines import SECOND
 from tests.support.janus_server import own_address, running_janus, settings_for
+from tests.support.media_session import eventually
 from tests.support.network_cut import network_processes
 from tests.support.page import STEP_MS
 from tests.support.sdk_page import GREEN, RED, bundle_sdk, sdk_context, sdk_page, sees, wait_for
@@ -242,7 +243,8 @@ async def test_two_and_a_viewer_by_janus_when_one_is_removed_and_a_gateway_dies(
         for person, device in ((on.red, RED), (on.green, GREEN)):
             await sees(viewer, person.tracks["camera"], device.rgb)
         await hears(viewer)
-        used = next(each for each in gateways if "WebRTC media is now available" in each.log)
+        # A gateway's log is written by a thread of its own.
+        used = await eventually(lambda: next((g for g in gateways if "WebRTC media is now available" in g.log), None))
         await used.kill()
         await wait_for(viewer, "() => events.some((e) => e[0] === 'media' && e[1] === 'reconnecting')")
         await each_sees_the_other(on.red, on.green)
