@@ -40,20 +40,24 @@ class Lesson:
 
     @contextlib.asynccontextmanager
     async def typing(self) -> AsyncIterator[None]:
-        """Everybody types. At the end all of them are gone."""
+        """Everybody types, once all are there: who comes finds nobody's flood. At the end all of them are gone."""
         self.typists = [
             Typist(
                 self.server_of(number).url, self.room_id, DOCUMENTS[number % len(DOCUMENTS)], token, next(self._clients)
             )
             for number, token in enumerate(self.tokens)
         ]
+        for typist in self.typists:
+            typist.may_type.clear()
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
             running = [asyncio.create_task(typist.run(session)) for typist in self.typists]
             try:
                 async with asyncio.timeout(DEADLINE_S):
                     await asyncio.gather(*(typist.is_ready.wait() for typist in self.typists))
-                    yield
+                for typist in self.typists:
+                    typist.may_type.set()
+                yield
             finally:
                 for task in running:
                     task.cancel()

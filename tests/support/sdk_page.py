@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.support.fake_media import FakeDevice
 from tests.support.server_process import ROOT, ServerProcess
 
 CLIENT_SDK = ROOT / "client_sdk"
+BUILT = CLIENT_SDK / "browser/dist/index.js"
 
 HELPERS = """
 globalThis.seen = new Map(); // track id -> {remote, element}
@@ -129,24 +131,30 @@ def bundle_sdk(folder: Path) -> str:
     if not _is_built():
         subprocess.run(
             ["npm", "--prefix", str(CLIENT_SDK), "run", "--silent", "build", "--workspace", "@passerelle/client"],
-            cwd=CLIENT_SDK, check=True, timeout=120, capture_output=True,
+            cwd=CLIENT_SDK, check=True, timeout=120 * SECOND, capture_output=True,
         )  # fmt: skip
+        BUILT.touch()  # which the compiler leaves alone where only a date has changed
     target = folder / "passerelle.js"
     subprocess.run(
         [
-            str(CLIENT_SDK / "node_modules/.bin/rolldown"), str(CLIENT_SDK / "browser/dist/index.js"),
+            str(CLIENT_SDK / "node_modules/.bin/rolldown"), str(BUILT),
             "--format", "iife", "--name", "Passerelle", "--platform", "browser", "--file", str(target),
         ],
-        cwd=CLIENT_SDK / "browser", check=True, timeout=120, capture_output=True,
+        cwd=CLIENT_SDK / "browser", check=True, timeout=120 * SECOND, capture_output=True,
     )  # fmt: skip
     return target.read_text("utf-8")
 
 
 def _is_built() -> bool:
-    """Since its sources last changed. It is not built again then: other tests are reading it."""
-    built, sdk = CLIENT_SDK / "browser/dist/index.js", CLIENT_SDK / "browser"
+    """Since its sources last changed. It is not built again then: other tests are reading it. (TypeScript's own tests,
+    which run beside these, build it too: what has not changed is not written again.)"""
+    sdk = CLIENT_SDK / "browser"
     sources = [*sdk.glob("src/**/*"), *sdk.glob("*.json")]
-    return built.exists() and built.stat().st_mtime >= max(source.stat().st_mtime for source in sources)
+    return BUILT.exists() and _newest(BUILT.parent.iterdir()) >= _newest(sources)
+
+
+def _newest(paths: Iterable[Path]) -> float:
+    return max(path.stat().st_mtime for path in paths)
 
 
 async def sdk_context(browser: Browser) -> BrowserContext:
