@@ -74,6 +74,7 @@ async def test_ffmpeg_publishes_into_a_room_and_chromium_watches_it(tmp_path: Pa
             page = await browser.new_page()
             await page.goto(f"{house.url}/healthz")
             async with ffmpeg(house, museum, tmp_path / "files") as encoder:
+                await amelie.until(lambda: len(amelie.room_events("track_published")) == 2, 20)
                 for source in ("microphone", "camera"):
                     event = await amelie.hear_in_room(
                         "track_published", lambda event, s=source: event["track"]["source"] == s
@@ -93,7 +94,7 @@ async def test_ffmpeg_publishes_into_a_room_and_chromium_watches_it(tmp_path: Pa
             await amelie.until(lambda: len(amelie.room_events("track_unpublished")) == 2)
             path = watching["location"].removeprefix(house.url)
             assert (await house.request("DELETE", path, token=hall.token))[0] == 200
-            assert house.house.media.session_counts() == {"p2p": 0, "sfu": 0}
+            await amelie.until(lambda: house.house.media.session_counts() == {"p2p": 0, "sfu": 0})
 
 
 async def test_an_encoder_whose_holder_is_removed_sends_no_more(tmp_path: Path) -> None:
@@ -101,10 +102,10 @@ async def test_an_encoder_whose_holder_is_removed_sends_no_more(tmp_path: Path) 
         host = await house.room()
         museum = await house.guest(host, name="Musée")
         async with connected(house.url, host.token) as amelie, ffmpeg(house, museum, tmp_path / "files") as encoder:
-            await amelie.until(lambda: len(amelie.room_events("track_published")) == 2, 10 * SECOND)
+            await amelie.until(lambda: len(amelie.room_events("track_published")) == 2, 20)
             await amelie.do("remove", participant_id=museum.id)
             await amelie.until(lambda: len(amelie.room_events("track_unpublished")) == 2)
-            assert house.house.media.session_counts() == {"p2p": 0, "sfu": 0}
+            await amelie.until(lambda: house.house.media.session_counts() == {"p2p": 0, "sfu": 0})
             async with house.http.post(
                 f"{house.url}/whip/{host.room_id}",
                 data=b"v=0\r\n",

@@ -70,5 +70,6 @@ async def test_sound_and_picture_get_through(tmp_path: Path) -> None:
     assert sound["packets"] > 0.7 * 50 * WATCHED_S  # in a pause between two sentences there are none
     # Few of those that are missing: speech is coded so that the next packet repairs one (in-band FEC).
     assert sound["repaired"] > sound["packets"] / 4
-    assert sound["concealed"] < 0.1 * sound["samples"]
-    assert longest < 1.0
+    # The line is made by this process, and the browser has to keep up: both are late on a busy machine.
+    assert sound["concealed"] < 0.1 * SECOND * sound["samples"]
+    assert longest < 1.0 * SECOND
