@@ -17,10 +17,11 @@ DEADLINE = 15 * SECOND
 class ColourTrack(VideoStreamTrack):
     """A camera that sees one colour, as (Y, U, V)."""
 
-    def __init__(self, colour: tuple[int, int, int], frames: int | None = None) -> None:
+    def __init__(self, colour: tuple[int, int, int]) -> None:
         super().__init__()
         self.colour = colour
-        self.left = frames
+        self.left: int | None = None
+        """Frames until its end; None: it has none."""
 
     async def recv(self) -> Any:
         if self.left is not None:
