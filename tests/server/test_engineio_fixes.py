@@ -48,7 +48,7 @@ SEEN: dict[str, tuple[Any, Any]] = {
 @pytest.fixture(scope="module")
 def unmended() -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, engineio_behaviour.__file__], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, engineio_behaviour.__file__], capture_output=True, text=True, timeout=60 * SECOND, check=True
     )
     seen: dict[str, Any] = json.loads(done.stdout)
     return seen

@@ -26,6 +26,9 @@ MIB = 1024 * 1024
 MOST_GROWTH_BYTES = 50 * MIB
 DEADLINE_S = 60 * SECOND
 QUIET_WORDS = 30
+LATE_S = 0.25 * SECOND**2
+"""A word is late by then. On a busy machine it waits for the processor at each of its steps, and there are few words in
+the time that an attack takes: their 95th percentile is the latest of them."""
 FINAL, TEXT, BINARY, PING, CLOSE, DEFLATED = 0x80, 0x01, 0x02, 0x09, 0x08, 0x40
 
 
@@ -186,7 +189,7 @@ async def unnoticed(them: WritingClass, harm: Callable[[], Awaitable[None]]) -> 
         f"p95 {before * 1e3:.1f} ms, meanwhile {ninety_fifth(times) * 1e3:.1f} ms of {len(times)}, +{(most - memory) >> 10} KiB"
     )
     assert most - memory < MOST_GROWTH_BYTES
-    assert ninety_fifth(times) < max(10 * before, 0.25 * SECOND)
+    assert ninety_fifth(times) < max(10 * before, LATE_S)
     assert them.ada.denials() == them.ben.denials() == []
 
 
