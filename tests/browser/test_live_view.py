@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from passerelle_client import PasserelleApi, Room
 from tests.support.chromium import chromium_path, launched_chromium
+from tests.support.network_cut import cuttable_proxy
 from tests.support.page import (
     STEP_MS,
     by_test,
@@ -285,6 +286,69 @@ async def test_a_camera_that_is_unplugged_is_told_and_another_is_one_press_away(
         await expect(picture).to_have_count(0)
         await by_test(page, "camera").click()
         await expect(picture).to_be_visible(timeout=STEP_MS)
+
+
+async def test_a_camera_button_that_is_pressed_twice_opens_one_camera(server: ServerProcess, browser: Browser) -> None:
+    """While the first press still waits for the device; and whoever leaves meanwhile leaves none on."""
+    async with visitor(browser) as page:
+        await page.add_init_script(
+            """
+            globalThis.cameras = []
+            globalThis.mayOpen = Promise.resolve()
+            const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices)
+            navigator.mediaDevices.getUserMedia = async (wanted) => {
+              await mayOpen
+              const stream = await open(wanted)
+              cameras.push(...stream.getVideoTracks())
+              return stream
+            }
+            """
+        )
+        hold = "() => { mayOpen = new Promise((open) => { globalThis.letOpen = open }) }"
+        unplug = "() => { cameras.at(-1).stop(); cameras.at(-1).dispatchEvent(new Event('ended')) }"
+        opened = "(count) => cameras.length === count"
+        on = "(count) => cameras.filter(({ readyState }) => readyState === 'live').length === count"
+        await open_room(page, server.url, "Les oiseaux", "Mme Roy")
+        picture = page.locator("[data-testid=tile] video")
+        await expect(picture).to_be_visible()
+        await page.evaluate(unplug)
+        await expect(picture).to_have_count(0)
+        await page.evaluate(hold)
+        for _ in range(2):
+            await by_test(page, "camera").click()
+        await page.evaluate("letOpen()")
+        await page.wait_for_function(opened, arg=3, timeout=STEP_MS)
+        await page.wait_for_function(on, arg=1, timeout=STEP_MS)
+        await expect(picture).to_be_visible()
+        await page.evaluate(unplug)
+        await expect(picture).to_have_count(0)
+        await page.evaluate(hold)
+        await by_test(page, "camera").click()
+        await by_test(page, "leave").click()
+        await by_test(page, "leave-for-good").click()
+        await expect(by_test(page, "message")).to_be_visible()
+        await page.evaluate("letOpen()")
+        await page.wait_for_function(opened, arg=4, timeout=STEP_MS)
+        await page.wait_for_function(on, arg=0, timeout=STEP_MS)
+
+
+async def test_what_is_typed_while_a_chat_line_is_on_its_way_stays_and_the_line_is_sent_once(
+    server: ServerProcess, browser: Browser
+) -> None:
+    async with visitor(browser) as page, cuttable_proxy(server.port) as line:
+        await open_room(page, line.url, "Les oiseaux", "Mme Roy")
+        await by_test(page, "chat").click()
+        chat = by_test(page, "chat-input")
+        await chat.fill("Bonjour")
+        line.hold()
+        await chat.press("Enter")
+        await chat.press("Enter")
+        await chat.press_sequentially("Encore")
+        line.release()
+        await expect(by_test(page, "chat-line")).to_have_count(1)
+        await expect(chat).to_have_value("Encore")
+        await chat.press("Enter")
+        await expect(by_test(page, "chat-line").locator(".chat-text")).to_have_text(["Bonjour", "Encore"])
 
 
 async def test_a_browser_that_holds_sound_back_is_asked_by_a_button(server: ServerProcess, browser: Browser) -> None:

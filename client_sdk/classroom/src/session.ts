@@ -91,6 +91,7 @@ export class Session {
   #choice: DeviceChoice | null = null
   /** Unplugged in the middle of the session: opened again when it is back. */
   readonly #unplugged = new Map<'camera' | 'microphone', string>()
+  readonly #opening = { camera: Promise.resolve(), microphone: Promise.resolve() }
   readonly #devicesChanged = () => void this.#followDevices()
   #noticeTimer: ReturnType<typeof setTimeout> | undefined
   readonly #saidPoorAt = new Map<string, number>()
@@ -275,7 +276,14 @@ export class Session {
     if (this.microphone) await this.#open('microphone', this.microphone.getSettings().deviceId ?? '')
   }
 
-  async #open(source: 'camera' | 'microphone', id: string | null): Promise<void> {
+  /** One after the other: of two at once both would be sent, or the earlier choice could be the one that stays. */
+  #open(source: 'camera' | 'microphone', id: string | null): Promise<void> {
+    const opened = this.#opening[source].then(() => this.#openNext(source, id))
+    this.#opening[source] = opened.catch(() => undefined)
+    return opened
+  }
+
+  async #openNext(source: 'camera' | 'microphone', id: string | null): Promise<void> {
     const local = this.media.localTracks.find((one) => one.source === source)
     if (id === null) {
       if (local) await this.attempt(() => this.media.unpublish(local.id))
@@ -287,6 +295,7 @@ export class Session {
     const track = opened[source]
     if (opened.problem) this.notify(t(problemText[opened.problem]))
     if (!track) return
+    if (this.stage.value !== 'inside') return track.stop() // who has left meanwhile leaves no camera on
     const old = this[source]
     this.#hold(source, track)
     await this.attempt(() => (local ? this.media.replace(local.id, track) : this.media.publish(track, source)))

@@ -18,7 +18,10 @@ export function ChatPanel({ session, onClose }: { session: Session; onClose: () 
   const send = async (event: Event) => {
     event.preventDefault()
     const line = text.trim()
-    if (line && (await session.attempt(() => session.room.sendChat(line)))) setText('')
+    if (!line) return
+    // At once: what is pressed again sends nothing twice, and what is typed on meanwhile stays.
+    setText('')
+    if (!(await session.attempt(() => session.room.sendChat(line)))) setText((typed) => typed || line)
   }
   const time = new Intl.DateTimeFormat(language.value === 'fr' ? 'fr-CA' : 'en-CA', { hour: '2-digit', minute: '2-digit' })
   return (
