@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { freePort } from './ports.js'
 
 interface Faults {
   /** Answer every WebSocket handshake with 403, as some filters do. */
@@ -43,9 +44,9 @@ export class CuttableProxy {
 
   /** Listen (again, on the same port). */
   async mend(): Promise<void> {
+    this.#port ||= await freePort()
     this.#server = createServer((near) => this.#accept(near)).listen(this.#port, '127.0.0.1')
     await once(this.#server, 'listening')
-    this.#port = (this.#server.address() as AddressInfo).port
   }
 
   async close(): Promise<void> {

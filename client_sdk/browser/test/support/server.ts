@@ -3,10 +3,10 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { SECOND_MS, eventually } from './deadlines.js'
+import { freePort } from './ports.js'
 
 const ROOT = resolve(import.meta.dirname, '../../../..')
 const PYTHON = process.env.PASSERELLE_TEST_PYTHON ?? join(ROOT, '.venv/bin/python')
@@ -109,14 +109,4 @@ export class ServerProcess {
     child.kill(signal)
     await ended
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
 }
