@@ -61,19 +61,17 @@ class WebSocketFanOut:
         own: Mapping[int, Sequence[bytes]],
     ) -> Sequence[int]:
         frames = _Frames(messages, len(readers))
-        pieces = [frames.joined(messages)] * len(readers)
-        if frames.are_deflated:
-            agreed = [place for place, reader in enumerate(readers) if reader.takes_deflated and place not in own]
-            deflated = frames.joined(messages, deflated=True) if agreed else b""
-            for place in agreed:
-                pieces[place] = deflated
-        for place, said in own.items():
-            pieces[place] = frames.joined(said, deflated=readers[place].takes_deflated)
-        return [
-            place
-            for place, (reader, piece) in enumerate(zip(readers, pieces, strict=True))
-            if not reader.write_unless_full(piece, full_bytes)
-        ]
+        joined = frames.joined(messages)
+        deflated = joined
+        if frames.are_deflated and any(reader.takes_deflated for reader in readers):
+            deflated = frames.joined(messages, deflated=True)
+        pieces = {place: frames.joined(said, deflated=readers[place].takes_deflated) for place, said in own.items()}
+        full = []
+        for place, reader in enumerate(readers):
+            piece = pieces.get(place, deflated if reader.takes_deflated else joined)
+            if not reader.write_unless_full(piece, full_bytes):
+                full.append(place)
+        return full
 
 
 class _Frames:
@@ -90,6 +88,8 @@ class _Frames:
         return bool(self._long)
 
     def joined(self, messages: Sequence[bytes], *, deflated: bool = False) -> bytes:
+        if not self._long:
+            return b"".join([self._plain.get(message) or self._frame(message, False) for message in messages])
         return b"".join([self._frame(message, deflated and message in self._long) for message in messages])
 
     def _frame(self, message: bytes, is_deflated: bool) -> bytes:

@@ -187,12 +187,15 @@ class YjsDocument:
             blocks[one.client] = one.update[1:-1]
         if self._waiting:
             return None
-        change = joined_blocks(blocks)
+        change = typed[0].update if len(typed) == 1 else joined_blocks(blocks)
         result = Integrated(clocks_before=self.clocks, change=change)
         self.clocks = self.clocks.copy()  # whoever asked what they were before keeps that
         for one in typed:
             self.clocks[one.client] = one.end
-            self._typed.setdefault(one.client, (one.head, []))[1].append(one.text)
+            if one.client in self._typed:
+                self._typed[one.client][1].append(one.text)
+            else:
+                self._typed[one.client] = (one.head, [one.text])
             self._typed_bytes += len(one.text)
         self._note_change(change)
         if self._typed_bytes >= TYPED_AT_ONCE_BYTES:

@@ -37,7 +37,7 @@ class Audience:
         `full_bytes` are under way to them already."""
         full: list[OpenDocument] = []
         for group in self._groups.values():
-            full.extend(group.send(messages, full_bytes, instead or {}))
+            full += group.send(messages, full_bytes, instead or {})
         return full
 
 

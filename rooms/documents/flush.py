@@ -34,6 +34,8 @@ class FlushedDocument:
     """What was known before both; None when neither was there."""
     shown: bytes | None = None
     """Everything that is new to the readers, as one update."""
+    is_broken: bool = False
+    """Something of it broke the copy."""
 
     @property
     def has_own_change(self) -> bool:
@@ -64,33 +66,38 @@ class FlushedDocument:
     """What the store is to have before `show`."""
 
 
-async def take(live: LiveDocument, reload: Reload) -> FlushedDocument:
-    """Give the copy all that came in. From here to `show` the copy is ahead of the store.
-    Raises: DocumentUnavailable: it broke, and could not be loaded again."""
+def take(live: LiveDocument) -> FlushedDocument:
+    """Give the copy all that came in. From here to `show` the copy is ahead of the store. If it `is_broken`, `recover`
+    it first."""
     batch, live.incoming = live.incoming, []
     arrivals, live.arrivals = live.arrivals, []
     for incoming in batch:
         incoming.reader.queued_bytes -= incoming.size_bytes
         incoming.seal()
-    if not (batch or arrivals) or live.copy is None:
-        return FlushedDocument(
-            live, arrivals=arrivals
-        )  # without a copy its readers have been sent away, with their text
+    copy = live.copy
+    if copy is None or not (batch or arrivals):
+        return FlushedDocument(live, arrivals=arrivals)  # without a copy its readers were sent away, with their text
     live.flushing = True
-    flushed = FlushedDocument(live, batch, arrivals=arrivals, clocks_before=live.copy.clocks)
+    flushed = FlushedDocument(live, batch, arrivals=arrivals, clocks_before=copy.clocks)
     try:
         if arrivals:
             # Before the batch, and apart from it: it is stored already, and a client that moved here builds on it.
-            flushed.arrived = live.copy.integrate([(arrival.update, arrival.scan) for arrival in arrivals])
+            flushed.arrived = copy.integrate([(arrival.update, arrival.scan) for arrival in arrivals])
         if batch:
-            flushed.result = _integrate(live.copy, batch)
+            flushed.result = _integrate(copy, batch)
         flushed.shown = _joined(flushed.arrived, flushed.result)
     except DocumentBroken:
-        await _recover(flushed, reload)
-    if flushed.result is not None:
-        relays = _relays(flushed.batch, flushed.result)
-        flushed.appends = live.appends_for(flushed.result.change, flushed.result.kept, relays)
+        flushed.is_broken = True
+    else:
+        _note_appends(flushed)
     return flushed
+
+
+def _note_appends(flushed: FlushedDocument) -> None:
+    result = flushed.result
+    if result is not None:
+        relays = _relays(flushed.batch, result)
+        flushed.appends = flushed.live.appends_for(result.change, result.kept, relays)
 
 
 def _relays(batch: Sequence[Incoming], result: Integrated) -> Sequence[RelayedRange]:
@@ -112,12 +119,16 @@ def _relays(batch: Sequence[Incoming], result: Integrated) -> Sequence[RelayedRa
 
 
 def _joined(arrived: Integrated | None, result: Integrated | None) -> bytes | None:
-    changes = [one.change for one in (arrived, result) if one is not None and one.change is not None]
-    return merge_updates(changes) if len(changes) > 1 else next(iter(changes), None)
+    if arrived is None or arrived.change is None:
+        return result.change if result is not None else None
+    if result is None or result.change is None:
+        return arrived.change
+    return merge_updates([arrived.change, result.change])
 
 
-async def _recover(flushed: FlushedDocument, reload: Reload) -> None:
-    """Something broke the copy. Begin again from the store, which also has what came from other instances."""
+async def recover(flushed: FlushedDocument, reload: Reload) -> None:
+    """Something broke the copy. Begin again from the store, which also has what came from other instances.
+    Raises: DocumentUnavailable: it could not be loaded again."""
     live = flushed.live
     flushed.arrived = None
     flushed.batch, flushed.result = await _take_one_by_one(live, flushed.batch, reload)
@@ -126,6 +137,8 @@ async def _recover(flushed: FlushedDocument, reload: Reload) -> None:
     else:
         # The store may hold what no reader of this instance has been shown.
         flushed.shown = live.copy.difference(flushed.before())
+    flushed.is_broken = False
+    _note_appends(flushed)
 
 
 def _integrate(copy: YjsDocument, batch: Sequence[Incoming]) -> Integrated:
@@ -196,7 +209,7 @@ def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:
     live, result = flushed.live, flushed.result
     if result is not None:
         _settle(flushed, result)
-    authors = dict.fromkeys(incoming.reader for incoming in flushed.batch)
+    authors = dict.fromkeys([incoming.reader for incoming in flushed.batch])
     told = live.readers if tell_everyone else authors
     words = {reader: word for reader in told if (word := reader.acknowledgement_to_send()) is not None}
     sent = _show_news(flushed, words)
@@ -209,75 +222,55 @@ def show(flushed: FlushedDocument, *, tell_everyone: bool) -> int:
     return sent + len(asking)
 
 
-@dataclass(slots=True)
-class _News:
-    """What a flush has to show, as messages."""
-
-    change: bytes | None = None
-    author: OpenDocument | None = None
-    """Has the change already."""
-    cursors: bytes | None = None
-    speaker: str | None = None
-    """The connection that said all of the cursors."""
-
-    def for_all(self) -> list[bytes]:
-        return [message for message in (self.change, self.cursors) if message is not None]
-
-    def is_echo_to(self, opened: OpenDocument) -> bool:
-        return opened is self.author or opened.reader.connection_id == self.speaker
-
-    def without_echo(self, opened: OpenDocument) -> list[bytes]:
-        change = None if opened is self.author else self.change
-        cursors = None if opened.reader.connection_id == self.speaker else self.cursors
-        return _News(change=change, cursors=cursors).for_all()
-
-
 def _show_news(flushed: FlushedDocument, words: dict[OpenDocument, bytes]) -> int:
     """The change and the cursors, and to its authors their acknowledgement, in one piece to each reader; how many
     readers that were. Those of `words` that were said are taken out of it."""
-    live, news = flushed.live, _news_of(flushed)
-    messages = news.for_all()
+    live = flushed.live
+    change, author = _change_to_show(flushed)
+    cursors, speaker = _cursors_to_show(live)
+    messages = [message for message in (change, cursors) if message is not None]
     if not messages:
         return 0
-    audience = live.audience
-    instead = {opened: news.without_echo(opened) for opened in _echoed(flushed, news)}
-    for opened in [opened for opened in words if opened in live.followers]:
+    audience, followers = live.audience, live.followers
+    instead: dict[OpenDocument, list[bytes]] = {}
+    if author is not None and author in followers:
+        instead[author] = [] if cursors is None else [cursors]
+    if speaker is not None:
+        for opened in [opened for opened in followers if opened.reader.connection_id == speaker]:
+            instead[opened] = [] if change is None or opened is author else [change]
+    for opened in [opened for opened in words if opened in followers]:
         instead[opened] = [*instead.get(opened, messages), words.pop(opened)]
     # Who does not keep up is left out from here on, and known to have the document as it was before.
     for opened in audience.send(messages, live.full_bytes, instead):
         opened.begin_lag(flushed.before())
-    if news.cursors is not None and live.newcomers:  # whoever has not asked for the text yet may see who is here
-        newcomers = [opened for opened in live.newcomers if opened.reader.connection_id != news.speaker]
-        Audience(newcomers).send([news.cursors], live.full_bytes)
+    if cursors is not None and live.newcomers:  # whoever has not asked for the text yet may see who is here
+        newcomers = [opened for opened in live.newcomers if opened.reader.connection_id != speaker]
+        Audience(newcomers).send([cursors], live.full_bytes)
     return audience.size
 
 
-def _echoed(flushed: FlushedDocument, news: _News) -> list[OpenDocument]:
-    """Followers that said themselves what there is to show, or a part of it."""
-    followers = flushed.live.followers
-    if news.speaker is None:
-        return [news.author] if news.author is not None and news.author in followers else []
-    return [opened for opened in followers if news.is_echo_to(opened)]
+def _change_to_show(flushed: FlushedDocument) -> tuple[bytes | None, OpenDocument | None]:
+    """The change, as a message, and who has it already."""
+    shown, result = flushed.shown, flushed.result
+    if shown is None:
+        return None, None
+    # One author has it already, unless something of another's that had waited came free, or came over the bus.
+    is_theirs = result is not None and shown is result.change and not result.released
+    return sync.sync_update(shown), _sole_author(flushed.batch) if is_theirs else None
 
 
-def _news_of(flushed: FlushedDocument) -> _News:
-    news, result = _News(), flushed.result
-    if flushed.shown is not None:
-        news.change = sync.sync_update(flushed.shown)
-        # One author has it already, unless something of another's that had waited came free, or came over the bus.
-        if result is not None and flushed.shown is result.change and not result.released:
-            news.author = _sole_author(flushed.batch)
-    if flushed.live.awareness.has_changes():
-        update, speakers = flushed.live.awareness.changes_to_send()
-        news.cursors = sync.awareness_message(update)
-        news.speaker = next(iter(speakers)) if len(speakers) == 1 else None
-    return news
+def _cursors_to_show(live: LiveDocument) -> tuple[bytes | None, str | None]:
+    """Cursors that moved, as a message, and the connection that said all of them."""
+    if not live.awareness.has_changes():
+        return None, None
+    update, speakers = live.awareness.changes_to_send()
+    return sync.awareness_message(update), next(iter(speakers)) if len(speakers) == 1 else None
 
 
 def _sole_author(batch: Sequence[Incoming]) -> OpenDocument | None:
     author: OpenDocument | None = None
     for incoming in batch:
-        if incoming.reader is not author and not incoming.scan.is_empty:
+        if incoming.reader is not author and not incoming.is_empty:
             if author is not None:
                 return None
             author = incoming.reader
@@ -286,14 +279,14 @@ def _sole_author(batch: Sequence[Incoming]) -> OpenDocument | None:
 
 def _settle(flushed: FlushedDocument, result: Integrated) -> None:
     """Count what was taken, and ask again for what could not be placed whole."""
+    is_stored = not flushed.live.is_failing
     for index, incoming in enumerate(flushed.batch):
         reader = incoming.reader
-        denial = result.refused.get(index)
+        denial = result.refused.get(index) if result.refused else None
         reader.acknowledgements.flush(incoming.number, holds_everything=incoming.is_answer and denial is None)
         if denial is not None:
             reader.refuse(incoming.number, denial)
         if index in result.incomplete and not incoming.is_answer and not reader.is_closed:
             reader.ask()
-    if not flushed.live.is_failing:
-        for incoming in flushed.batch:
-            incoming.reader.acknowledgements.store()
+        if is_stored:
+            reader.acknowledgements.store()

@@ -39,4 +39,6 @@ class FlushPace:
         return min(self._longest_rest_s, readers * SEND_S / SHARE * max(1.0, load))
 
     def _rate(self, now: float) -> float:
-        return self._sends_per_s * math.exp((self._at - now) / MEMORY_S) if self._sends_per_s else 0.0
+        if now == self._at or not self._sends_per_s:
+            return self._sends_per_s
+        return self._sends_per_s * math.exp((self._at - now) / MEMORY_S)

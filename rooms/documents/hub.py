@@ -24,7 +24,7 @@ from rooms.documents.bridge import DocumentBridge
 from rooms.documents.compaction import build_state
 from rooms.documents.document import YjsDocument
 from rooms.documents.errors import DocumentBroken, DocumentForbidden, DocumentUnavailable, TooManyReaders
-from rooms.documents.flush import FlushedDocument, show, take
+from rooms.documents.flush import FlushedDocument, recover, show, take
 from rooms.documents.flush_pace import FlushPace
 from rooms.documents.library import DocumentLibrary
 from rooms.documents.limits import HubLimits
@@ -347,7 +347,8 @@ class DocumentHub:
                 self._flushed.set()
             commit_rest_s = min(len(dirty) * self.limits.commit_rest_s, self.limits.longest_commit_rest_s)
             rests_until = loop.time() + commit_rest_s
-            await asyncio.sleep(0)
+            if self._wake.is_set():  # else it sleeps anyway
+                await asyncio.sleep(0)
 
     async def _flush(self, dirty: Sequence[LiveDocument]) -> None:
         self._flushes += 1
@@ -372,13 +373,22 @@ class DocumentHub:
         for live in dirty:
             self._incoming_bytes -= live.incoming_bytes
             self._updates_taken += len(live.incoming)
-            try:
-                flushed.append(await take(live, self._library.reload))
-            except (DocumentBroken, DocumentUnavailable):
-                live.flushing = False
-                self.give_up(live)
-            since = await _let_others_run(since)
+            one = take(live)
+            if one.is_broken and not await self._has_recovered(one):
+                continue
+            flushed.append(one)
+            if time.monotonic() - since > SLICE_S:
+                since = await _let_others_run()
         return flushed
+
+    async def _has_recovered(self, broken: FlushedDocument) -> bool:
+        try:
+            await recover(broken, self._library.reload)
+        except (DocumentBroken, DocumentUnavailable):
+            broken.live.flushing = False
+            self.give_up(broken.live)
+            return False
+        return True
 
     async def _show_all(self, flushed: Sequence[FlushedDocument], newly_failing: set[LiveDocument]) -> None:
         since = time.monotonic()
@@ -391,7 +401,8 @@ class DocumentHub:
                 self.give_up(one.live)
             self._bridge.settle(one.live)
             self._library.compact_if_long(one.live)
-            since = await _let_others_run(since)
+            if time.monotonic() - since > SLICE_S:
+                since = await _let_others_run()
 
     def _rest(self, live: LiveDocument, sent: int) -> None:
         self._messages_sent += sent
@@ -443,9 +454,7 @@ class DocumentHub:
         ]
 
 
-async def _let_others_run(since: float) -> float:
-    """Yield to the event loop when a slice of time is used up; when the present slice began."""
-    if time.monotonic() - since < SLICE_S:
-        return since
+async def _let_others_run() -> float:
+    """Yield to the event loop: a slice of time is used up. When the next one began."""
     await asyncio.sleep(0)
     return time.monotonic()

@@ -26,26 +26,29 @@ class Incoming:
     """An update that was let in and waits for the flush: one message, or what one reader has typed since."""
 
     __slots__ = (
+        "_client",
         "_end",
         "_head",
+        "_scan",
+        "_start",
         "_texts",
         "is_answer",
         "is_sealed",
         "number",
         "reader",
         "relayed",
-        "scan",
         "size_bytes",
         "typed_text",
         "update",
     )
 
-    def __init__(self, reader: "OpenDocument", number: int, update: bytes, scan: Scan, *, is_answer: bool) -> None:
+    def __init__(
+        self, reader: "OpenDocument", number: int, update: bytes, scan: Scan | None, *, is_answer: bool
+    ) -> None:
         self.reader = reader
         self.number = number
         """Its number for the acknowledgement: the last one's, when it stands for several messages."""
         self.update = update
-        self.scan = scan
         self.is_answer = is_answer
         """It answers our own sync step 1."""
         self.relayed: Collection[int] = ()
@@ -55,23 +58,36 @@ class Incoming:
         self.typed_text: TypedText | None = None
         """What a sealed one holds, if its reader typed on and did nothing else."""
         self.size_bytes = len(update)
+        self._scan = scan
         self._head = b""
         self._texts: list[bytes] = []
-        self._end = 0
+        self._client = self._start = self._end = 0
 
     @classmethod
     def typed(cls, reader: "OpenDocument", run: TypingRun) -> "Incoming":
         """For what the reader types from here on: `add` it."""
-        scan = Scan()
-        scan.structs = 1
-        scan.writes.append((run.client, run.end, run.end))
-        incoming = cls(reader, 0, b"", scan, is_answer=False)
+        incoming = cls(reader, 0, b"", None, is_answer=False)
         incoming._head = run.head
+        incoming._client, incoming._start, incoming._end = run.client, run.end, run.end
         return incoming
 
     @property
     def is_typed(self) -> bool:
         return bool(self._head)
+
+    @property
+    def scan(self) -> Scan:
+        """Of `update`; of what was typed on it is made when it is asked for, which is seldom."""
+        if self._scan is None:
+            self._scan = Scan()
+            self._scan.structs = 1
+            self._scan.writes.append((self._client, self._start, self._end))
+        return self._scan
+
+    @property
+    def is_empty(self) -> bool:
+        """It says nothing."""
+        return self._scan is not None and self._scan.is_empty
 
     def add(self, number: int, text: bytes, end: int) -> None:
         """More of the same run, up to this clock."""
@@ -84,11 +100,9 @@ class Incoming:
         """A flush takes it: `update` and `scan` are complete after this."""
         self.is_sealed = True
         if self._texts:
-            client, start, _end = self.scan.writes[0]
-            self.scan.writes[0] = (client, start, self._end)
             text = b"".join(self._texts)
             self.update = typed_update(self._head, text)
-            self.typed_text = TypedText(client, start, self._end, self._head, text, self.update)
+            self.typed_text = TypedText(self._client, self._start, self._end, self._head, text, self.update)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +177,17 @@ class LiveDocument:
     @property
     def incoming_bytes(self) -> int:
         """What waits for the flush."""
-        return sum(one.size_bytes for one in self.incoming) + sum(len(one.update) for one in self.arrivals)
+        size_bytes = 0
+        for one in self.incoming:
+            size_bytes += one.size_bytes
+        for arrival in self.arrivals:
+            size_bytes += len(arrival.update)
+        return size_bytes
 
     @property
     def has_text(self) -> bool:
         """Something is written in it, or will be with the next flush."""
-        waits = any(not one.scan.is_empty for one in self.incoming)
+        waits = any(not one.is_empty for one in self.incoming)
         return waits or self.copy is None or bool(self.copy.clocks)
 
     @property
@@ -239,7 +258,8 @@ class LiveDocument:
 
     def note_appended(self, appends: Sequence[DocumentAppend]) -> None:
         self.log_entries += len(appends)
-        self.log_bytes += sum(len(append.update) for append in appends)
+        for append in appends:
+            self.log_bytes += len(append.update)
 
     def note_heard(self, change: bytes) -> None:
         """Another instance has appended it."""
