@@ -6,6 +6,7 @@ for or arrived.
 """
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -268,6 +269,7 @@ class Media(Emitter):
             for track_id, local in self.local_tracks.items():
                 if local.outgoing.kind == "video" and self.engine != "p2p":
                     self.emit("layers_wanted", track_id, 1)  # that nobody looks, or does again, may have been lost
+            await self._tell_choice()
             self.changed()
             return
         await self._drop_link()
@@ -281,9 +283,7 @@ class Media(Emitter):
             self._link = ServerLink(self)
             if self.local_tracks:
                 await self._link.local_tracks_changed()
-        if self._wanted is not None:
-            await self._tell_wanted()
-            await self._tell_layout()
+        await self._tell_choice()
         self.changed()
 
     async def _begin_again(self) -> None:
@@ -350,6 +350,12 @@ class Media(Emitter):
     async def _tell_muted(self, local: LocalTrack) -> None:
         if self._link is not None and local.id in self.local_tracks:
             await self.signal("media_mute", track_id=local.id, muted=local.muted)
+
+    async def _tell_choice(self) -> None:
+        """What is to be received, which a new session does not know, and one that goes on may not have heard."""
+        with contextlib.suppress(Disconnected):  # the next connection comes back to it
+            await self._tell_wanted()
+            await self._tell_layout()
 
     async def _tell_wanted(self) -> None:
         if self._link is not None and self._wanted is not None:
@@ -421,7 +427,16 @@ class Media(Emitter):
     # --- for links: see LinkHost ------------------------------------------------------------------
 
     async def signal(self, event: str, **fields: Any) -> Any:
-        return await self._room.command(event, session_id=self._session_id, **fields)
+        session_id = self._session_id
+        try:
+            return await self._room.command(event, session_id=session_id, **fields)
+        except Refused as error:
+            if error.code != "unknown-session":
+                raise
+            # It was begun over a connection that has been replaced since.
+            if session_id == self._session_id:
+                self.begin_anew()
+            raise Disconnected(str(error)) from error
 
     def expects_media(self, track_ids: Collection[str] | None = None) -> bool:
         view = self._room.view

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from aiortc import RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
 
+from passerelle_client.bundled_sdp import without_repetition
 from passerelle_client.errors import Disconnected
 from passerelle_client.media_link import (
     ConnectionWatch,
@@ -128,7 +129,7 @@ class PublishConnection:
                 "media_description",
                 pc="publish",
                 negotiation=number,
-                description={"type": "offer", "sdp": description.sdp},
+                description={"type": "offer", "sdp": without_repetition(description.sdp)},
                 media=[_named(line.transceiver.mid, line.track) for line in self._lines if line.track is not None],
             )
         except Disconnected:
@@ -249,7 +250,7 @@ class SubscribeConnection:
                 "media_description",
                 pc="subscribe",
                 negotiation=self._answered,
-                description={"type": "answer", "sdp": description.sdp},
+                description={"type": "answer", "sdp": without_repetition(description.sdp)},
             )
         except Disconnected:
             return  # the server offers again what was not answered

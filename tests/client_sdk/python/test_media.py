@@ -377,6 +377,47 @@ async def test_a_new_server_gets_the_media_again(tmp_path: Any, make_school: Any
             await shows((await remote(guest.media, "camera", host)).media_stream_track, RED)
 
 
+async def test_a_session_of_a_connection_that_was_replaced_is_begun_anew(
+    meet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between `media_start` and what is said next another connection took its place: the server knows no such session
+    of this one."""
+    host, guest = await meet("interclass")
+    await host.media.stop()
+    command, refused = host.command, asyncio.Event()
+
+    async def refuse_once(name: str, **fields: Any) -> Any:
+        if name == "media_description" and not refused.is_set():
+            refused.set()
+            raise Refused("unknown-session", "not this connection's")
+        return await command(name, **fields)
+
+    monkeypatch.setattr(host, "command", refuse_once)
+    await host.media.publish(ColourTrack(RED), "camera")
+    await host.media.start()
+    await shows((await remote(guest.media, "camera", host)).media_stream_track, RED)
+    assert refused.is_set()
+
+
+async def test_the_layout_is_told_to_a_new_session(meet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, guest = await meet("interclass")
+    local = await host.media.publish(ColourTrack(RED), "camera")
+    await remote(guest.media, "camera", host)
+    said: list[Any] = []
+    command = guest.command
+
+    async def note(name: str, **fields: Any) -> Any:
+        if name == "media_layout":
+            said.append(fields["tracks"])
+        return await command(name, **fields)
+
+    monkeypatch.setattr(guest, "command", note)
+    await guest.media.set_layout({local.id: (160, 120)})
+    await guest.media.stop()
+    await guest.media.start()
+    assert said == [[{"track_id": local.id, "width": 160, "height": 120}]] * 2
+
+
 @KINDS_OF_ROOM
 async def test_a_session_stops_and_starts_again(meet: Any, kind: str) -> None:
     host, guest = await meet(kind)
