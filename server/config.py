@@ -292,7 +292,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         except ValueError as error:
             problems.append(Problem(setting.name, str(error)))
             continue
-    problems.extend(_contradictions(read))
+    named = {problem.variable for problem in problems}
+    problems.extend(problem for problem in _contradictions(read) if problem.variable not in named)
     if problems:
         raise ConfigurationError(tuple(problems))
     return Settings(**read)

@@ -146,6 +146,14 @@ def test_all_that_is_missing_beside_what_is_given_is_named_at_once() -> None:
     assert load_settings({**given, **filled}).janus_urls
 
 
+def test_what_is_given_and_wrong_is_not_called_missing_too() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings({"TURN_URLS": "turn:turn.example.org", "TURN_SECRET": EXAMPLE_SECRET})
+    (problem,) = refused.value.problems
+    assert problem.variable == "TURN_SECRET"
+    assert "TURN_URLS" not in problem.sentence
+
+
 def test_the_secret_of_the_example_files_is_the_one_that_is_refused() -> None:
     for path in ("coturn/turnserver.conf", "janus/janus.jcfg", "janus/janus.plugin.videoroom.jcfg"):
         text = (Path(__file__).parents[2] / "deploy" / path).read_text("utf-8")
