@@ -1,5 +1,5 @@
 """The command line: `passerelle run` (or nothing), `check-config`, `migrate`, `export`,
-`import`, `new-token-key`, `version`.
+`import`, `erase`, `new-token-key`, `version`.
 
 Sentences are French first, then English: an administrator of a school service centre reads them,
 or a teacher on her own computer. Heavy modules are imported where they are used: `version` and
@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         ("import", "tout reprendre d'un export, là où il n'y a rien / take an export over, where there is nothing"),
     ):
         commands.add_parser(name, help=meaning).add_argument("file", type=Path, metavar="FILE")
+    commands.add_parser(
+        "erase", help="effacer une salle, le serveur arrêté / erase one room, while no server runs"
+    ).add_argument("room", metavar="ROOM", help="son adresse ou son identifiant / its address or its id")
     key = commands.add_parser(
         "new-token-key", help="changer la clé des jetons (PostgreSQL) / change the key of the tokens (PostgreSQL)"
     )
@@ -167,6 +170,7 @@ def _on_the_data(command: str, given: argparse.Namespace, settings: Settings) ->
         "migrate": lambda: data_commands.migrate(settings, print),
         "export": lambda: data_commands.export_data(settings, given.file, print),
         "import": lambda: data_commands.import_data(settings, given.file, print),
+        "erase": lambda: data_commands.erase(settings, given.room, print),
         "new-token-key": lambda: data_commands.new_token_key(settings, print, forget_others=given.forget_others),
     }
     try:

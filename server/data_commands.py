@@ -1,4 +1,5 @@
-"""Commands on the data: `migrate`, `new-token-key`, and `export` and `import`, which move everything to another store.
+"""Commands on the data: `migrate`, `new-token-key`, `erase`, and `export` and `import`, which move everything to
+another store.
 
 Each says in a sentence what it did and gives the exit code. Errors of the store go to the caller.
 """
@@ -9,12 +10,19 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from rooms.ports import StoreUnavailable
 from server.auth import keys_in, make_key, put_keys
 from server.config import Settings
 from server.exit_codes import EXIT_CONFIGURATION, EXIT_FAILED, EXIT_OK
 from server.storage import sqlite_archive
 from server.storage.archive import ArchiveDamaged, ArchiveWriter, Record, TokenKeyRecord, read_archive
+
+if TYPE_CHECKING:
+    from server.storage.postgres import PostgresStore
+    from server.storage.sqlite import SqliteStore
 
 Say = Callable[[str], None]
 
@@ -58,6 +66,44 @@ async def new_token_key(settings: Settings, say: Say, *, forget_others: bool) ->
         "New key of the tokens: the instances take it by themselves within two minutes."
     )
     return EXIT_OK
+
+
+async def erase(settings: Settings, room: str, say: Say) -> int:
+    """Everything of one room, before its time; `room` is its id or its page's address. No server may be running: one
+    that has the room in memory would write it again. Raises: StoreUnavailable."""
+    room_id = urlsplit(room).path.rstrip("/").rpartition("/")[2]
+    store = await _opened_alone(settings)
+    try:
+        erased = await store.erase_room(room_id)
+    finally:
+        await store.close()
+    if not erased:
+        say("Il n'y a pas de telle salle ; rien n'est effacé. / There is no such room; nothing is erased.")
+        return EXIT_FAILED
+    say(
+        f"La salle est effacée avec tout ce qui en était gardé (enregistrements : {erased}). Les sauvegardes d'avant"
+        " l'ont encore, et les appareils où son texte est ouvert.\n"
+        f"The room is erased with all that was kept of it (records: {erased}). Backups of before still have it, and so"
+        " have devices where its text is open."
+    )
+    return EXIT_OK
+
+
+async def _opened_alone(settings: Settings) -> "SqliteStore | PostgresStore":
+    """Raises: StoreUnavailable (`FolderInUse`, `DatabaseInUse`)."""
+    if settings.database_url is None:
+        from server.storage.sqlite import FILE_NAME, SqliteStore
+
+        if not (settings.data / FILE_NAME).exists():
+            raise StoreUnavailable(f"there is no {FILE_NAME} in {settings.data}")
+        sqlite = SqliteStore(settings.data)
+        await sqlite.open()
+        return sqlite
+    from server.storage.postgres import PostgresStore
+
+    postgres = PostgresStore(settings.database_url, is_alone=True)
+    await postgres.open()
+    return postgres
 
 
 async def export_data(settings: Settings, file: Path, say: Say) -> int:

@@ -240,6 +240,11 @@ class PostgresStore:
         last = partial(postgres_retention.forget_invitations_and_stray_chat, now=now)
         return forgotten + await self._calls.run(last, FORGET_S)
 
+    async def erase_room(self, room_id: str) -> int:
+        """The room with all that is kept of it, for an administrator, while nobody is in it. Returns how many records
+        that was, 0 when there is no such room. Raises: StoreUnavailable."""
+        return await self._calls.run(partial(postgres_retention.erase_room, room_id=room_id), FORGET_S)
+
 
 async def migrate_database(url: str) -> tuple[int, int]:
     """Bring the tables to this program's version; the versions before and after.

@@ -62,6 +62,12 @@ async def _delete_room(connection: "asyncpg.Connection", room_id: str) -> int:
     return forgotten
 
 
+async def erase_room(connection: "asyncpg.Connection", room_id: str) -> int:
+    """Before its time. How many records that was, 0 when there is no such room."""
+    async with connection.transaction():
+        return await _delete_room(connection, room_id)
+
+
 async def forget_invitations_and_stray_chat(connection: "asyncpg.Connection", now: float) -> int:
     """Expired invitations, and lines whose room is not there."""
     invitations = await _deleted(

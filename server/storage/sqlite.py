@@ -225,6 +225,13 @@ class SqliteStore:
             await self._writer.call_outside_transaction(_return_free_pages)
         return forgotten
 
+    async def erase_room(self, room_id: str) -> int:
+        """The room with all that is kept of it, for an administrator, while nobody is in it. Returns how many records
+        that was, 0 when there is no such room. What is deleted is overwritten. Raises: StoreUnavailable."""
+        erased = await self._writer.call(partial(sqlite_retention.delete_room, room_id=room_id))
+        await self._writer.call_outside_transaction(_return_free_pages)
+        return erased
+
 
 def connect(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S, check_same_thread: bool = True) -> sqlite3.Connection:
     """Autocommit mode: every transaction is begun and ended by its caller. Never makes the file."""

@@ -33,7 +33,7 @@ def forget_rooms(connection: sqlite3.Connection, after: str, now: float) -> tupl
 def _forget_of_room(connection: sqlite3.Connection, state: RoomState, now: float) -> int:
     written_at = sqlite_documents.last_written_at(connection, state.id)
     if is_room_over(last_touched_at(state, written_at), now):
-        return _delete_room(connection, state.id)
+        return delete_room(connection, state.id)
     forgotten = _forget_chat(connection, state.id, state.kind, now)
     remaining, participants = forget_participants(state, now)
     if participants:
@@ -41,7 +41,8 @@ def _forget_of_room(connection: sqlite3.Connection, state: RoomState, now: float
     return forgotten + participants
 
 
-def _delete_room(connection: sqlite3.Connection, room_id: str) -> int:
+def delete_room(connection: sqlite3.Connection, room_id: str) -> int:
+    """The room and all that is kept with it; how many records that was, 0 when there is no such room."""
     forgotten = sqlite_documents.delete_of_room(connection, room_id)
     for table in ("rooms", "invitations", "chat"):
         forgotten += connection.execute(f"DELETE FROM {table} WHERE room_id = ?", (room_id,)).rowcount

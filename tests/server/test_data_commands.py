@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import asyncpg
@@ -167,6 +167,57 @@ async def test_nothing_is_imported_under_a_running_server(
         await data_commands.import_data(there, tmp_path / "all", silent)
     await running.close()
     assert await data_commands.import_data(there, tmp_path / "all", silent) == 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_one_room_is_erased_with_all_of_it_and_no_other(
+    kind: str, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    settings = Settings(
+        data=tmp_path / "data", database_url=await postgres.fresh_tables() if kind == "postgres" else None
+    )
+    async with stored_in(settings) as store:
+        await fill(store)
+        before = await told(store)
+    assert await data_commands.erase(settings, "nowhere", silent) == exit_codes.EXIT_FAILED
+    async with stored_in(settings) as store:
+        assert await told(store) == before
+    assert await data_commands.erase(settings, "https://passerelle.example.org/salle/r1", silent) == exit_codes.EXIT_OK
+    async with stored_in(settings) as store:
+        assert await store.load_room("r1") is None
+        assert not await store.load_chat("r1", 99)
+        assert not await store.list_invitations("r1")
+        assert not await store.list_documents("r1")
+        assert await store.load_room("r2") is not None
+        assert len(await store.load_chat("r2", 99)) == 1
+        assert len(await store.list_documents("r2")) == 1
+    if kind == "sqlite":
+        content = b"".join(path.read_bytes() for path in settings.data.iterdir())
+        assert "L'été à Iqaluit".encode() not in content, "what is erased is overwritten"
+
+
+@contextlib.asynccontextmanager
+async def stored_in(settings: Settings) -> AsyncIterator[Store]:
+    store = SqliteStore(settings.data) if settings.database_url is None else PostgresStore(settings.database_url)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def test_no_room_is_erased_under_a_running_server(
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would write again what it has in memory."""
+    monkeypatch.setattr("server.storage.postgres.GONE_S", 0.1)
+    settings = Settings(data=tmp_path / "unused", database_url=await postgres.fresh_tables())
+    async with stored_in(settings) as store:
+        await store.create_room(make_state("r1", make_participant("p1")))
+        with pytest.raises(DatabaseInUse):
+            await data_commands.erase(settings, "r1", silent)
+        assert await store.load_room("r1") is not None
+    assert await data_commands.erase(settings, "r1", silent) == exit_codes.EXIT_OK
 
 
 def _last_byte(content: bytes) -> bytes:
