@@ -20,7 +20,7 @@ MOST_SINCE: Final = 1_000
 class BaseState:
     """`changes` in its methods: how often the document had changed at that time."""
 
-    __slots__ = ("_is_expected", "_since", "_since_bytes", "_since_from", "state")
+    __slots__ = ("_is_expected", "_since", "_since_from", "since_bytes", "state")
 
     def __init__(self) -> None:
         self.state: bytes | None = None
@@ -29,7 +29,8 @@ class BaseState:
         """Every change since, with its number."""
         self._since_from = 0
         """The number before the first of these."""
-        self._since_bytes = 0
+        self.since_bytes = 0
+        """Of all of these."""
         self._is_expected = False
 
     @property
@@ -47,8 +48,8 @@ class BaseState:
             self._since_from = changes
             return
         self._since.append((changes, change))
-        self._since_bytes += len(change)
-        if self._since_bytes > MOST_SINCE_BYTES or len(self._since) > MOST_SINCE:
+        self.since_bytes += len(change)
+        if self.since_bytes > MOST_SINCE_BYTES or len(self._since) > MOST_SINCE:
             self.begin(b"", changes)
 
     def begin(self, state: bytes, changes: int, later: Sequence[tuple[int, bytes]] = ()) -> None:
@@ -56,7 +57,7 @@ class BaseState:
         self.state = state if len(state) >= LARGE_BYTES else None
         self._since = list(later) if self.state is not None else []
         self._since_from = self._since[0][0] - 1 if self._since else changes
-        self._since_bytes = sum(len(change) for _number, change in self._since)
+        self.since_bytes = sum(len(change) for _number, change in self._since)
 
     def renew(self, state: bytes, had_changed: int, changes: int) -> None:
         """That is a whole state, with all that the document had when it had changed so often, and maybe more."""
@@ -67,3 +68,4 @@ class BaseState:
     def join(self, merged: bytes, changes: int) -> None:
         """One change that stands for all of `since`."""
         self._since = [(changes, merged)]
+        self.since_bytes = len(merged)

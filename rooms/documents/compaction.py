@@ -6,17 +6,14 @@ to its last number, whoever appended it.
 
 import asyncio
 import logging
-import multiprocessing
-import multiprocessing.connection
-import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import Final, NamedTuple
 
 from rooms.documents.errors import DocumentBroken
 from rooms.documents.loading import load_document
 from rooms.documents.snapshot import read_snapshot
+from rooms.documents.state_process import run_worker
 from rooms.ports import DocumentAppend, DocumentKey, DocumentStore
 
 logger = logging.getLogger(__name__)
@@ -78,31 +75,14 @@ async def build_state(snapshot: bytes | None, updates: Sequence[bytes], thread_b
         if len(snapshot or b"") + sum(map(len, updates)) <= thread_bytes:
             return await asyncio.to_thread(compact_deep, snapshot, updates)
         return await _in_a_process(snapshot, updates)
-    except (OSError, RuntimeError) as error:  # no thread or process to be had, or it died (BrokenProcessPool)
+    except (OSError, RuntimeError, EOFError) as error:  # no thread or process to be had, or it died
         raise DocumentBroken(type(error).__name__) from error
 
 
 async def _in_a_process(snapshot: bytes | None, updates: Sequence[bytes]) -> Compacted:
-    # A fresh one each time: this is rare, and one that idles would cost its memory for ever.
-    pool = ProcessPoolExecutor(
-        1, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_the_process_that_began_this
-    )
-    try:
-        return await asyncio.get_running_loop().run_in_executor(pool, compact_deep, snapshot, list(updates))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _end_with_the_process_that_began_this() -> None:
-    """A pool's process waits for more work for ever, also when whoever would give it was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_wait_for_the_end_of, args=(parent.sentinel,), daemon=True).start()
-
-
-def _wait_for_the_end_of(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
+    state, waiting, *others = await run_worker([snapshot or b"", *updates])
+    count = int.from_bytes(waiting)
+    return Compacted(state, others[:count], others[count:])
 
 
 async def compact_stored(

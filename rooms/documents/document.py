@@ -16,7 +16,6 @@ documents need a deep stack: the event loop's thread is started with 512 MiB (`s
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,11 +23,12 @@ import pycrdt
 
 from rooms.documents.base_state import BaseState
 from rooms.documents.deletions import is_within, joined_ranges
-from rooms.documents.errors import DocumentBroken, MalformedMessage
+from rooms.documents.engine_errors import scan_own, translate, translated_errors
+from rooms.documents.errors import DocumentBroken
 from rooms.documents.joining import Together, joined_blocks
 from rooms.documents.limits import MAX_NESTED_TYPES
 from rooms.documents.scan import ClockRange, Scan, scan_update
-from rooms.documents.slices import SlicePlan
+from rooms.documents.slices import SlicePlan, encode_deletes
 from rooms.documents.snapshot import SnapshotFacts, is_read_at_once, read_snapshot
 from rooms.documents.split import split_update
 from rooms.documents.sync import Denial, encode_state_vector, read_state_vector
@@ -41,6 +41,13 @@ LOAD_AT_ONCE_BYTES: Final = 32 * 1024
 TYPED_AT_ONCE_BYTES: Final = 4 * 1024
 """What people typed on is given to the engine when it is so much, or when the engine is asked for something: five
 seconds of a class, in the time of one flush."""
+WRITTEN_AT_ONCE: Final = 250_000
+"""Characters that the engine writes in 1 ms where they were typed as people type, in 10 where each stands alone."""
+LARGE_CLOCKS: Final = 1_000_000
+"""Characters ever typed in a document that it takes the engine milliseconds to let go of."""
+JOINED_BYTES: Final = 512 * 1024
+"""What has changed since the whole was written last becomes one update up to this size: some milliseconds."""
+DISSOLVED_AT_ONCE: Final = 5_000
 
 Update = tuple[bytes, Scan]
 """An update and its scan."""
@@ -122,7 +129,7 @@ class YjsDocument:
             return
         self._nested_types = read_snapshot(whole).nested_types
         for step in _steps(stored):
-            with _translated_errors(), self._doc.transaction():
+            with translated_errors(), self._doc.transaction():
                 for update in step:
                     self._doc.apply_update(update)
             yield self
@@ -135,13 +142,13 @@ class YjsDocument:
     def apply_snapshot(self, snapshot: bytes, plan: SlicePlan | None, *, is_all: bool) -> Iterator[None]:
         """Begin with that, which is a whole state, without holes (see `compact`): no scan needed. `is_all`: nothing
         else is stored. Yields after each step of some milliseconds, when there is a plan. Raises: DocumentBroken."""
-        with _translated_errors():
+        with translated_errors():
             self._doc.unobserve(self._subscription)  # to encode each slice anew costs half as much again
         for part in (snapshot,) if plan is None else plan.updates(snapshot):
-            with _translated_errors():
+            with translated_errors():
                 self._doc.apply_update(part)
             yield
-        with _translated_errors():
+        with translated_errors():
             changes = self._changes
             self._subscription = self._doc.observe(lambda event: changes.append(event.update))
             self.clocks = read_state_vector(self._doc.get_state())
@@ -210,7 +217,7 @@ class YjsDocument:
         self._typed.clear()
         self._typed_bytes = 0
         joined = joined_blocks(blocks)
-        with _translated_errors():
+        with translated_errors():
             self._doc.apply_update(joined)
             # What comes out as it went in was placed whole; else (its paragraph is gone, say) it is looked at.
             is_placed = self._changes == [joined] or read_state_vector(self._doc.get_state()) == self.clocks
@@ -225,7 +232,7 @@ class YjsDocument:
         self._catch_up()
         result = Integrated(clocks_before=self.clocks)
         expected = self.clocks.copy()
-        with _translated_errors():
+        with translated_errors():
             with self._doc.transaction():
                 together = Together(self._doc.apply_update)
                 for index, (update, scan) in enumerate(updates):
@@ -243,7 +250,7 @@ class YjsDocument:
     def state_vector(self) -> bytes:
         if self._state_vector is None:
             self._catch_up()
-            with _translated_errors():
+            with translated_errors():
                 self._state_vector = self._doc.get_state()
         return self._state_vector
 
@@ -251,21 +258,32 @@ class YjsDocument:
         """Everything placed, as one update. Kept until the next change: a class opens at once."""
         if self._whole_state is None:
             self._catch_up()
-            with _translated_errors():
+            with translated_errors():
                 self._whole_state = self._doc.get_update()
             self._base.begin(self._whole_state, self.changes)
         return self._whole_state
 
+    def is_told_quickly(self, state_vector: bytes) -> bool:
+        """Whether `difference_in_parts` takes no longer than some milliseconds. Raises: MalformedMessage."""
+        return bool(self._whole_state or self._base.state) or not self.is_much_beyond(state_vector)
+
+    def is_much_beyond(self, state_vector: bytes) -> bool:
+        """Whether `difference` may take longer than that. Raises: MalformedMessage."""
+        return self._is_much_beyond(read_state_vector(state_vector))
+
     def difference_in_parts(self, state_vector: bytes) -> Sequence[bytes]:
-        """As `difference`, in one or two updates, the second to follow the first. Of a large document the whole is not
+        """As `difference`, in one or more updates, each to follow the one before. Of a large document the whole is not
         written anew for each one who opens it: what was written last is followed by what has changed since.
         Raises: MalformedMessage."""
-        base = self._base
-        if self._whole_state is not None or base.state is None or read_state_vector(state_vector):
+        base, known = self._base, read_state_vector(state_vector)
+        if self._whole_state is not None or base.state is None or (known and not self._is_much_beyond(known)):
             return [self.difference(state_vector)]
-        if len(base.since) > 1:
+        if len(base.since) > 1 and base.since_bytes <= JOINED_BYTES:
             base.join(merge_updates(base.since), self.changes)
         return [base.state, *base.since]
+
+    def _is_much_beyond(self, known: Mapping[int, int]) -> bool:
+        return sum([max(0, clock - known.get(client, 0)) for client, clock in self.clocks.items()]) > WRITTEN_AT_ONCE
 
     def expect_base(self) -> None:
         """`renew_base` will be called: remember what changes from now on."""
@@ -281,13 +299,13 @@ class YjsDocument:
         if not read_state_vector(state_vector):
             return self.whole_state()
         self._catch_up()
-        with _translated_errors():
+        with translated_errors():
             return self._doc.get_update(state_vector)
 
     def deletions(self) -> bytes:
         """An update that holds every deletion, and nothing else."""
         self._catch_up()
-        with _translated_errors():
+        with translated_errors():
             return self._doc.get_update(self._doc.get_state())
 
     def has_all_of(self, scan: Scan) -> bool:
@@ -300,19 +318,39 @@ class YjsDocument:
             self._deleted = joined_ranges(scan_own(self.deletions()).deletes)
         return all(is_within(deleted, self._deleted.get(deleted[0], [])) for deleted in scan.deletes)
 
+    @property
+    def is_large(self) -> bool:
+        """To be let go of with `dissolve`."""
+        return sum(self.clocks.values()) >= LARGE_CLOCKS
+
     def close(self) -> None:
         """Let go of the engine's copy."""
         try:
             self._doc.unobserve(self._subscription)
         except BaseException as error:
-            _translate(error)  # a broken engine may fail here too; it is going away
+            translate(error)  # a broken engine may fail here too; it is going away
+
+    def dissolve(self) -> Iterator[None]:
+        """As `close`, for a large document: to let go of 20 MB at once takes the engine 15 ms. Yields after each
+        step; nothing else may be called any more."""
+        self.close()
+        try:
+            for client, end in self.clocks.items():
+                # From the end, so that what is inside something goes before it.
+                for start in range((end - 1) // DISSOLVED_AT_ONCE * DISSOLVED_AT_ONCE, -1, -DISSOLVED_AT_ONCE):
+                    deleted = (client, start, min(end, start + DISSOLVED_AT_ONCE))
+                    with translated_errors():
+                        self._doc.apply_update(b"\x00" + encode_deletes([deleted]))
+                    yield
+        except DocumentBroken:
+            return  # it goes in one piece then
 
     # --- inside -------------------------------------------------------------------------------
 
     def _holds_all_of(self, whole: bytes) -> bool:
         """Whether the engine, which says nothing of what it could not place, has placed everything; then the clocks
         are known as well."""
-        with _translated_errors():
+        with translated_errors():
             state_vector = pycrdt.get_state(whole)
             deletions = pycrdt.get_update(whole, state_vector)
             reached = read_state_vector(self._doc.get_state())
@@ -374,7 +412,7 @@ class YjsDocument:
             self._doc.get_update(encode_state_vector(result.clocks_before))
             reached = read_state_vector(self._doc.get_state())
         except BaseException as error:
-            raise _translate(error, waiting) from error
+            raise translate(error, waiting) from error
         if scan.writes_beyond(reached):
             raise DocumentBroken("what had waited was not placed whole", waiting=waiting)
         return True
@@ -454,38 +492,10 @@ def _steps(stored: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 def merge_updates(updates: Sequence[bytes]) -> bytes:
     """One update that stands for all of them, in a tree (see MERGE_AT_ONCE). Raises: DocumentBroken."""
     merged = list(updates)
-    with _translated_errors():
+    with translated_errors():
         while len(merged) > 1:
             merged = [
                 pycrdt.merge_updates(*merged[start : start + MERGE_AT_ONCE])
                 for start in range(0, len(merged), MERGE_AT_ONCE)
             ]
     return merged[0] if merged else b"\x00\x00"
-
-
-def scan_own(update: bytes) -> Scan:
-    """Scan what the engine or the store gave. Raises: DocumentBroken."""
-    try:
-        return scan_update(update)
-    except MalformedMessage as error:
-        raise DocumentBroken("an update of our own is malformed") from error
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    """The engine's five kinds of failure as one."""
-    try:
-        yield
-    except DocumentBroken:
-        raise
-    except BaseException as error:
-        raise _translate(error) from error
-
-
-def _translate(error: BaseException, waiting: bytes | None = None) -> DocumentBroken:
-    """pycrdt answers bad bytes with ValueError, RuntimeError, RecursionError, ExceptionGroup or its
-    PanicException, which is a BaseException without a public name. What stops a program passes."""
-    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
-        raise error
-    # Only the kind: a message of the engine may quote text.
-    return DocumentBroken(type(error).__name__, waiting=waiting)

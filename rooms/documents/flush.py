@@ -283,9 +283,12 @@ def _settle(flushed: FlushedDocument, result: Integrated) -> None:
     for index, incoming in enumerate(flushed.batch):
         reader = incoming.reader
         denial = result.refused.get(index) if result.refused else None
-        reader.acknowledgements.flush(incoming.number, holds_everything=incoming.is_answer and denial is None)
+        if not incoming.is_part:
+            reader.acknowledgements.flush(incoming.number, holds_everything=incoming.is_answer and denial is None)
         if denial is not None:
             reader.refuse(incoming.number, denial)
+        if reader.long is not None:
+            reader.long.note_taken(is_refused=denial is not None)
         if index in result.incomplete and not incoming.is_answer and not reader.is_closed:
             reader.ask()
         if is_stored:

@@ -14,8 +14,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +29,12 @@ from rooms.documents.library import DocumentLibrary
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
 from rooms.documents.long_answers import LongAnswers
-from rooms.documents.open_document import INLINE_SCAN_BYTES, OpenDocument
+from rooms.documents.long_messages import INLINE_SCAN_BYTES, Result
+from rooms.documents.open_document import OpenDocument
 from rooms.documents.reader import DocumentAccess, Reader
 from rooms.documents.saving import DocumentSaver
-from rooms.documents.scan import Scan, scan_update
+from rooms.documents.scan import Scan, scan_in_steps, scan_update
+from rooms.documents.steps import Steps
 from rooms.documents.template import TEMPLATE_AUTHOR, TEMPLATE_CLIENT_ID
 from rooms.ports import Bus, ClientBinding, DocumentAppend, DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
 
@@ -87,10 +88,11 @@ class DocumentHub:
         self.limits = limits or HubLimits()
         self._clock = clock
         self._store = store
-        self.long_answers = LongAnswers(self.limits.long_answers_bytes)
+        self._steps = Steps()
+        self.long_answers = LongAnswers(self.limits.long_answers_bytes, self._end_turn_soon)
         self._saver = DocumentSaver(store, self.limits, self._saved_again)
         self._bridge = DocumentBridge(bus, self)
-        self._library = DocumentLibrary(store, self.limits, clock, self._bridge)
+        self._library = DocumentLibrary(store, self.limits, clock, self._bridge, self._steps)
         self._dirty: dict[LiveDocument, None] = {}
         """To be flushed as soon as may be."""
         self._resting: dict[LiveDocument, asyncio.TimerHandle] = {}
@@ -104,7 +106,6 @@ class DocumentHub:
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loops: list[asyncio.Task[None]] = []
-        self._scanner: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """Asked for once: to ask costs a system call (CPython 3.11 looks at the process id), with each key pressed."""
         self._flushes = self._updates_taken = self._messages_sent = 0
@@ -114,7 +115,6 @@ class DocumentHub:
     async def start(self) -> None:
         """Start flushing."""
         self._loop = asyncio.get_running_loop()
-        self._scanner = ThreadPoolExecutor(1, thread_name_prefix="scan")
         self._loops = [asyncio.create_task(self._flush_for_ever()), asyncio.create_task(self._keep_house())]
 
     async def stop(self, timeout_s: float = 5.0) -> None:
@@ -138,8 +138,6 @@ class DocumentHub:
         await self._saver.stop()
         await self._library.stop()
         await self._bridge.stop()
-        if self._scanner is not None:
-            self._scanner.shutdown(wait=False)
 
     async def open(self, key: DocumentKey, reader: Reader, access: DocumentAccess) -> OpenDocument:
         """Make the connection a reader of the document.
@@ -270,6 +268,15 @@ class DocumentHub:
         self._dirty[live] = None
         self._wake.set()
 
+    def write_whole(self, live: LiveDocument) -> bool:
+        return self._library.write_whole(live)
+
+    def is_writing_whole(self, live: LiveDocument) -> bool:
+        return self._library.is_compacting(live)
+
+    def _end_turn_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self.long_answers.end_turn)
+
     def note_lag(self, reader: OpenDocument) -> None:
         self._lagging.add(reader)
 
@@ -301,15 +308,19 @@ class DocumentHub:
         task.add_done_callback(self._tasks.discard)
 
     async def scan(self, update: bytes) -> Scan:
-        return scan_update(update) if len(update) <= INLINE_SCAN_BYTES else await self.scan_apart(update)
+        is_short = len(update) <= INLINE_SCAN_BYTES
+        return scan_update(update) if is_short else await self.in_steps(scan_in_steps(update))
 
-    async def scan_apart(self, update: bytes) -> Scan:
-        return await asyncio.get_running_loop().run_in_executor(self._scanner, scan_update, update)
+    async def in_steps(self, work: Generator[object, None, Result]) -> Result:
+        return await self._steps.run(work)
 
     # --- for the bridge ---------------------------------------------------------------------------------
 
     async def read_stored(self, key: DocumentKey) -> tuple[StoredDocument, YjsDocument]:
         return await self._library.read_stored(key)
+
+    def let_go(self, copy: YjsDocument) -> None:
+        self._library.let_go(copy)
 
     async def read_owners(self, key: DocumentKey) -> Mapping[int, str]:
         return await self._library.read_owners(key)
@@ -433,6 +444,8 @@ class DocumentHub:
             self.long_answers.look_again()
             for opened in list(self._lagging):
                 self._look_after(opened)
+                if self.long_answers.is_turn_taken:
+                    await asyncio.sleep(0)
             self._bridge.tick()
             self._library.forget_idle()
             self._library.compact_quiet()

@@ -13,7 +13,8 @@ from rooms.documents.errors import DocumentBroken, DocumentUnavailable, TooManyR
 from rooms.documents.limits import HubLimits
 from rooms.documents.live import LiveDocument
 from rooms.documents.loading import load_document
-from rooms.documents.snapshot import SnapshotFacts, snapshot_steps
+from rooms.documents.snapshot import snapshot_steps
+from rooms.documents.steps import Steps, last_of, nothing_of
 from rooms.ports import DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,16 @@ QUICK_LOG_ENTRIES = 8
 
 class DocumentLibrary:
     def __init__(
-        self, store: DocumentStore, limits: HubLimits, clock: Callable[[], float], bridge: DocumentBridge
+        self,
+        store: DocumentStore,
+        limits: HubLimits,
+        clock: Callable[[], float],
+        bridge: DocumentBridge,
+        steps: Steps,
     ) -> None:
         self._store = store
         self._bridge = bridge
+        self._steps = steps
         self._limits = limits
         self._clock = clock
         self._documents: dict[DocumentKey, LiveDocument] = {}
@@ -41,6 +48,8 @@ class DocumentLibrary:
         """Those whose log is compacted when they are quiet, and when they were flushed last."""
         self._compacting: dict[DocumentKey, asyncio.Task[None]] = {}
         self._one_compaction = asyncio.Semaphore(1)
+        self._dissolving: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
         self.broken_copies = 0
         self.compactions = 0
         self.left_out = 0
@@ -132,8 +141,19 @@ class DocumentLibrary:
                 if self._documents.get(live.key) is live:
                     self._start_compaction_if_useful(live)
 
+    def write_whole(self, live: LiveDocument) -> bool:
+        """Begin a compaction, whose result is what is sent to who opens it. False: it cannot be done now."""
+        if live.unsaved or self._documents.get(live.key) is not live:
+            return False
+        self._start_compaction(live)
+        return True
+
+    def is_compacting(self, live: LiveDocument) -> bool:
+        return live.key in self._compacting
+
     async def stop(self) -> None:
-        tasks = [*self._loading.values(), *self._compacting.values()]
+        self._is_stopping = True
+        tasks = [*self._loading.values(), *self._compacting.values(), *self._dissolving]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -193,22 +213,15 @@ class DocumentLibrary:
         return stored, copy
 
     async def _build(self, snapshot: bytes | None, updates: Sequence[bytes]) -> YjsDocument:
-        facts = await _read_in_steps(snapshot)
-        growing = load_document(snapshot, updates, self._limits.waiting_bytes, facts)
-        copy = next(growing)
-        for copy in growing:  # noqa: B007 (the last one is the complete one)
-            await asyncio.sleep(0)
-        return copy
+        facts = await self._steps.run(snapshot_steps(snapshot))
+        return await self._steps.run(last_of(load_document(snapshot, updates, self._limits.waiting_bytes, facts)))
 
     async def _build_sound(self, snapshot: bytes | None, updates: Sequence[bytes]) -> YjsDocument | None:
         """The quick way, for a log of middling length; None: take the other."""
         stored = [*([snapshot] if snapshot is not None else []), *updates]
         if len(updates) < QUICK_LOG_ENTRIES or sum(map(len, stored)) > self._limits.thread_compaction_bytes:
             return None
-        copy: YjsDocument | None = None
-        for copy in YjsDocument.load_sound(stored, self._limits.waiting_bytes):  # noqa: B007 (the last one counts)
-            await asyncio.sleep(0)
-        return copy
+        return await self._steps.run(last_of(YjsDocument.load_sound(stored, self._limits.waiting_bytes)))
 
     async def _load_stored(self, key: DocumentKey) -> StoredDocument:
         async with asyncio.timeout(self._limits.store_timeout_s):
@@ -230,9 +243,18 @@ class DocumentLibrary:
         self._bridge.leave(live)
 
     def _drop_copy(self, live: LiveDocument) -> None:
-        if live.copy is not None:
-            live.copy.close()
-            live.copy = None
+        copy, live.copy = live.copy, None
+        if copy is not None:
+            self.let_go(copy)
+
+    def let_go(self, copy: YjsDocument) -> None:
+        """Nobody needs it any more."""
+        if copy.is_large and not self._is_stopping:
+            task = asyncio.create_task(self._steps.run(nothing_of(copy.dissolve())))
+            self._dissolving.add(task)
+            task.add_done_callback(self._dissolving.discard)
+        else:
+            copy.close()
 
     # --- compaction ------------------------------------------------------------------------------------
 
@@ -274,15 +296,3 @@ class DocumentLibrary:
             live.snapshot_bytes = len(state)
             if copy is not None and copy is live.copy and not live.is_failing:
                 copy.renew_base(state, changes)
-
-
-async def _read_in_steps(snapshot: bytes | None) -> SnapshotFacts:
-    """Raises: DocumentBroken."""
-    steps = snapshot_steps(snapshot)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            facts: SnapshotFacts = done.value
-            return facts
-        await asyncio.sleep(0)

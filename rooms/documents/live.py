@@ -33,6 +33,7 @@ class Incoming:
         "_start",
         "_texts",
         "is_answer",
+        "is_part",
         "is_sealed",
         "number",
         "reader",
@@ -51,6 +52,8 @@ class Incoming:
         self.update = update
         self.is_answer = is_answer
         """It answers our own sync step 1."""
+        self.is_part = False
+        """More of the same message follows when this has been shown: it is not counted yet."""
         self.relayed: Collection[int] = ()
         """Client ids in it that are not its sender's."""
         self.is_sealed = False

@@ -8,9 +8,11 @@ a text by that, and nothing else may be lost: what is left out stays in the log 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rooms.documents.document import LOAD_AT_ONCE_BYTES, YjsDocument, scan_own
+from rooms.documents.document import LOAD_AT_ONCE_BYTES, YjsDocument
+from rooms.documents.engine_errors import scan_own
 from rooms.documents.errors import DocumentBroken
 from rooms.documents.scan import Scan
+from rooms.documents.slices import slices_in_steps
 from rooms.documents.snapshot import SnapshotFacts
 
 LOAD_AT_ONCE: Final = 100
@@ -75,11 +77,24 @@ class _Loading:
             for _step in document.apply_snapshot(self._snapshot, self._facts.plan, is_all=not self._updates):
                 yield document
         yield document
-        for at, step in enumerate(_steps(self._updates)):
+        for at, step in enumerate(_grouped(self._updates)):
             self._at = at
-            for part in self._parts(step):
+            if len(step) == 1 and len(step[0]) > LOAD_AT_ONCE_BYTES:
+                yield from self._grow_by_long(document, step[0])
+                continue
+            # What is stored was scanned when it came. It is scanned again to know what still waits.
+            for part in self._parts([(update, scan_own(update)) for update in step]):
                 document.integrate(part)
                 yield document
+
+    def _grow_by_long(self, document: YjsDocument, update: bytes) -> Iterator[YjsDocument]:
+        self._alone = update
+        if update in self._left_out:
+            return
+        for part in slices_in_steps(update, document.clocks):
+            if part is not None:
+                document.integrate([(part, scan_own(part))])
+            yield document
 
     def _parts(self, step: _Step) -> Iterator[_Step]:
         wanted = [one for one in step if one[0] not in self._left_out]
@@ -105,11 +120,14 @@ class _Loading:
         return is_new
 
 
-def _steps(updates: Sequence[bytes]) -> Iterator[_Step]:
-    step, size_bytes = list[tuple[bytes, Scan]](), 0
+def _grouped(updates: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """What is applied in one step; a long one is alone."""
+    step, size_bytes = list[bytes](), 0
     for update in updates:
-        # What is stored was scanned when it came. It is scanned again to know what still waits.
-        step.append((update, scan_own(update)))
+        if step and len(update) > LOAD_AT_ONCE_BYTES:
+            yield step
+            step, size_bytes = [], 0
+        step.append(update)
         size_bytes += len(update)
         if len(step) >= LOAD_AT_ONCE or size_bytes >= LOAD_AT_ONCE_BYTES:
             yield step

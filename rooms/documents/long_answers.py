@@ -5,6 +5,7 @@ hold 20 GB between them. So past a sum the others wait for their turn, behind th
 off by its transport after a while, and its share is free again. A short answer waits for nobody.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from rooms.documents.limits import MIB
@@ -17,8 +18,12 @@ LONG_BYTES: Final = MIB
 class LongAnswers:
     """One for all documents of a hub."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, sent: Callable[[], object] = lambda: None) -> None:
+        """`sent` is called with each long answer; in the next turn of the event loop `end_turn` is to be called."""
         self._limit_bytes = limit_bytes
+        self._sent = sent
+        self.is_turn_taken = False
+        """One was sent in this turn: the system takes a millisecond to take up the beginning of each."""
         self._under_way: dict[int, Reader] = {}
         """By identity: two adapters of one connection share what it has buffered."""
         self._is_full = False
@@ -27,6 +32,8 @@ class LongAnswers:
         """Whether an answer of about this size may be sent now. The first is admitted however long it is."""
         if size_bytes < LONG_BYTES:
             return True
+        if self.is_turn_taken:
+            return False
         if self._is_full:  # so said a moment ago, and a thousand ask
             return False
         under_way = self._sum()
@@ -37,6 +44,11 @@ class LongAnswers:
         """This was sent."""
         if size_bytes >= LONG_BYTES:
             self._under_way[id(reader)] = reader
+            self.is_turn_taken = True
+            self._sent()
+
+    def end_turn(self) -> None:
+        self.is_turn_taken = False
 
     def look_again(self) -> None:
         """To be called a few times a second, before those who wait are looked after."""

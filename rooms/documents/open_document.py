@@ -6,16 +6,16 @@ closed. Readers without the right to write may have a cursor: awareness says who
 nothing, and ends with them.
 """
 
-from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from typing import Any, NoReturn, Protocol
 
 from rooms.documents import close_codes, sync
 from rooms.documents.acknowledgement import Acknowledgements
 from rooms.documents.errors import DocumentBroken, MalformedMessage, ProtocolViolation
-from rooms.documents.limits import KIB, HubLimits
+from rooms.documents.limits import HubLimits
 from rooms.documents.live import Incoming, LiveDocument
 from rooms.documents.long_answers import LONG_BYTES, LongAnswers
+from rooms.documents.long_messages import INLINE_SCAN_BYTES, LongMessages, Result, found, work_off
 from rooms.documents.reader import DocumentAccess, FanOut, Reader
 from rooms.documents.scan import Scan, scan_update
 from rooms.documents.sync import ClientMessage, Denial, Kind
@@ -23,9 +23,6 @@ from rooms.documents.typing_run import TypingRun
 
 EMPTY_UPDATE = b"\x00\x00"
 AWARENESS_KIND = bytes((sync.AWARENESS,))
-INLINE_SCAN_BYTES = 16 * KIB
-"""Up to this much a scan takes at most 5 ms; a longer one goes to a thread, and what the same
-connection sends meanwhile waits behind it."""
 
 
 class Home(Protocol):
@@ -45,13 +42,17 @@ class Home(Protocol):
     def mark(self, live: LiveDocument, patience_s: float = 0.0) -> None:
         """Something waits for the flush; it may wait this long for company."""
 
+    def write_whole(self, live: LiveDocument) -> bool:
+        """Begin to write the whole of a large document, apart. False: it cannot be done now."""
+
+    def is_writing_whole(self, live: LiveDocument) -> bool: ...
     def note_lag(self, reader: "OpenDocument") -> None: ...
     def leave(self, reader: "OpenDocument") -> None: ...
     def give_up(self, live: LiveDocument) -> None:
         """The copy is broken: its readers must open it again."""
 
     def run_apart(self, work: Coroutine[Any, Any, None]) -> None: ...
-    async def scan_apart(self, update: bytes) -> Scan: ...
+    async def in_steps(self, work: Generator[object, None, Result]) -> Result: ...
 
 
 class OpenDocument:
@@ -85,10 +86,8 @@ class OpenDocument:
         """What its next message continues, if it types on."""
         self._typed: Incoming | None = None
         """What is added to until the flush."""
-        self._later: deque[bytes] | None = None
-        """Messages behind a long one, which is looked at apart; made with the first, for few readers ever send one."""
-        self._later_bytes = 0
-        self._scanning = False
+        self.long: LongMessages | None = None
+        """While a long one is looked at apart; few readers ever send one."""
         self._lag_state: bytes | None = None
         self._lag_least_bytes = 0
         self._lag_since = 0.0
@@ -124,21 +123,18 @@ class OpenDocument:
         self.start()
         if len(message) > self._home.limits.message_bytes:
             self._violate(close_codes.TOO_LARGE)
-        if self._scanning:
-            self._queue(message)
-        elif len(message) > INLINE_SCAN_BYTES:
-            self._scanning = True
-            self._queue(message)
-            self._home.run_apart(self._work_off())
+        if self.long is None and len(message) <= INLINE_SCAN_BYTES:
+            self.receive_scanned(message, None)
         else:
-            self._receive(message, None)
+            self._receive_long(message)
 
     def close(self) -> None:
         """The connection is gone. Its awareness ends for the others. Idempotent."""
         if self.is_closed:
             return
         self.is_closed = True
-        self._later = None
+        if self.long is not None:
+            self.long.note_taken(is_refused=True)
         self._run = self._typed = None  # it knows its reader: let go of here, both leave memory at once
         self._home.leave(self)
 
@@ -164,6 +160,10 @@ class OpenDocument:
         if self.is_closed or self.live.copy is None:
             return
         if self.is_backed_up() or not self._home.long_answers.admit(self.live.size_bytes):
+            self.begin_lag(state_vector)
+            return
+        is_long = self.live.size_bytes >= LONG_BYTES
+        if is_long and not self.live.copy.is_told_quickly(state_vector) and self._home.write_whole(self.live):
             self.begin_lag(state_vector)
             return
         self._lag_state = None
@@ -235,6 +235,8 @@ class OpenDocument:
     def _resynchronise(self, state_vector: bytes) -> bool:
         if self.live.flushing or self.live.copy is None or not self._home.long_answers.admit(self.live.size_bytes):
             return False
+        if self._home.is_writing_whole(self.live) and not self.live.copy.is_told_quickly(state_vector):
+            return False
         missing = self.live.copy.difference_in_parts(state_vector)
         self._lag_state = None
         # A reader that still waits for the answer to its own sync step 1 gets it as such.
@@ -249,7 +251,7 @@ class OpenDocument:
 
     def _move_cursor(self, message: bytes) -> bool:
         """Take what its client id says anew of itself. False: it is to be received like any other."""
-        if message[:1] != AWARENESS_KIND or self._scanning or len(message) > self._home.limits.message_bytes:
+        if message[:1] != AWARENESS_KIND or self.long is not None or len(message) > self._home.limits.message_bytes:
             return False
         live = self.live
         if not self._access.can_read() or self._access.is_silenced():
@@ -278,7 +280,7 @@ class OpenDocument:
     def _may_type_on(self, run: TypingRun, size_bytes: int) -> bool:
         """All that is asked of any update, in the order of what it costs to ask. (`_receive_update`)"""
         live, limits = self.live, self._home.limits
-        if self._scanning or live.copy is None or self.acknowledgements.has_refused:
+        if self.long is not None or live.copy is None or self.acknowledgements.has_refused:
             return False
         is_next = self._typed is not None and not self._typed.is_sealed
         if not is_next and live.copy.clocks.get(run.client, 0) != run.end:
@@ -292,41 +294,21 @@ class OpenDocument:
             return False
         return self.queued_bytes + size_bytes <= limits.connection_queue_bytes and self._home.reserve(size_bytes)
 
-    def _queue(self, message: bytes) -> None:
-        if self._later is None:
-            self._later = deque()
-        self._later.append(message)
-        self._later_bytes += len(message)
-        if self._later_bytes > self._home.limits.connection_queue_bytes:
+    def _receive_long(self, message: bytes) -> None:
+        """A long one, or one that comes behind it."""
+        is_first = self.long is None
+        long = self.long = self.long or LongMessages(self, self._home, self._home.limits.connection_queue_bytes)
+        if not long.put(message):
             self._violate(close_codes.LIMIT)
+        if is_first:
+            self._home.run_apart(work_off(long, self))
 
-    async def _work_off(self) -> None:
-        """Handle the long message at the head of the queue, and what came behind it."""
-        try:
-            while self._later and not self.is_closed:
-                message = self._later[0]
-                scan = await self._scan_apart(message) if len(message) > INLINE_SCAN_BYTES else None
-                if self.is_closed:
-                    return
-                self._later.popleft()
-                self._later_bytes -= len(message)
-                self._receive(message, scan)
-        except ProtocolViolation as violation:
-            self.reader.close(violation.code, violation.reason)
-        finally:
-            self._scanning = False
+    def long_messages_ended(self) -> None:
+        """The next message is received as it comes."""
+        self.long = None
 
-    async def _scan_apart(self, message: bytes) -> Scan | None:
-        """The scan of the update in it; None when it has none, or is malformed (found again later)."""
-        try:
-            read = sync.read_message(message)
-            if read.kind in (Kind.STEP_2, Kind.UPDATE):
-                return await self._home.scan_apart(read.body)
-        except MalformedMessage:
-            pass
-        return None
-
-    def _receive(self, message: bytes, scan: Scan | None) -> None:
+    def receive_scanned(self, message: bytes, scan: Scan | None) -> None:
+        """`scan`: of the update in it, if it was made already. Raises: ProtocolViolation."""
         if not self._access.can_read():
             self._violate(close_codes.FORBIDDEN)
         try:
@@ -393,7 +375,7 @@ class OpenDocument:
         if is_answer:
             self._asked -= 1
         try:
-            scan = scan or scan_update(message.body)
+            scan = found(scan) or scan_update(message.body)
         except MalformedMessage:
             self.acknowledgements.refuse(number)
             raise
@@ -406,19 +388,35 @@ class OpenDocument:
         if not self._access.can_write():
             # It was found to hold nothing new; whatever it is, the engine never sees it.
             body, scan = EMPTY_UPDATE, Scan()
-        if self.queued_bytes + len(body) > self._home.limits.connection_queue_bytes:
-            self._violate(close_codes.LIMIT)
-        if not self._home.reserve(len(body)):
-            self._violate(close_codes.UNAVAILABLE)
-        self.queued_bytes += len(body)
         incoming = Incoming(self, number, body, scan, is_answer=is_answer)
         incoming.relayed = relayed
-        self.live.incoming.append(incoming)
-        self._run = None if is_answer else TypingRun.after(body, scan)
-        self._typed = incoming if self._run is not None else None
-        self._home.mark(self.live)
+        if self.long is not None and self.long.take_in_slices(incoming):
+            self._run = self._typed = None
+        else:
+            self._let_in(incoming)
+            self._run = None if is_answer else TypingRun.after(body, scan)
+            self._typed = incoming if self._run is not None else None
         if self.acknowledgements.has_refused and not is_answer:
             self.ask()  # it may write again: what was refused meanwhile can come now
+
+    def let_in(self, part: Incoming) -> bool:
+        """A slice of what was let in. False: it may not write any more. Raises: ProtocolViolation."""
+        if not self._access.can_write():
+            self.refuse(part.number, "read-only")
+            return False
+        self._let_in(part)
+        return True
+
+    def _let_in(self, incoming: Incoming) -> None:
+        """It waits for the flush from here on. Raises: ProtocolViolation."""
+        size_bytes = incoming.size_bytes
+        if self.queued_bytes + size_bytes > self._home.limits.connection_queue_bytes:
+            self._violate(close_codes.LIMIT)
+        if not self._home.reserve(size_bytes):
+            self._violate(close_codes.UNAVAILABLE)
+        self.queued_bytes += size_bytes
+        self.live.incoming.append(incoming)
+        self._home.mark(self.live)
 
     def _would_be_too_large(self, size_bytes: int) -> bool:
         size_bytes += self.live.size_bytes

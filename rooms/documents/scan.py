@@ -10,7 +10,7 @@ never trusted: it reserves nothing, and each thing counted takes at least one by
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Final, NoReturn
 
 from rooms.documents.errors import MalformedMessage
@@ -30,6 +30,11 @@ CONTENT: Final = 0x1F
 NAMED_TYPES: Final = (3, 5)
 """XML element and XML hook carry a name; array, map, text, fragment and XML text do not."""
 LAST_TYPE: Final = 6
+
+STEP_STRUCTS: Final = 1_000
+"""Read in one step of many: 1 to 2 ms."""
+STEP_RANGES: Final = 2_000
+"""Likewise, of deletions."""
 
 _PAIR: Final = re.compile("[\U00010000-\U0010ffff]")
 """A character of two UTF-16 code units."""
@@ -138,10 +143,8 @@ def scan_update(update: bytes) -> Scan:
     try:
         seen: set[int] = set()
         for _ in range(cursor.number()):
-            client = _scan_client(cursor, scan)
-            if client in seen:  # Yjs and the engine disagree on what that would mean
-                raise MalformedMessage("a client id twice")
-            seen.add(client)
+            count, client, clock = _read_head(cursor, seen)
+            _end_client(scan, client, count, *_scan_structs(cursor, scan, client, clock, clock, count))
         scan_deletes(cursor, scan)
     except IndexError as error:
         raise MalformedMessage("truncated update") from error
@@ -150,14 +153,46 @@ def scan_update(update: bytes) -> Scan:
     return scan
 
 
-def _scan_client(cursor: Cursor, scan: Scan) -> int:
-    """One client's structs: count, client id, clock of the first, structs."""
+def scan_in_steps(update: bytes) -> Generator[None, None, Scan]:
+    """As `scan_update`; yields after each millisecond or two."""
+    cursor, scan = Cursor(update), Scan()
+    try:
+        seen: set[int] = set()
+        steps = 0
+        for _ in range(cursor.number()):
+            count, client, clock = _read_head(cursor, seen)
+            start = clock
+            for done in range(0, count, STEP_STRUCTS):
+                at_once = min(STEP_STRUCTS, count - done)
+                clock, start = _scan_structs(cursor, scan, client, clock, start, at_once)
+                steps += at_once
+                if steps >= STEP_STRUCTS:  # counted over all clients: there may be 100,000 of one struct each
+                    steps = 0
+                    yield
+            _end_client(scan, client, count, clock, start)
+        yield from deletes_in_steps(cursor, scan)
+    except IndexError as error:
+        raise MalformedMessage("truncated update") from error
+    if cursor.at != len(update):
+        raise MalformedMessage("bytes after the end")
+    return scan
+
+
+def _read_head(cursor: Cursor, seen: set[int]) -> tuple[int, int, int]:
+    """Of one client's structs: count, client id, clock of the first."""
     count, client, clock = cursor.number(), cursor.number(), cursor.number()
     if client > MAX_CLIENT_ID:
         raise MalformedMessage("impossible client id")
     if count == 0:  # Yjs writes none, and the engine panics
         raise MalformedMessage("a client without structs")
-    start = clock
+    if client in seen:  # Yjs and the engine disagree on what that would mean
+        raise MalformedMessage("a client id twice")
+    seen.add(client)
+    return count, client, clock
+
+
+def _scan_structs(cursor: Cursor, scan: Scan, client: int, clock: int, start: int, count: int) -> tuple[int, int]:
+    """So many of one client's; the clock after them, and the first after the last hole."""
     for _ in range(count):
         info = cursor.data[cursor.at]
         cursor.at += 1
@@ -172,12 +207,15 @@ def _scan_client(cursor: Cursor, scan: Scan) -> int:
             clock += scan_struct(cursor, scan, info, client, clock)
         if clock > MAX_CLOCK:
             raise MalformedMessage("impossible clock")
+    return clock, start
+
+
+def _end_client(scan: Scan, client: int, count: int, clock: int, start: int) -> None:
     if clock > MAX_CLOCK:
         raise MalformedMessage("impossible clock")
     if clock > start:
         scan.writes.append((client, start, clock))
     scan.structs += count
-    return client
 
 
 def scan_struct(cursor: Cursor, scan: Scan, info: int, client: int, clock: int) -> int:
@@ -242,17 +280,40 @@ def _need(cursor: Cursor, scan: Scan, client: int, clock: int) -> tuple[int, int
 
 def scan_deletes(cursor: Cursor, scan: Scan) -> None:
     """The delete set: clients, for each its id and its ranges (clock, length)."""
-    append = scan.deletes.append
     for _ in range(cursor.number()):
-        client = cursor.number()
-        if client > MAX_CLIENT_ID:
-            raise MalformedMessage("impossible client id")
-        for _ in range(cursor.number()):
-            clock = cursor.number()
-            end = clock + cursor.number()
-            if end > MAX_CLOCK:
-                raise MalformedMessage("impossible clock")
-            append((client, clock, end))
+        client = _deleting_client(cursor)
+        _scan_ranges(cursor, scan, client, cursor.number())
+
+
+def deletes_in_steps(cursor: Cursor, scan: Scan) -> Iterator[None]:
+    """As `scan_deletes`; yields after each millisecond or two."""
+    steps = 0
+    for _ in range(cursor.number()):
+        client, count = _deleting_client(cursor), cursor.number()
+        for done in range(0, count, STEP_RANGES):
+            at_once = min(STEP_RANGES, count - done)
+            _scan_ranges(cursor, scan, client, at_once)
+            steps += at_once
+            if steps >= STEP_RANGES:
+                steps = 0
+                yield
+
+
+def _deleting_client(cursor: Cursor) -> int:
+    client = cursor.number()
+    if client > MAX_CLIENT_ID:
+        raise MalformedMessage("impossible client id")
+    return client
+
+
+def _scan_ranges(cursor: Cursor, scan: Scan, client: int, count: int) -> None:
+    append = scan.deletes.append
+    for _ in range(count):
+        clock = cursor.number()
+        end = clock + cursor.number()
+        if end > MAX_CLOCK:
+            raise MalformedMessage("impossible clock")
+        append((client, clock, end))
 
 
 # --- other contents: each reads its bytes and answers its length in clocks -------------------------

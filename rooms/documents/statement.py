@@ -60,8 +60,11 @@ def answer_message(
     live: LiveDocument, copy: YjsDocument, exchange: DocumentExchange, to: bytes, state_vector: bytes
 ) -> BusMessage:
     """What an instance with this state vector lacks. Raises: MalformedMessage."""
-    update = copy.difference(state_vector)
-    is_too_large = len(update) > MAX_BUS_UPDATE_BYTES
+    # Of much that is stored nothing is written here: it takes the engine longer than anybody may wait.
+    is_stored = not live.is_failing and live.size_bytes > MAX_BUS_UPDATE_BYTES
+    is_too_large = is_stored and copy.is_much_beyond(state_vector)
+    update = b"" if is_too_large else copy.difference(state_vector)
+    is_too_large = is_too_large or len(update) > MAX_BUS_UPDATE_BYTES
     return BusMessage(
         Kind.ANSWER,
         exchange.instance,

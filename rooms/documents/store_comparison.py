@@ -32,8 +32,9 @@ class StoreHome(Protocol):
         """Off the event loop when it is long. Raises: MalformedMessage."""
 
     async def read_stored(self, key: DocumentKey) -> tuple[StoredDocument, YjsDocument]:
-        """What is stored, and a copy of its own of it; to be closed. Raises: DocumentUnavailable."""
+        """What is stored, and a copy of its own of it; to be let go of. Raises: DocumentUnavailable."""
 
+    def let_go(self, copy: YjsDocument) -> None: ...
     async def read_owners(self, key: DocumentKey) -> Mapping[int, str]:
         """Participants by client id, as stored. Raises: DocumentUnavailable."""
 
@@ -101,7 +102,7 @@ class StoreComparison:
                 return
             missing, reach = copy.difference(live.copy.state_vector()), copy.state_vector()
         finally:
-            copy.close()
+            self._home.let_go(copy)
         live.owners = {**stored.bindings, **live.owners}
         if exchange.is_adopting:
             exchange.is_adopting = False

@@ -8,13 +8,14 @@ from rooms.ports import DocumentAppend, DocumentKey, RelayedRange, StoredDocumen
 
 def load(connection: sqlite3.Connection, key: DocumentKey) -> StoredDocument:
     found = connection.execute(
-        "SELECT document_id, last_seq, body, snapshot_seq FROM documents LEFT JOIN snapshots USING (document_id)"
-        " WHERE room_id = ? AND document = ?",
+        "SELECT document_id, last_seq, snapshot_seq, snapshots.document_id FROM documents"
+        " LEFT JOIN snapshots USING (document_id) WHERE room_id = ? AND document = ?",
         (key.room_id, key.document),
     ).fetchone()
     if found is None:
         return StoredDocument(snapshot=None, snapshot_seq=0, updates=(), last_seq=0)
-    document_id, last_seq, snapshot, snapshot_seq = found
+    document_id, last_seq, snapshot_seq, has_snapshot = found
+    snapshot = _read_snapshot(connection, document_id) if has_snapshot is not None else None
     updates = connection.execute(
         "SELECT body FROM updates WHERE document_id = ? AND seq > ? ORDER BY seq", (document_id, snapshot_seq)
     )
@@ -28,6 +29,12 @@ def load(connection: sqlite3.Connection, key: DocumentKey) -> StoredDocument:
         last_seq=last_seq,
         bindings=dict(bindings),
     )
+
+
+def _read_snapshot(connection: sqlite3.Connection, document_id: int) -> bytes:
+    # As a value of a row 20 MB would be copied while no other thread runs.
+    with connection.blobopen("snapshots", "body", document_id, readonly=True) as blob:
+        return blob.read()
 
 
 def append(connection: sqlite3.Connection, appends: Sequence[DocumentAppend], now: float) -> tuple[int, ...]:

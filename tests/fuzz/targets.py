@@ -19,6 +19,7 @@ from rooms.documents.errors import MalformedMessage
 from rooms.documents.scan import scan_update
 from rooms.ports import ClientBinding
 from tests.fuzz.document_life import document_seeds, live_through
+from tests.fuzz.document_slices import sliced
 from tests.rooms.documents.hostile import BREAKING, MALFORMED
 from tests.support.documents import generated_updates
 from tests.support.mutations import real_messages
@@ -112,6 +113,7 @@ TARGETS: Mapping[str, Target] = {
     "awareness": awareness,
     "bus_message": bus,
     "document": live_through,
+    "slices": sliced,
 }
 
 
@@ -130,7 +132,16 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
         "awareness": [*states, *_crowds()],
         "bus_message": _bus_messages(updates[:8], vectors[0], states[0]),
         "document": document_seeds(updates),
+        "slices": _long_updates(updates),
     }
+
+
+def _long_updates(updates: Sequence[bytes]) -> list[bytes]:
+    """Alone, merged by the dozen, and whole states; in slices of every size, and knowing all, half or nothing."""
+    dozens = [updates[start : start + 12] for start in range(0, len(updates), 12)]
+    wholes = [pycrdt.merge_updates(*updates[:count]) for count in (2, 30)]
+    long = [*updates[::5], *(pycrdt.merge_updates(*dozen) for dozen in dozens), *wholes]
+    return [bytes([place, place % 3 * 4]) + update for place, update in enumerate(long)]
 
 
 def hostile_seeds() -> Sequence[bytes]:

@@ -6,6 +6,7 @@ Run as `python -m tests.support.watched_server`, with TEST_STALLS the file to wr
 import asyncio
 import os
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ class Stall:
     at: float
     """Its end (CLOCK_MONOTONIC, the same in every process)."""
     waited_s: float
+    """Without what the loop's own thread stood in line for a processor."""
     worked_s: float
     """Processor time of the whole process meanwhile: what the machine did for others is no stall of ours."""
 
@@ -41,13 +43,23 @@ def stalls_since(path: Path, since: float) -> list[float]:
 
 
 async def watch() -> None:
+    line = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
     with Path(os.environ["TEST_STALLS"]).open("a", buffering=1) as file:
         while True:
-            before, worked = time.monotonic(), time.process_time()
+            before, worked, stood = time.monotonic(), time.process_time(), _stood_in_line_s(line)
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
             if now - before - TICK_S > NOTED_S:
-                file.write(f"{now} {now - before - TICK_S} {time.process_time() - worked}\n")
+                waited = now - before - TICK_S - (_stood_in_line_s(line) - stood)
+                file.write(f"{now} {max(0.0, waited)} {time.process_time() - worked}\n")
+
+
+def _stood_in_line_s(schedstat: Path) -> float:
+    """How long the thread could have run and did not, since it began; 0 where the kernel does not say."""
+    try:
+        return int(schedstat.read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 async def start_watched(house: House) -> None:

@@ -1,5 +1,7 @@
 """A thousand who ask for a long text at once do not hold it a thousand times: past a sum they wait for their turn."""
 
+import asyncio
+
 import pytest
 
 from rooms.documents.hub import DocumentHub
@@ -37,7 +39,7 @@ async def author(hub: DocumentHub) -> Editor:
 
 async def test_who_asks_for_a_long_text_waits_until_others_have_taken_theirs(hub: DocumentHub, author: Editor) -> None:
     readers = [await Slow(f"r{number}").open(hub) for number in range(6)]
-    assert [reader.is_synced for reader in readers] == [True, True, False, False, False, False]
+    await until(lambda: sum(reader.is_synced for reader in readers) == 2)
     small = await Editor("small").join(hub, OTHER)  # what is short waits for nobody
     assert small.is_synced
     for count in range(3, 7):
@@ -46,6 +48,23 @@ async def test_who_asks_for_a_long_text_waits_until_others_have_taken_theirs(hub
         assert sum(reader.buffered for reader in readers) <= 3 * LONG_BYTES
     author.type("!")
     await until(lambda: all(reader.text == author.text for reader in readers))
+
+
+async def test_of_those_who_ask_at_once_each_is_answered_in_a_turn_of_its_own(hub: DocumentHub, author: Editor) -> None:
+    turns = list[set[str]]()
+
+    class Noting(Editor):
+        def send(self, message: bytes) -> None:
+            if len(message) >= len(PIECE):
+                turns[-1].add(self.connection_id)
+            super().send(message)
+
+    readers = [Noting(f"r{number}") for number in range(3)]
+    opening = asyncio.gather(*(reader.open(hub) for reader in readers))
+    while not (opening.done() and all(reader.is_synced for reader in readers)):
+        turns.append(set())
+        await asyncio.sleep(0)
+    assert sorted(map(len, turns))[-4:] == [0, 1, 1, 1]
 
 
 async def test_who_is_gone_holds_nobody_up(hub: DocumentHub, author: Editor) -> None:
@@ -62,8 +81,9 @@ async def test_one_text_longer_than_the_sum_is_sent_when_nothing_else_is_under_w
     for _ in range(3):
         author.type(PIECE)
         await until(lambda: author.all_saved)
-    first, second = await Slow("first").open(hub), await Slow("second").open(hub)
-    assert first.is_synced
+    first = await Slow("first").open(hub)
+    await until(lambda: first.is_synced)
+    second = await Slow("second").open(hub)
     assert not second.is_synced
     first.buffered = 0
     await until(lambda: second.is_synced)

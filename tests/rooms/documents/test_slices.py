@@ -11,8 +11,16 @@ from rooms.documents.document import YjsDocument
 from rooms.documents.encoding import var_uint
 from rooms.documents.loading import load_document
 from rooms.documents.scan import scan_update
-from rooms.documents.slices import SLICE_BYTES, SLICE_STRUCTS, SlicePlan
+from rooms.documents.slices import (
+    SLICE_BYTES,
+    SLICE_STRUCTS,
+    SlicePlan,
+    SliceSize,
+    is_sliced,
+    plan_update_slices,
+)
 from rooms.documents.snapshot import read_snapshot
+from rooms.documents.sync import read_state_vector
 from tests.support.documents import recorded_history, text_of
 
 WAITING = 2**20
@@ -69,13 +77,12 @@ def by_many(seed: int, emoji: bool) -> bytes:
 def test_many_people_s_state_in_small_slices_is_the_same(
     seed: int, emoji: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rooms.documents.slices.SLICE_STRUCTS", 7)
-    monkeypatch.setattr("rooms.documents.slices.SLICE_DELETIONS", 3)
+    monkeypatch.setattr("rooms.documents.slices.STATE_SLICE", SliceSize(SLICE_BYTES, 7))
     state = by_many(seed, emoji)
     plan = plan_of(state)
     assert len(plan.slices) > 20
     clocks: dict[int, int] = {}
-    for update in plan.updates(state):
+    for update in plan.updates(state, 3):
         scan = scan_update(update)
         assert scan.is_covered_by(clocks), "each rests on those before it"
         for client, _start, end in scan.writes:
@@ -189,3 +196,59 @@ def test_too_much_that_has_changed_since_is_written_anew(monkeypatch: pytest.Mon
     assert len(parts) == 2
     assert text_of(*parts) == str(text)
     doc.unobserve(subscription)
+
+
+def slices_of(update: bytes, clocks: dict[int, int], size: SliceSize) -> list[bytes]:
+    planning = plan_update_slices(update, clocks, size)
+    while True:
+        try:
+            next(planning)
+        except StopIteration as done:
+            return list(done.value.updates(update, 5))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_long_update_in_slices_is_the_same_and_what_waits_comes_last(seed: int) -> None:
+    state = by_many(seed, emoji=False)
+    base: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
+    base.apply_update(state)
+    mine: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc(client_id=9)
+    mine.apply_update(state)
+    text = mine.get("text", type=pycrdt.Text)
+    for place in range(60):
+        text.insert(place * 3, "b")
+        del text[place : place + 1]
+    update = mine.get_update(base.get_state())
+    clocks = read_state_vector(base.get_state())
+    slices = slices_of(update, clocks, SliceSize(10_000, 7))
+    assert len(slices) > 8
+    for one in slices:
+        scan = scan_update(one)
+        assert scan.structs <= 7
+        assert len(scan.deletes) <= 5
+        assert scan.is_covered_by(clocks)
+        for client, _start, end in scan.writes:
+            clocks[client] = max(clocks.get(client, 0), end)
+        base.apply_update(one)
+    assert base.get_update() == mine.get_update()
+    *known, waits = slices_of(update, {}, SliceSize(10_000, 7))
+    assert not any(scan_update(one).writes for one in known)
+    assert scan_update(waits).writes == scan_update(update).writes, "nobody knows what it follows on"
+
+
+@pytest.mark.parametrize("kind", ["letters", "text", "deletions"])
+def test_what_is_long_is_sliced(kind: str) -> None:
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc(client_id=1)
+    text = doc.get("text", type=pycrdt.Text)
+    if kind == "text":
+        text.insert(0, "a" * 300_000)
+    else:
+        for _ in range(2_500 if kind == "letters" else 7_000):
+            text.insert(0, "b")
+    if kind == "deletions":
+        for place in range(3_200):
+            del text[place : place + 1]
+    update = doc.get_update()
+    assert is_sliced(update, scan_update(update))
+    short = doc.get_update(doc.get_state()) if kind != "deletions" else b"\x00\x00"
+    assert not is_sliced(short, scan_update(short))
