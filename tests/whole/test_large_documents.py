@@ -7,14 +7,17 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Literal
 
 import aiohttp
 import pycrdt
 import pytest
 
-from passerelle_client import PasserelleApi
+from benchmarks.documents.process_tree import rss_bytes
+from passerelle_client import PasserelleApi, Room
 from rooms.documents import sync
 from rooms.documents.encoding import var_uint
+from rooms.documents.sync import read_state_vector
 from rooms.documents.template import Element, Text, _Writer
 from server.storage.sqlite import FILE_NAME
 from tests.support.deadlines import SECOND
@@ -79,6 +82,25 @@ class Class:
         async with self._http.ws_connect(url, max_msg_size=0, compress=0) as socket:
             yield Line(socket)
 
+    async def open_over_socketio(self, number: int, transport: Literal["websocket", "polling"]) -> bytes:
+        """The state vector that somebody with our own SDK has then."""
+        async with await Room.connect(self.server.url, self._tokens[number], transports=[transport]) as room:
+            document = room.document(DOCUMENT)
+            async with asyncio.timeout(DEADLINE_S):
+                await document.when_synced()
+            state: bytes = document.doc.get_state()
+            return state
+
+    async def most_memory_during(self, work: Awaitable[None]) -> int:
+        """How much more the server held meanwhile than before."""
+        before = most = rss_bytes([self.server.pid])
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            await asyncio.wait([task], timeout=0.02)
+            most = max(most, rss_bytes([self.server.pid]))
+        task.result()
+        return most - before
+
     def log_entries(self) -> int:
         with contextlib.closing(sqlite3.connect(self.server.data / FILE_NAME)) as database:
             count: int = database.execute("SELECT count(*) FROM updates").fetchone()[0]
@@ -142,6 +164,23 @@ async def test_how_long_the_loop_is_held(tmp_path: Path) -> None:
             async with them.line(0) as line:
                 assert len(await line.open()) > 18_000_000
 
+        async def over_socketio() -> None:
+            async with them.line(0) as line:
+                known = read_state_vector(pycrdt.get_state(pycrdt.Decoder((await line.open())[2:]).read_message()))
+            transports: tuple[Literal["websocket", "polling"], ...] = ("websocket", "polling")
+            for transport, people in itertools.product(transports, (1, 8)):
+
+                async def open_all(
+                    transport: Literal["websocket", "polling"] = transport, people: int = people
+                ) -> None:
+                    states = await asyncio.gather(*(them.open_over_socketio(n, transport) for n in range(people)))
+                    assert all(read_state_vector(state) == known for state in states)
+
+                memory = await them.most_memory_during(
+                    watched(f"over Socket.IO ({transport}), {people} open", open_all)
+                )
+                print(f"  the server held {memory / 1e6:.0f} MB more, {memory / 1e6 / people:.0f} a reader")
+
         async def one_writes_and_others_come() -> None:
             doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
             async with them.line(0) as reader, them.line(1) as author:
@@ -177,6 +216,7 @@ async def test_how_long_the_loop_is_held(tmp_path: Path) -> None:
         await watched("cold, thirty open", all_open)
         await watched("warm, thirty open", all_open)
         await one_writes_and_others_come()
+        await over_socketio()
         await watched("typing and a compaction", typing)
         for name, most_s in MOST_S.items():
             assert max(found[name], default=0.0) < most_s * SECOND, name
