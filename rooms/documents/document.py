@@ -43,8 +43,7 @@ TYPED_AT_ONCE_BYTES: Final = 4 * 1024
 seconds of a class, in the time of one flush."""
 WRITTEN_AT_ONCE: Final = 250_000
 """Characters that the engine writes in 1 ms where they were typed as people type, in 10 where each stands alone."""
-LARGE_CLOCKS: Final = 1_000_000
-"""Characters ever typed in a document that it takes the engine milliseconds to let go of."""
+LARGE_CLOCKS: Final = 1_000_000  # ever typed in a document that it takes the engine milliseconds to let go of
 JOINED_BYTES: Final = 512 * 1024
 """What has changed since the whole was written last becomes one update up to this size: some milliseconds."""
 DISSOLVED_AT_ONCE: Final = 5_000
@@ -264,7 +263,7 @@ class YjsDocument:
         return self._whole_state
 
     def is_told_quickly(self, state_vector: bytes) -> bool:
-        """Whether `difference_in_parts` takes no longer than some milliseconds. Raises: MalformedMessage."""
+        """Whether `difference_in_parts` takes some milliseconds at most. Raises: MalformedMessage."""
         return bool(self._whole_state or self._base.state) or not self.is_much_beyond(state_vector)
 
     def is_much_beyond(self, state_vector: bytes) -> bool:

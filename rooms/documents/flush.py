@@ -288,7 +288,7 @@ def _settle(flushed: FlushedDocument, result: Integrated) -> None:
         if denial is not None:
             reader.refuse(incoming.number, denial)
         if reader.long is not None:
-            reader.long.note_taken(is_refused=denial is not None)
+            reader.long.note_taken(incoming, is_refused=denial is not None)
         if index in result.incomplete and not incoming.is_answer and not reader.is_closed:
             reader.ask()
         if is_stored:

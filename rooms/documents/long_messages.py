@@ -43,6 +43,7 @@ class LongMessages:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._sliced: Incoming | None = None
+        self._slice: Incoming | None = None
         self._taken: asyncio.Future[bool] | None = None
         """Whether the slice that is under way was taken, and not refused."""
 
@@ -59,10 +60,18 @@ class LongMessages:
         self._sliced = incoming
         return True
 
-    def note_taken(self, *, is_refused: bool) -> None:
-        """A flush is over that had something of this reader, or the reader has gone."""
+    def note_taken(self, incoming: Incoming, *, is_refused: bool) -> None:
+        """A flush is over that had this of the reader."""
+        if incoming is self._slice:
+            self._settle(not is_refused)
+
+    def end(self) -> None:
+        """The reader has gone."""
+        self._settle(False)
+
+    def _settle(self, is_taken: bool) -> None:
         if self._taken is not None and not self._taken.done():
-            self._taken.set_result(not is_refused)
+            self._taken.set_result(is_taken)
 
     async def work_off(self) -> None:
         """Raises: ProtocolViolation."""
@@ -104,6 +113,7 @@ class LongMessages:
                 self._reader, long.number, update, scan_update(update), is_answer=long.is_answer and is_last
             )
             part.is_part, part.relayed = not is_last, long.relayed
+            self._slice = part
             self._taken = asyncio.get_running_loop().create_future()
             if not self._reader.let_in(part) or not await self._taken:
                 return

@@ -134,7 +134,7 @@ class OpenDocument:
             return
         self.is_closed = True
         if self.long is not None:
-            self.long.note_taken(is_refused=True)
+            self.long.end()
         self._run = self._typed = None  # it knows its reader: let go of here, both leave memory at once
         self._home.leave(self)
 
