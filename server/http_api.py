@@ -208,10 +208,11 @@ class HttpApi:
         return web.Response(status=200)
 
     async def refuse_trickle(self, request: web.Request) -> web.Response:
-        """RFC 9725 section 4.3.2: trickle and restart are optional; 405 says that they are not there.
-        All candidates are in the answer, and a client that must restart posts a new offer."""
+        """RFC 9725 section 4.3: trickle and restart are recommended, not required. Who has neither says so by 405 with
+        what is allowed (RFC 9110 section 15.5.6); 422 is for who has one of them. All candidates are in the offer and
+        the answer, and a client that must restart posts a new offer."""
         await self._claims(request)
-        raise Refusal("method-not-allowed", "All candidates are in the offer and the answer; to restart, post again.")
+        raise web.HTTPMethodNotAllowed("PATCH", ["DELETE"])
 
     async def say_what_is_taken(self, request: web.Request) -> web.Response:
         """RFC 9725 section 4.2: the type of an offer."""

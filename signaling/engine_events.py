@@ -54,6 +54,10 @@ class EngineEvents:
                 if self._sessions.get(track.session_id) is not None:
                     self._tracks.put(room_id, track)
             case TrackDisappeared(room_id, track_id):
+                track = self._tracks.of_room(room_id).get(track_id)
+                publisher = None if track is None else self._sessions.get(track.session_id)
+                if publisher is not None:
+                    publisher.layers_watched.pop(track_id, None)
                 self._tracks.remove(room_id, track_id)
             case SpeakersHeard(room_id, participant_ids):
                 self._outbox.speakers_changed(room_id, participant_ids)
@@ -74,7 +78,7 @@ class EngineEvents:
                 session.peers.pop(event.peer_session_id, None)
                 self.send(session, "media_peer_left", peer_left(event))
             case LayersWatched():
-                self.send(session, "media_layers", layers_wanted(event))
+                self._layers_watched(session, event)
             case VoiceToSend():
                 self._voice(session, event.runs)
             case PeerConnectionLost():
@@ -92,6 +96,13 @@ class EngineEvents:
         elif event.pc == "subscribe":
             session.subscribe.reopen(event.negotiation)
         self.send(session, "media_description", server_description(event))
+
+    def _layers_watched(self, session: MediaSession, event: LayersWatched) -> None:
+        # A line that begins with all of its layers: its publisher knows, unless something else was said before.
+        before = session.layers_watched.get(event.track_id, event.layers)
+        session.layers_watched[event.track_id] = event.layers
+        if event.layers != before:
+            self.send(session, "media_layers", layers_wanted(event))
 
     def _voice(self, session: MediaSession, runs: bytes) -> None:
         if session.voice is None or session.connection_id is None:

@@ -21,6 +21,7 @@ from signaling.errors import SignalingError
 from signaling.messages import (
     Description,
     EngineName,
+    LayersWanted,
     MediaClosed,
     MediaStarted,
     RebuildPeerConnection,
@@ -40,7 +41,7 @@ from signaling.negotiation import Verdict
 from signaling.ports import MediaOutbox, MediaRights
 from signaling.published_tracks import PublishedTracks
 from signaling.room_silence import RoomSilence
-from signaling.sessions import MediaSession, SessionRegister, new_session_id
+from signaling.sessions import HttpKind, MediaSession, SessionRegister, new_session_id
 from signaling.turn import ice_servers
 from signaling.voice_channel import VoiceChannel
 
@@ -117,7 +118,7 @@ class MediaService:
 
         Raises: SignalingError, EngineUnavailable."""
         wanted = self._sessions.get(request.session_id)
-        if wanted is not None and (wanted.room_id, wanted.participant_id) != (room_id, participant_id):
+        if wanted is not None and wanted.owner != (room_id, participant_id):
             wanted = None
         before = self._sessions.of_connection(connection_id)
         if before is not None and before is not wanted:
@@ -128,7 +129,7 @@ class MediaService:
             return self._resume(wanted, connection_id)
         if wanted is not None and not wanted.is_over_http:
             await self._close(wanted)
-        session = await self._open(room_id, participant_id, connection_id, without_sound=request.without_sound)
+        session = await self._open(room_id, participant_id, connection_id, None, request.without_sound)
         return self._started(session, resumed=False)
 
     def _can_go_on(self, session: MediaSession) -> bool:
@@ -154,6 +155,10 @@ class MediaService:
             resumed=resumed,
             ice_servers=ice_servers(self._turn_urls, self._turn_secret, session.participant_id, self._clock()),
             peers=list(session.peers.values()),
+            layers=[
+                LayersWanted(session_id=session.id, track_id=track_id, layers=layers)
+                for track_id, layers in session.layers_watched.items()
+            ],
         )
 
     def _empty_mailbox(self, session: MediaSession) -> None:
@@ -364,6 +369,8 @@ class MediaService:
 
     def _grants_of(self, session: MediaSession) -> MediaGrants:
         grants = self._rights.grants_of(session.room_id, session.participant_id)
+        if session.http == "whip":  # it cannot be offered anything
+            grants = replace(grants, subscribe=False)
         return replace(grants, sound=False) if session.is_without_sound else grants
 
     async def follow_silence(self, room_id: str) -> None:
@@ -394,21 +401,19 @@ class MediaService:
 
     async def accept_whip(self, room_id: str, participant_id: str, offer_sdp: str) -> tuple[str, str]:
         """RFC 9725: the session's id and the answer. Raises: SignalingError, EngineUnavailable."""
-        return await self._accept_http(room_id, participant_id, offer_sdp, publish=True)
+        return await self._accept_http(room_id, participant_id, offer_sdp, "whip")
 
     async def accept_whep(self, room_id: str, participant_id: str, offer_sdp: str) -> tuple[str, str]:
         """draft-ietf-wish-whep: likewise, to watch."""
-        return await self._accept_http(room_id, participant_id, offer_sdp, publish=False)
+        return await self._accept_http(room_id, participant_id, offer_sdp, "whep")
 
-    async def _accept_http(
-        self, room_id: str, participant_id: str, offer_sdp: str, *, publish: bool
-    ) -> tuple[str, str]:
-        if publish and self._rights.is_silenced(room_id, participant_id):
+    async def _accept_http(self, room_id: str, participant_id: str, offer_sdp: str, http: HttpKind) -> tuple[str, str]:
+        if http == "whip" and self._rights.is_silenced(room_id, participant_id):
             raise SignalingError("room-frozen", "the room is paused until an adult in charge is back")
-        session = await self._open(room_id, participant_id, None)
+        session = await self._open(room_id, participant_id, None, http, False)
         engine = self._engine(session)
         try:
-            answer = await (engine.accept_whip if publish else engine.accept_whep)(session.id, offer_sdp)
+            answer = await (engine.accept_whip if http == "whip" else engine.accept_whep)(session.id, offer_sdp)
         except ValueError as error:
             await self._close(session)
             raise SignalingError("invalid-description", str(error)) from error
@@ -420,26 +425,22 @@ class MediaService:
     async def end_http_session(self, room_id: str, participant_id: str, session_id: str) -> None:
         """Raises: SignalingError when it is not theirs."""
         session = self._sessions.get(session_id)
-        if session is None or not session.is_over_http:
-            raise SignalingError("not-found", "there is no such session")
-        if (session.room_id, session.participant_id) != (room_id, participant_id):
+        if session is None or not session.is_over_http or session.owner != (room_id, participant_id):
             raise SignalingError("not-found", "there is no such session")
         await self._close(session)
 
     # --- inside -----------------------------------------------------------------------------------
 
     async def _open(
-        self, room_id: str, participant_id: str, connection_id: str | None, *, without_sound: bool = False
+        self, room_id: str, participant_id: str, connection_id: str | None, http: HttpKind | None, without_sound: bool
     ) -> MediaSession:
-        """`connection_id` None: over HTTP. Raises: SignalingError, EngineUnavailable."""
+        """Raises: SignalingError, EngineUnavailable."""
         await self._make_place(room_id, participant_id)
         engine_name = self._rights.engine_of(room_id)
         if engine_name not in self._engines:
             raise EngineUnavailable("this server carries no media for such rooms now")
         allowance = Allowance(RELAYED_CHARACTERS, RELAYED_CHARACTERS_PER_S, self._clock())
-        session = MediaSession(
-            new_session_id(), room_id, participant_id, engine_name, connection_id, connection_id is None, allowance
-        )
+        session = MediaSession(new_session_id(), room_id, participant_id, engine_name, connection_id, http, allowance)
         session.is_without_sound = without_sound
         self._sessions.add(session)
         try:

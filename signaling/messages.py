@@ -117,6 +117,8 @@ class MediaStarted(msgspec.Struct, kw_only=True):
     ice_transport_policy: Literal["all", "relay"] = "all"
     peers: list[MediaPeer]
     """p2p: who is there; a newcomer offers to each. Of a resumed session, who is there now. Else empty."""
+    layers: list["LayersWanted"] = []
+    """Of a resumed session: of each of its pictures, how many layers anybody looks at now; of those not named, all."""
 
 
 class Description(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

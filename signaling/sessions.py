@@ -4,12 +4,15 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from signaling.allowance import Allowance
 from signaling.mailbox import Mailbox
 from signaling.messages import EngineName, MediaPeer
 from signaling.negotiation import OfferWatch
 from signaling.voice_channel import VoiceChannel
+
+HttpKind = Literal["whip", "whep"]
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +25,8 @@ class MediaSession:
     engine: EngineName
     connection_id: str | None
     """None: in grace, or over HTTP (WHIP, WHEP)."""
-    is_over_http: bool
+    http: HttpKind | None
+    """None: over a signaling connection."""
     description_allowance: Allowance
     """Characters of descriptions."""
     mailbox: Mailbox = field(default_factory=Mailbox)
@@ -35,12 +39,23 @@ class MediaSession:
     subscribe: OfferWatch = field(default_factory=OfferWatch)
     voice: VoiceChannel | None = None
     """While voice goes by the signaling connection; begins anew with each connection."""
+    layers_watched: dict[str, int] = field(default_factory=dict)
+    """Track id → how many layers of it are looked at, as its publisher was told last."""
     silenced: set[str] = field(default_factory=set)
     """Its tracks that are muted only because the room is frozen."""
     in_order: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the engine carries out one message: the next one must not overtake it, though it may
     come over another connection."""
     grace: asyncio.TimerHandle | None = None
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """The room and the participant in it."""
+        return self.room_id, self.participant_id
+
+    @property
+    def is_over_http(self) -> bool:
+        return self.http is not None
 
     def end_grace(self) -> None:
         if self.grace is not None:

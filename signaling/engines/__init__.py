@@ -113,8 +113,8 @@ class TrackDisappeared:
 
 @dataclass(frozen=True, slots=True)
 class LayersWatched:
-    """Of a picture of `session_id` so many layers, counted from the smallest, are looked at now: tell its publisher,
-    who begins with all of them, and anew on each media line."""
+    """Of a picture of `session_id` so many layers, counted from the smallest, are looked at now: tell its publisher.
+    Each media line begins with all of them, which is said when it begins."""
 
     room_id: str
     session_id: str

@@ -1,6 +1,7 @@
 """Publishing and watching by HTTP alone (RFC 9725 and its draft for players), with real RTP."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
+from passerelle_client import Room
+from signaling.negotiation import MAX_TRIES, RESEND_AFTER_S
+from tests.server.test_gateway_api import gateway_settings
+from tests.support.janus_server import own_address, running_janus
 from tests.support.media_session import loopback_for_aioice
 from tests.support.room_client import connected
 from tests.support.running_house import Person, RunningHouse, running_house
@@ -79,7 +84,7 @@ async def test_a_museums_encoder_publishes_and_a_screen_in_the_hall_watches(hous
         path = location.removeprefix(house.url)
         foreign, _body = await house.request("DELETE", path, token=hall.token)
         assert foreign == 404
-        assert (await house.request("PATCH", path, token=museum.token))[0] == 405
+        await nothing_trickles(house, path, museum)
         assert (await house.request("DELETE", path, token=museum.token))[0] == 200
         await amelie.until(lambda: len(amelie.room_events("track_unpublished")) == 2)
         assert (await house.request("DELETE", watching.removeprefix(house.url), token=hall.token))[0] == 200
@@ -91,6 +96,42 @@ async def test_a_museums_encoder_publishes_and_a_screen_in_the_hall_watches(hous
             track.stop()
         await publisher.close()
         await viewer.close()
+
+
+async def nothing_trickles(house: RunningHouse, path: str, person: Person) -> None:
+    headers = {"Authorization": f"Bearer {person.token}", "Content-Type": "application/trickle-ice-sdpfrag"}
+    async with house.http.patch(house.url + path, data=b"a=end-of-candidates\r\n", headers=headers) as response:
+        assert (response.status, response.headers["Allow"]) == (405, "DELETE")
+        assert (await response.json())["error"]["code"] == "method-not-allowed"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_on_janus", [False, True], ids=["sfu", "janus"])
+async def test_an_encoder_goes_on_beside_a_camera(tmp_path: Path, is_on_janus: bool) -> None:
+    """For longer than an offer may stay without an answer."""
+    async with contextlib.AsyncExitStack() as stack:
+        settings: dict[str, Any] = {}
+        if is_on_janus:
+            settings = gateway_settings(await stack.enter_async_context(running_janus(tmp_path / "janus")))
+            stack.enter_context(loopback_for_aioice(own_address()))
+        house = await stack.enter_async_context(running_house(tmp_path / "data", media=True, **settings))
+        host = await house.room()
+        museum = await house.guest(host, name="Musée")
+        amelie = await stack.enter_async_context(connected(house.url, host.token))
+        publisher = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        stack.push_async_callback(publisher.close)
+        publisher.addTrack(VideoStreamTrack())
+        await publisher.setLocalDescription(await publisher.createOffer())
+        _status, answer, _location = await post_offer(house, "whip", museum, publisher.localDescription.sdp)
+        await publisher.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await amelie.hear_in_room("track_published")
+        room = await Room.connect(house.url, host.token)
+        stack.push_async_callback(room.close)
+        await room.media.start()
+        await room.media.publish(VideoStreamTrack(), "camera")
+        await asyncio.sleep(RESEND_AFTER_S * (MAX_TRIES + 1))  # the length is the test
+        assert not amelie.room_events("track_unpublished")
+        assert publisher.connectionState == "connected"
 
 
 async def test_removal_ends_what_was_published_by_http(house: RunningHouse) -> None:

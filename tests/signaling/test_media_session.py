@@ -17,6 +17,7 @@ from signaling.engines import (
     PeerConnectionLost,
     SpeakersHeard,
     TrackAppeared,
+    TrackDisappeared,
 )
 from signaling.engines.p2p import P2pEngine
 from signaling.errors import SignalingError
@@ -619,8 +620,28 @@ async def test_a_track_of_a_session_that_has_ended_is_not_announced(house: House
 
 async def test_a_publisher_is_told_which_layers_are_looked_at(house: House) -> None:
     session = (await house.start("c1")).session_id
+    house.sfu.publish(session, "t")
+    house.sfu.emit(LayersWatched("room", session, "t", 3))  # as a line begins: its publisher knows
+    told = [payload for event, payload in house.outbox.to("c1") if event == "media_layers"]
+    assert told == []
     house.sfu.emit(LayersWatched("room", session, "t", 1))
     assert house.outbox.to("c1")[-1] == ("media_layers", LayersWanted(session_id=session, track_id="t", layers=1))
+
+
+async def test_who_resumes_is_told_which_layers_are_looked_at_now(house: House) -> None:
+    """What was said as the connection broke may be lost, and the engine says nothing twice."""
+    session = (await house.start("c1")).session_id
+    for track, layers in (("t", 3), ("t", 1), ("gone", 3), ("gone", 0)):
+        house.sfu.publish(session, track)
+        house.sfu.emit(LayersWatched("room", session, track, layers))
+    house.sfu.emit(TrackDisappeared("room", "gone"))
+    house.media.connection_lost("c1")
+    resumed = await house.start("c2", session=session)
+    assert resumed.resumed
+    assert resumed.layers == [LayersWanted(session_id=session, track_id="t", layers=1)]
+    house.sfu.emit(LayersWatched("room", session, "t", 3))  # on another line, whatever was said of the last
+    assert house.outbox.to("c2")[-1] == ("media_layers", LayersWanted(session_id=session, track_id="t", layers=3))
+    assert (await house.start("c3")).layers == []
 
 
 async def test_speakers_are_passed_on(house: House) -> None:
@@ -642,6 +663,17 @@ async def test_a_session_over_http_is_its_participants_alone(house: House) -> No
     assert session in house.sfu.open_sessions
     await house.media.end_http_session("room", "p", session)
     assert session not in house.sfu.open_sessions
+
+
+async def test_an_encoder_is_offered_nothing_for_it_cannot_answer(house: House) -> None:
+    """An offer without an answer is given up after half a minute, and would take the encoder's picture along."""
+    encoder, _answer = await house.media.accept_whip("room", "p", "offer")
+    player, _answer = await house.media.accept_whep("room", "p", "offer")
+    assert not house.sfu.opened_with[encoder].subscribe
+    assert house.sfu.opened_with[player].subscribe
+    await house.media.refresh_grants("room")
+    assert ("grants", encoder, replace(EVERYTHING, subscribe=False)) in house.sfu.calls
+    assert ("grants", player, EVERYTHING) in house.sfu.calls
 
 
 async def test_an_ordinary_session_does_not_end_over_http(house: House) -> None:

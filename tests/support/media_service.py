@@ -109,6 +109,8 @@ class PassiveEngine:
         """Of the last description."""
         self.open_sessions: dict[str, str] = {}
         """session id → room id"""
+        self.opened_with: dict[str, MediaGrants] = {}
+        """session id → what it might do when it was opened."""
 
     def emit(self, event: EngineEvent) -> None:
         self._sink(event)
@@ -127,6 +129,7 @@ class PassiveEngine:
         if isinstance(self.refusal, EngineUnavailable):
             raise self.refusal
         self.open_sessions[session_id] = room_id
+        self.opened_with[session_id] = grants
         # As the sfu does where somebody publishes already.
         self.offer(session_id, 1)
 

@@ -654,6 +654,7 @@ export interface MediaStarted {
   ice_servers: IceServer[];
   ice_transport_policy?: "all" | "relay";
   peers: MediaPeer[];
+  layers?: LayersWanted[];
 }
 /**
  * `mute_other`: a host mutes a track; with a server engine RTP stops, with p2p its owner's

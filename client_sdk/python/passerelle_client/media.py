@@ -266,9 +266,10 @@ class Media(Emitter):
         self.configuration = _configuration(started.ice_servers)
         if started.resumed and self._link is not None:
             await self._link.resume(started)
+            told = {wanted.track_id: wanted.layers for wanted in started.layers}
             for track_id, local in self.local_tracks.items():
                 if local.outgoing.kind == "video" and self.engine != "p2p":
-                    self.emit("layers_wanted", track_id, 1)  # that nobody looks, or does again, may have been lost
+                    self.emit("layers_wanted", track_id, told.get(track_id, 1))  # what was said may have been lost
             await self._tell_choice()
             self.changed()
             return

@@ -589,6 +589,14 @@ class MediaPeer(msgspec.Struct, kw_only=True):
     polite: bool
 
 
+class LayersWanted(msgspec.Struct, kw_only=True):
+    """`media_layers`: how many layers of the receiver's own picture anybody looks at, counted from the smallest; 0:"""
+
+    session_id: str
+    track_id: str
+    layers: int
+
+
 class MediaStarted(msgspec.Struct, kw_only=True):
     session_id: str
     engine: Literal["p2p", "sfu", "janus"]
@@ -596,6 +604,7 @@ class MediaStarted(msgspec.Struct, kw_only=True):
     ice_servers: list[IceServer]
     ice_transport_policy: Literal["all", "relay"] = "all"
     peers: list[MediaPeer]
+    layers: list[LayersWanted] = []
 
 
 class ParticipantJoined(msgspec.Struct, kw_only=True, tag="participant_joined"):
@@ -759,13 +768,5 @@ class TrackMutedByHost(msgspec.Struct, kw_only=True):
 
     session_id: str
     track_id: str
-
-
-class LayersWanted(msgspec.Struct, kw_only=True):
-    """`media_layers`: how many layers of the receiver's own picture anybody looks at, counted from the smallest; 0:"""
-
-    session_id: str
-    track_id: str
-    layers: int
 
 __all__ = ["Accepted", "Admit", "BlockquoteNode", "BoldMark", "BulletListNode", "Candidate", "ChatLine", "ChatSent", "CloseDocument", "CodeBlockAttributes", "CodeBlockNode", "CodeMark", "Configure", "Connect", "CreateDocument", "CreateInvitation", "CreateRoom", "Deny", "Description", "DocumentClosed", "DocumentCreated", "DocumentOpened", "DocumentRenamed", "Draining", "ErrorAnswer", "ErrorBody", "Freeze", "FreezeChanged", "GetRoom", "HardBreakNode", "HeadingAttributes", "HeadingNode", "HorizontalRuleNode", "IceServer", "Invitation", "InvitationList", "InvitationRevoked", "ItalicMark", "Join", "Joined", "LayersWanted", "Leave", "LinkAttributes", "LinkMark", "ListItemNode", "LobbyChanged", "LobbyState", "MediaClosed", "MediaPeer", "MediaProbe", "MediaStarted", "MuteOther", "Muting", "NetworkCheck", "NetworkTarget", "OpenDocument", "OrderedListAttributes", "OrderedListNode", "ParagraphNode", "Participant", "ParticipantChanged", "ParticipantJoined", "ParticipantLeft", "PeerJoined", "PeerLeft", "PingRoom", "PublishedMedia", "RebuildPeerConnection", "Removal", "Remove", "Removed", "Rename", "RenameDocument", "RichText", "RoomCreated", "RoomDocument", "RoomEventMessage", "RoomSettings", "RoomSummary", "RoomView", "SendChat", "ServerCandidate", "ServerDescription", "SessionDescription", "SetFallback", "SetHand", "SetLayout", "SetSound", "SetTrackMuted", "SettingsChanged", "ShownTrack", "SpeakersChanged", "Spotlight", "StartMedia", "StartNetworkCheck", "StopMedia", "StrikeMark", "Subscribe", "SubscribedMedia", "Subscription", "TextNode", "TokenRenewed", "Track", "TrackMutedByHost", "TrackPublished", "TrackUnpublished", "TrickledCandidate", "UnderlineMark", "Unpublish", "WaitingParticipant"]  # noqa: E501

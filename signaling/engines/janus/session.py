@@ -153,6 +153,8 @@ class Session:
             count = layers.get(each.mid, 0) or 1
             if (known.mid, known.connection, known.layers) != (each.mid, self._publish, count):
                 known.demand.begin_anew(count)
+                if known.track.kind == "video":
+                    self._emit(LayersWatched(self.room.id, self.id, each.track_id, count))
             known.mid, known.connection, known.layers = each.mid, self._publish, count
             if each.muted and not known.track.muted:
                 self._set_muted(known, True)

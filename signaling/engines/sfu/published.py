@@ -296,6 +296,8 @@ class PublishedTrack:
         self._rids: list[str | None] = [None]
         """As they were offered."""
         self.demand = LayerDemand(1)
+        self.has_begun_anew = False
+        """Its publisher's line begins with all layers, which nobody has said yet."""
         self._is_resized = False
         """A layer's size was heard of since `layers_changed`."""
         self.lines: list[TrackLine] = []
@@ -319,6 +321,7 @@ class PublishedTrack:
         names: list[str | None] = list(rids) or [None]
         if fresh or len(names) != len(self._rids):
             self.demand.begin_anew(len(names))
+            self.has_begun_anew = True
         if codec_keys != self.codec_keys or names != self._rids:
             # A number that means another codec now must not change a packet that is sent again.
             self.codec_keys, self._rids = codec_keys, names

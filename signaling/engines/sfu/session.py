@@ -125,6 +125,7 @@ class Session:
                 self._add_track(carried[each.mid])
             elif each.muted:
                 self.set_muted(each.track_id, True)
+            self._tell_beginning(carried[each.mid])
         self._room.tracks_changed()
         return answer
 
@@ -446,6 +447,11 @@ class Session:
             if track.layers_changed(now):
                 self._room.layers_changed(track)
             self._tell_demand(track, now)
+
+    def _tell_beginning(self, track: PublishedTrack) -> None:
+        if track.has_begun_anew and track.is_video:
+            self._emit(LayersWatched(self._room.id, self.id, track.track.id, track.demand.told))
+        track.has_begun_anew = False
 
     def _tell_demand(self, track: PublishedTrack, now: float) -> None:
         if self.publish is None or not self.publish.carries(track):
