@@ -1,6 +1,7 @@
 """Media by way of a server (engines sfu and janus): two peer connections with one offerer each."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -47,10 +48,15 @@ class _Rebuilding:
 
     def ask(self) -> None:
         if not self.is_due:
-            self.is_due = True
-            self._host.do_soon(self._rebuild, self._pause_s)
+            self.ask_at_once(self._pause_s)
             self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or 0.5)
             self._host.do_soon(self._calm_down, CALM_S)
+
+    def ask_at_once(self, pause_s: float = 0.0) -> None:
+        """Nothing is broken, so nothing speaks for a pause."""
+        if not self.is_due:
+            self.is_due = True
+            self._host.do_soon(self._rebuild, pause_s)
 
     async def _calm_down(self) -> None:
         if not self.is_due:
@@ -212,6 +218,8 @@ class SubscribeConnection:
         self._watch: ConnectionWatch | None = None
         self._origin = ""
         self._answered = -1
+        self._ssrcs: dict[str, int] = {}
+        """What each line of the connection has brought first."""
         self._rebuilding = _Rebuilding(host, "subscribe", self.close)
 
     @property
@@ -228,6 +236,9 @@ class SubscribeConnection:
             self._origin = origin
         elif message.negotiation < self._answered:
             return
+        if not self._can_take(sdp):
+            self._rebuilding.ask_at_once()
+            return
         connection = self._connection or self._create()
         try:
             if message.negotiation != self._answered:
@@ -242,6 +253,15 @@ class SubscribeConnection:
         await self._send_answer(connection)
         if self._watch is not None:
             self._watch.expect_connection()
+
+    def _can_take(self, offer: str) -> bool:
+        """aiortc (1.16) goes on listening for the SSRC that a line had first. Our server keeps it; a gateway gives a
+        line that carries another track another one, and nothing of that would come: a fresh connection takes it."""
+        brought = ssrcs_by_mid(offer)
+        if any(self._ssrcs.get(mid, ssrc) != ssrc for mid, ssrc in brought.items()):
+            return False
+        self._ssrcs |= brought
+        return True
 
     async def _send_answer(self, connection: RTCPeerConnection) -> None:
         description = connection.localDescription
@@ -291,7 +311,7 @@ class SubscribeConnection:
         if self._watch is not None:
             self._watch.close()
         connection, self._connection = self._connection, None
-        self._origin = ""
+        self._origin, self._ssrcs = "", {}
         if connection is not None:
             await connection.close()
 
@@ -332,6 +352,19 @@ class ServerLink:
     async def close(self) -> None:
         await self.publish.close()
         await self.subscribe.close()
+
+
+def ssrcs_by_mid(offer: str) -> dict[str, int]:
+    """Of each media line that brings something, the first SSRC (RFC 5576 section 4.1)."""
+    found: dict[str, int] = {}
+    for section in re.split(r"^(?=m=)", offer, flags=re.MULTILINE)[1:]:
+        mid, ssrc = (
+            re.search(r"^a=mid:(\S+)", section, re.MULTILINE),
+            re.search(r"^a=ssrc:(\d+)", section, re.MULTILINE),
+        )
+        if mid and ssrc and re.search(r"^a=send(only|recv)\s*$", section, re.MULTILINE):
+            found[mid[1]] = int(ssrc[1])
+    return found
 
 
 def _named(mid: str | None, track: LocalTrack) -> dict[str, Any]:
