@@ -41,6 +41,26 @@ def chromium_path(*, whole: bool = False) -> str:
 
 
 @asynccontextmanager
+async def chromium_that_shares(title: str) -> AsyncIterator[Browser]:
+    """A browser without devices, the whole one: the other has no tabs to capture. Whoever asks for a screen in it is given
+    the tab of this title, with its sound, without a question."""
+    asks_nobody = "--use-fake-ui-for-media-stream"  # it would give a made-up screen without sound
+    flags = [*(flag for flag in FLAGS if flag != asks_nobody and "fake-device" not in flag)]
+    flags.append(f"--auto-select-tab-capture-source-by-title={title}")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium_path(whole=True),
+            chromium_sandbox=False,
+            args=flags,
+            ignore_default_args=["--mute-audio"],  # of a muted browser the sound of a tab is silence
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
 async def launched_chromium(
     device: FakeDevice | None = None, folder: Path | None = None, *extra_flags: str, executable: str | None = None
 ) -> AsyncIterator[Browser]:

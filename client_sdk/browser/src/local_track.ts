@@ -1,3 +1,4 @@
+import { DETAILED_SOUND, SCREEN_SOUND, type SoundFormat } from './sound_format.js'
 import type { TrackSource } from './wire.js'
 
 /** A track of ours. */
@@ -48,6 +49,12 @@ export class PublishedLocalTrack implements LocalTrack {
   replace(mediaStreamTrack: MediaStreamTrack): void {
     this.mediaStreamTrack = mediaStreamTrack
     mediaStreamTrack.enabled = !this.#muted
+  }
+
+  /** What its receiver is to say of it; null: sound as for a conversation, or a picture. */
+  soundFormat(detailed: boolean): SoundFormat | null {
+    if (this.source === 'screen_audio') return SCREEN_SOUND
+    return this.source === 'microphone' && detailed ? DETAILED_SOUND : null
   }
 
   /** Towards a server. `small`: of a camera the smallest layer alone. */

@@ -1,9 +1,9 @@
 import type { PasserelleError } from './errors.js'
-import { withDetailedSound } from './detailed_sound.js'
 import type { PublishedLocalTrack } from './local_track.js'
 import type { LinkHost, MediaLink } from './media_link.js'
 import { ConnectionWatch, Pacing, candidateFromWire, candidateToWire, type Connectivity } from './peer_connection.js'
 import { PerfectNegotiation } from './perfect_negotiation.js'
+import { DETAILED_SOUND, withSoundFormats, type SoundFormat } from './sound_format.js'
 import type { MediaPeer, PeerJoined, PeerLeft, PublishedMedia, ServerCandidate, ServerDescription } from './wire.js'
 
 /** An offer without an answer for this long is made again. */
@@ -216,9 +216,16 @@ class Peer {
   }
 
   #asWanted({ type, sdp }: RTCSessionDescriptionInit): RTCSessionDescriptionInit {
-    if (!this.#host.isSoundDetailed()) return { type, sdp: sdp ?? '' }
-    const mids = (sdp ?? '').matchAll(/^a=mid:(\S+)/gm)
-    return { type, sdp: withDetailedSound(sdp ?? '', new Set([...mids].map(([, mid]) => mid ?? ''))) }
+    const isDetailed = this.#host.isSoundDetailed()
+    const bySender = new Map([...this.#senders].map(([track, sender]) => [sender, track]))
+    const formats = new Map<string, SoundFormat>()
+    // Into which line of the other's offer our voice will go is not known yet.
+    if (isDetailed) for (const [, mid] of (sdp ?? '').matchAll(/^a=mid:(\S+)/gm)) formats.set(mid ?? '', DETAILED_SOUND)
+    for (const { mid, sender } of this.connection.getTransceivers()) {
+      const format = bySender.get(sender)?.soundFormat(isDetailed) ?? null
+      if (mid !== null && format !== null) formats.set(mid, format)
+    }
+    return { type, sdp: withSoundFormats(sdp ?? '', formats) }
   }
 
   /** A device without sound takes none, and takes it again when it has sound. */

@@ -1,7 +1,7 @@
-import { withDetailedSound } from './detailed_sound.js'
 import type { PublishedLocalTrack } from './local_track.js'
 import type { LinkHost } from './media_link.js'
 import { ConnectionWatch, FALLEN_BACK_PAUSE_MS, Pacing, candidateFromWire, candidateToWire, type Connectivity } from './peer_connection.js'
+import { withSoundFormats } from './sound_format.js'
 import type { Candidate, PublishedMedia, SessionDescription } from './wire.js'
 
 /** Longest wait for the answer to an offer, while there is a signaling connection. */
@@ -141,22 +141,27 @@ export class PublishConnection {
     this.#isSuspended = true
   }
 
-  resume(): void {
+  /** `wanted`: how many layers of our pictures anybody looks at, of those that are not named all. */
+  resume(wanted: ReadonlyMap<string, number>): void {
     this.#isSuspended = false
     if (this.#isStale) this.#beginAnew()
     else {
       // The answer may have been lost with the connection.
       this.#waiting?.reject(new NoAnswer('again'))
-      this.#wantAll().catch((error: unknown) => this.#host.log.warn('layers not set', String(error)))
+      this.#wantLayers(wanted).catch((error: unknown) => this.#host.log.warn('layers not set', String(error)))
       this.suspect()
     }
   }
 
-  /** What the server said of layers may have been lost with the connection: all are wanted until it says so again. */
-  async #wantAll(): Promise<void> {
-    const unwanted = this.#lines.filter(({ kind, wanted, layers }) => kind === 'video' && wanted !== layers)
-    for (const line of unwanted) line.wanted = line.layers
-    await Promise.all(unwanted.map((line) => this.#setSizes(line)))
+  /** What the server said of layers meanwhile was lost with the connection. */
+  async #wantLayers(wanted: ReadonlyMap<string, number>): Promise<void> {
+    const changed = this.#lines.filter((line) => {
+      const now = wanted.get(line.track?.id ?? '') ?? line.layers
+      const isOther = line.kind === 'video' && line.wanted !== now
+      if (isOther) line.wanted = now
+      return isOther
+    })
+    await Promise.all(changed.map((line) => this.#setSizes(line)))
   }
 
   /** The network may have changed. */
@@ -214,8 +219,11 @@ export class PublishConnection {
   }
 
   #asWanted(answer: string): string {
-    const sounds = this.#lines.flatMap(({ kind, transceiver: { mid } }) => (kind === 'audio' && mid !== null ? [mid] : []))
-    return this.#host.isSoundDetailed() ? withDetailedSound(answer, new Set(sounds)) : answer
+    const formats = this.#lines.flatMap(({ track, transceiver: { mid } }) => {
+      const format = track?.soundFormat(this.#host.isSoundDetailed()) ?? null
+      return format === null || mid === null ? [] : [[mid, format] as const]
+    })
+    return withSoundFormats(answer, new Map(formats))
   }
 
   async #create(): Promise<RTCPeerConnection> {

@@ -5,7 +5,7 @@ import type { Connectivity } from './peer_connection.js'
 import { PublishConnection } from './publish_connection.js'
 import { SubscribeConnection } from './subscribe_connection.js'
 import { VoiceFallback, type FallbackState } from './voice_fallback.js'
-import type { LayersWanted, MediaClosed, ServerCandidate, ServerDescription } from './wire.js'
+import type { LayersWanted, MediaClosed, MediaStarted, ServerCandidate, ServerDescription } from './wire.js'
 
 /** Media by way of a server (engines sfu and janus): two peer connections with one offerer each. */
 export class ServerLink implements MediaLink {
@@ -129,8 +129,8 @@ export class ServerLink implements MediaLink {
     this.#subscribe.suspend()
   }
 
-  resume(): void {
-    this.#publish.resume()
+  resume({ layers }: MediaStarted): void {
+    this.#publish.resume(new Map((layers ?? []).map(({ track_id, layers }) => [track_id, layers])))
     this.#subscribe.resume()
     this.#voice.resume()
   }

@@ -1,6 +1,7 @@
 import type { LinkHost } from './media_link.js'
 import { ConnectionWatch, FALLEN_BACK_PAUSE_MS, Pacing, candidateFromWire, candidateToWire, type Connectivity } from './peer_connection.js'
-import type { Candidate, ServerDescription } from './wire.js'
+import { IN_STEREO, linesInStereo, withSoundFormats } from './sound_format.js'
+import type { Candidate, ServerDescription, SubscribedMedia } from './wire.js'
 
 /** Longest wait for the server's offer after a rebuild, while there is something to receive. */
 const OFFER_MS = 5_000
@@ -96,8 +97,9 @@ export class SubscribeConnection {
       return
     }
     const reused = midsUsedAgain(pc, sdp)
-    if (reused.size > 0) await agree(pc, withOtherSsrcs(sdp, reused))
-    await agree(pc, sdp)
+    const inStereo = this.#inStereo(sdp, media ?? [])
+    if (reused.size > 0) await agree(pc, withOtherSsrcs(sdp, reused), inStereo)
+    await agree(pc, sdp, inStereo)
     for (const candidate of this.#earlyCandidates.splice(0)) await pc.addIceCandidate(candidate)
     if (this.#pc !== pc) return
     this.#answered = negotiation
@@ -110,6 +112,12 @@ export class SubscribeConnection {
     })
     this.#host.received(new Map(received))
     this.#host.changed()
+  }
+
+  /** The lines whose sound comes in two channels. A gateway does not say so, but a screen's does. */
+  #inStereo(sdp: string, media: readonly SubscribedMedia[]): Set<string> {
+    const screens = new Set(this.#host.remoteTracks().flatMap(({ id, source }) => (source === 'screen_audio' ? [id] : [])))
+    return new Set([...linesInStereo(sdp), ...media.flatMap(({ mid, track_id }) => (screens.has(track_id) ? [mid] : []))])
   }
 
   async #create(origin: string): Promise<RTCPeerConnection> {
@@ -167,9 +175,11 @@ export class SubscribeConnection {
   }
 }
 
-async function agree(pc: RTCPeerConnection, offer: string): Promise<void> {
+async function agree(pc: RTCPeerConnection, offer: string, inStereo: ReadonlySet<string>): Promise<void> {
   await pc.setRemoteDescription({ type: 'offer', sdp: offer })
-  await pc.setLocalDescription(await pc.createAnswer())
+  const { sdp } = await pc.createAnswer()
+  const formats = new Map([...inStereo].map((mid) => [mid, IN_STEREO] as const))
+  await pc.setLocalDescription({ type: 'answer', sdp: withSoundFormats(sdp ?? '', formats) })
 }
 
 /**

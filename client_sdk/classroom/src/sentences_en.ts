@@ -70,6 +70,7 @@ export const en: Dictionary = {
   cameraOn: 'Turn the camera on',
   shareScreen: 'Show the screen',
   stopScreen: 'Hide the screen',
+  sharedWithoutSound: 'Screen shown without sound. For a film, show a tab from Chrome or Edge and tick the sharing of its sound.',
   raiseHand: 'Raise hand',
   lowerHand: 'Lower hand',
   leave: 'Leave',

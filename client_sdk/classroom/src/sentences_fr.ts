@@ -70,6 +70,7 @@ export const fr = {
   cameraOn: 'Allumer la caméra',
   shareScreen: 'Montrer l’écran',
   stopScreen: 'Cacher l’écran',
+  sharedWithoutSound: 'Écran montré sans son. Pour un film, montrez un onglet depuis Chrome ou Edge et cochez le partage du son.',
   raiseHand: 'Lever la main',
   lowerHand: 'Baisser la main',
   leave: 'Quitter',

@@ -19,6 +19,7 @@ const museum = camera('museum')
 const self = camera('self', { isSelf: true })
 const slides = screen('slides', 'class')
 const all = [slides, class1, museum, self]
+const ownScreen = camera('mine', { ownerId: 'self', isScreen: true, isSelf: true })
 
 test.each([
   ['nobody', [class1, museum, self], null, null, []],
@@ -27,6 +28,9 @@ test.each([
   ['the screen of whom the host shows', all, null, 'class', ['slides']],
   ['what is pinned, before all of that', all, 'self', 'museum', ['self']],
   ['whom the host shows, when what was pinned is gone', all, 'gone', 'museum', ['museum']],
+  ['nobody, when the only screen is one’s own', [class1, ownScreen, self], null, null, []],
+  ['another’s screen, beside one’s own', [slides, ownScreen, self], null, null, ['slides']],
+  ['one’s own screen, when the host shows oneself', [class1, ownScreen, self], null, 'self', ['mine']],
   ['a screen, when whom the host shows is gone', all, null, 'gone', ['slides']],
 ] as const)('the large place has %s', (_name, tiles, pinned, spotlight, large) => {
   const places = placesOf(tiles, pinned, spotlight)

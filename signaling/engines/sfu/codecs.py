@@ -21,6 +21,10 @@ _EXTENSIONS = {"audio": (MID, AUDIO_LEVEL, ABS_SEND_TIME), "video": (MID, ABS_SE
 _VIDEO_FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb")
 OPUS_FMTP = "minptime=10;useinbandfec=1;usedtx=1"
 """In-band FEC: a lost packet is heard from the next one. DTX: a silent class costs no packets."""
+SCREEN_SOUND_ANSWER = "minptime=10;useinbandfec=1;usedtx=0;stereo=1;maxaveragebitrate=128000"
+"""To who publishes the sound of a screen: music, a film. Not cut in its quiet parts, in two channels."""
+SCREEN_SOUND_OFFER = f"{OPUS_FMTP};sprop-stereo=1"
+"""To who hears it: it comes in two channels (RFC 7587 section 6.1)."""
 
 _BASELINE, _CONSTRAINED_BASELINE = "H264/baseline", "H264/constrained-baseline"
 CLOCK_RATES = {"audio": 48_000, "video": 90_000}
@@ -100,15 +104,18 @@ def codec_for(key: str, codecs: Mapping[str, NegotiatedCodec]) -> NegotiatedCode
     return found
 
 
-def written_answer_codecs(section: MediaSection, codecs: Sequence[NegotiatedCodec]) -> list[WrittenCodec]:
-    """The codecs of an answer to `section`: its numbers, its feedback as far as we do it."""
+def written_answer_codecs(
+    section: MediaSection, codecs: Sequence[NegotiatedCodec], opus: str = OPUS_FMTP
+) -> list[WrittenCodec]:
+    """The codecs of an answer to `section`: its numbers, its feedback as far as we do it. `opus`: the parameters of its
+    sound."""
     written: list[WrittenCodec] = []
     for codec in codecs:
         offered = section.codecs[codec.payload_type]
         feedback = (
             [wanted for wanted in _VIDEO_FEEDBACK if wanted in offered.feedback] if section.kind == "video" else []
         )
-        written.append(WrittenCodec(codec.payload_type, _rtpmap(offered), _fmtp(codec.key, offered), feedback))
+        written.append(WrittenCodec(codec.payload_type, _rtpmap(offered), _fmtp(codec.key, offered, opus), feedback))
         if codec.rtx_payload_type is not None:
             written.append(WrittenCodec(codec.rtx_payload_type, "rtx/90000", f"apt={codec.payload_type}"))
     return written
@@ -119,19 +126,19 @@ def _rtpmap(codec: CodecDescription) -> str:
     return f"{codec.name}/{codec.clock_rate}{channels}"
 
 
-def _fmtp(key: str, offered: CodecDescription) -> str:
+def _fmtp(key: str, offered: CodecDescription, opus: str) -> str:
     if key == "opus":
-        return OPUS_FMTP
+        return opus
     if key.startswith("H264"):
         profile = offered.parameters.get("profile-level-id", "42e01f")
         return f"level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile}"
     return ""
 
 
-def offered_codecs(kind: str) -> list[WrittenCodec]:
-    """What our own offers list: everything that anyone may publish."""
+def offered_codecs(kind: str, opus: str = OPUS_FMTP) -> list[WrittenCodec]:
+    """What our own offers list: everything that anyone may publish. `opus`: the parameters of the sound."""
     if kind == "audio":
-        return [WrittenCodec(111, "opus/48000/2", OPUS_FMTP)]
+        return [WrittenCodec(111, "opus/48000/2", opus)]
     h264 = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id="
     return [
         WrittenCodec(96, "VP8/90000", "", _VIDEO_FEEDBACK),

@@ -12,8 +12,10 @@ from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import (
     AUDIO_LEVEL,
     MID,
+    OPUS_FMTP,
     REPAIRED_RID,
     RID,
+    SCREEN_SOUND_ANSWER,
     NegotiatedCodec,
     negotiated_codecs,
     negotiated_extensions,
@@ -80,6 +82,10 @@ class _IncomingLine:
             stream.layer = None
 
 
+def _sound_format(track: PublishedTrack | None) -> str:
+    return SCREEN_SOUND_ANSWER if track is not None and track.track.source == "screen_audio" else OPUS_FMTP
+
+
 class PublishConnection:
     def __init__(self, network: MediaNetwork, owner: PublishOwner) -> None:
         self._clock: Callable[[], float] = network.clock
@@ -121,7 +127,7 @@ class PublishConnection:
             section.kind,
             section.mid,
             "inactive" if track is None else "recvonly",
-            written_answer_codecs(section, codecs),
+            written_answer_codecs(section, codecs, _sound_format(track)),
             extensions,
             section.protocol,
             received_layers=() if track is None else section.layers,

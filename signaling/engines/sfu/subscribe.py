@@ -14,6 +14,8 @@ from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.audible import MAX_AUDIBLE
 from signaling.engines.sfu.bandwidth import LineBandwidth, LossCounter
 from signaling.engines.sfu.codecs import (
+    OPUS_FMTP,
+    SCREEN_SOUND_OFFER,
     negotiated_codecs,
     negotiated_extensions,
     offered_codecs,
@@ -327,11 +329,12 @@ class SubscribeConnection(SendingConnection):
 
     def _offer_section(self, slot: _Slot) -> WrittenSection:
         line, track = slot.line, slot.track
+        is_screen_sound = track is not None and track.track.source == "screen_audio"
         return WrittenSection(
             line.kind,
             line.mid,
             "inactive" if track is None else "sendonly",
-            offered_codecs(line.kind),
+            offered_codecs(line.kind, SCREEN_SOUND_OFFER if is_screen_sound else OPUS_FMTP),
             offered_extensions(line.kind),
             ssrc=line.ssrc,
             rtx_ssrc=line.rtx_ssrc,

@@ -263,6 +263,29 @@ async def test_a_room_larger_than_an_answer_can_be_is_offered_in_part(house: Hou
     assert offer.description.sdp.count("m=") == MAX_LINES
 
 
+async def test_the_sound_of_a_screen_is_asked_for_and_offered_as_music_and_a_voice_is_not(house: House) -> None:
+    """On the same peer connection, whichever of them a line carries (RFC 7587 section 6.1)."""
+    sender, _viewer = house.open("s"), house.open("v")
+    media = [
+        PublishedMedia(mid="0", track_id="voice", source="microphone"),
+        PublishedMedia(mid="1", track_id="film", source="screen_audio"),
+    ]
+    answer = sender.receive_publish_offer(description("audio", "audio"), media)
+    voice, film = parse_description(answer).sections
+    (of_voice,), (of_film,) = voice.codecs.values(), film.codecs.values()
+    assert (of_voice.parameters["usedtx"], of_voice.parameters.get("stereo")) == ("1", None)
+    assert (of_film.parameters["usedtx"], of_film.parameters["stereo"]) == ("0", "1")
+    house.run_paced()
+    offer = house.of(DescriptionToSend)[-1]
+    lines = {each.mid: each.track_id for each in offer.media}
+    in_stereo = [
+        lines[section.mid]
+        for section in parse_description(offer.description.sdp).sections
+        if any(codec.parameters.get("sprop-stereo") == "1" for codec in section.codecs.values())
+    ]
+    assert in_stereo == ["film"]
+
+
 async def test_nobody_receives_their_own_tracks(house: House) -> None:
     publish(house.open("a"))
     house.run_paced()

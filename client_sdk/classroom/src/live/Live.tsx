@@ -309,7 +309,8 @@ function Bar({ session, panel, toggle, unread, textShown, onText }: BarProps) {
 
 async function shareScreen(session: Session): Promise<void> {
   try {
-    await session.media.shareScreen()
+    const shared = await session.media.shareScreen()
+    if (!shared.some(({ source }) => source === 'screen_audio')) session.notify(t('sharedWithoutSound'))
   } catch (error) {
     // Changed one's mind in the browser's own window.
     if (!(error instanceof DOMException && error.name === 'NotAllowedError')) throw error

@@ -32,12 +32,12 @@ export interface TileOrder {
   joinedAt: number
 }
 
-/** Screens first, then who has a picture, then first come first; oneself last. Speaking moves nobody:
+/** Screens of others first, then who has a picture, then first come first; oneself last. Speaking moves nobody:
  * a picture that jumps is lost to a class. */
 export function orderTiles<T extends TileOrder>(tiles: readonly T[]): T[] {
   return [...tiles].sort(
     (a, b) =>
-      Number(b.isScreen) - Number(a.isScreen) ||
+      Number(b.isScreen && !b.isSelf) - Number(a.isScreen && !a.isSelf) ||
       Number(a.isSelf) - Number(b.isSelf) ||
       Number(b.hasVideo) - Number(a.hasVideo) ||
       a.joinedAt - b.joinedAt ||

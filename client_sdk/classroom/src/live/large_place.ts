@@ -14,7 +14,8 @@ export interface Places<T> {
 }
 
 /** What one has pinned for oneself goes before what a host shows to everyone, and both before screens, but for a screen
- * of whoever is shown: then it is that. */
+ * of whoever is shown: then it is that. One's own screen is before one's eyes already, and large in itself a hall of
+ * mirrors: it comes here only when it is asked for. */
 export function placesOf<T extends Placed>(tiles: readonly T[], pinned: string | null, spotlight: string | null): Places<T> {
   const large = largeOf(tiles, pinned, spotlight)
   return { large, others: tiles.filter((tile) => !large.includes(tile)) }
@@ -26,7 +27,7 @@ function largeOf<T extends Placed>(tiles: readonly T[], pinned: string | null, s
   const shown = tiles.filter(({ ownerId }) => ownerId === spotlight)
   const screens = (among: readonly T[]) => among.filter(({ isScreen }) => isScreen)
   if (shown.length) return screens(shown).length ? screens(shown) : shown
-  return screens(tiles)
+  return screens(tiles).filter(({ isSelf }) => !isSelf)
 }
 
 /** The one picture of a projector: what has the large place, else who speaks, spoke last (`before`), or the first that
