@@ -337,7 +337,7 @@ export const en: Dictionary = {
   isWithoutSound: 'No sound',
   quality_fair: 'the network hesitates',
   quality_poor: 'the network is weak',
-  qualityShort: 'weak',
+  qualityShort: 'weak network',
   sayPoor: 'Sound or picture of {name} arrives badly.',
   sayAllPoor: 'Sound or picture of several people arrives badly: the network is weak.',
 }

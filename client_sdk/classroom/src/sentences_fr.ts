@@ -337,7 +337,7 @@ export const fr = {
   isWithoutSound: 'Sans son',
   quality_fair: 'le réseau hésite',
   quality_poor: 'le réseau est faible',
-  qualityShort: 'faible',
+  qualityShort: 'réseau faible',
   sayPoor: 'Le son ou l’image de {name} arrive mal.',
   sayAllPoor: 'Le son ou l’image de plusieurs personnes arrive mal : le réseau est faible.',
 } as const

@@ -147,11 +147,10 @@ class Session:
         for track_id in self.tracks.keys() - {each.track_id for each in media}:
             self._remove_track(track_id)
         for each in media:
-            known = self.tracks.get(each.track_id)
-            if known is None:
-                known = self._add_track(each)
+            before = self.tracks.get(each.track_id)
+            known = before or self._add_track(each)
             count = layers.get(each.mid, 0) or 1
-            if (known.mid, known.connection, known.layers) != (each.mid, self._publish, count):
+            if before is None or (known.mid, known.connection, known.layers) != (each.mid, self._publish, count):
                 known.demand.begin_anew(count)
                 if known.track.kind == "video":
                     self._emit(LayersWatched(self.room.id, self.id, each.track_id, count))

@@ -1,5 +1,5 @@
 import type { Participant } from '@passerelle/client'
-import { Hand, MicOff, Pin, PinOff, SignalLow, SignalMedium, Spotlight, UserPlus } from 'lucide-preact'
+import { Hand, MicOff, Pin, PinOff, Signal, SignalLow, SignalMedium, Spotlight, UserPlus } from 'lucide-preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { routeSound } from '../devices.js'
 import { fill, t } from '../i18n.js'
@@ -145,13 +145,12 @@ function TileView({ session, tile }: { session: Session; tile: Tile }) {
       data-participant={participant.id}
       data-name={participant.name}
     >
-      {tile.video ? (
-        <Picture session={session} track={tile.video} remoteTrackId={tile.remoteTrackId} mirror={tile.isSelf && !tile.isScreen} />
-      ) : (
+      {!tile.isScreen && (
         <span class="initials" aria-hidden="true">
           {initials(participant.name)}
         </span>
       )}
+      {tile.video && <Picture session={session} track={tile.video} remoteTrackId={tile.remoteTrackId} mirror={tile.isSelf && !tile.isScreen} />}
       <span class="tile-name">
         {participant.hand_raised_at !== null && <Hand class="hand" aria-hidden="true" />}
         {tile.muted && !tile.isScreen && <MicOff aria-hidden="true" />}
@@ -163,8 +162,11 @@ function TileView({ session, tile }: { session: Session; tile: Tile }) {
         {tile.isSpeaking && !tile.isScreen && <span class="speaking-word">{t('speaking')}</span>}
         {quality !== 'good' && (
           <span class="quality" data-testid="quality" data-quality={quality} title={t(`quality_${quality}`)} aria-hidden="true">
-            {quality === 'poor' ? <SignalLow /> : <SignalMedium />}
-            {quality === 'poor' && t('qualityShort')}
+            <span class="bars">
+              <Signal class="full" />
+              {quality === 'poor' ? <SignalLow /> : <SignalMedium />}
+            </span>
+            {quality === 'poor' && <span class="quality-word">{t('qualityShort')}</span>}
           </span>
         )}
         <span class="visually-hidden">{states.join(', ')}</span>
