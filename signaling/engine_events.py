@@ -54,8 +54,8 @@ class EngineEvents:
                 if self._sessions.get(track.session_id) is not None:
                     self._tracks.put(room_id, track)
             case TrackDisappeared(room_id, track_id):
-                track = self._tracks.of_room(room_id).get(track_id)
-                publisher = None if track is None else self._sessions.get(track.session_id)
+                gone = self._tracks.of_room(room_id).get(track_id)
+                publisher = None if gone is None else self._sessions.get(gone.session_id)
                 if publisher is not None:
                     publisher.layers_watched.pop(track_id, None)
                 self._tracks.remove(room_id, track_id)

@@ -162,9 +162,9 @@ async def who_may_not_share_is_refused(
     """By the server, whatever their page shows."""
     path = f"/api/rooms/{room}/invitations"
     invitation = await post(server, path, {"role": "observer", "lobby": False}, host_token)
-    token = (await post(server, "/api/join", {"code": invitation["code"], "name": "Parent"}))["token"]
+    joined = await post(server, "/api/join", {"invitation": invitation["id"], "name": "Parent"})
     page = await sdk_page(beside.context, server, script)
-    assert await page.evaluate("(token) => enter(token)", token) == "admitted"
+    assert await page.evaluate("(token) => enter(token)", joined["token"]) == "admitted"
     await page.evaluate("room.media.start()")
     await page.evaluate("publishColour('#c8b428', 'screen')")
     await wait_for(page, "() => room.media.localTracks.length === 0")
