@@ -32,10 +32,9 @@ BUSY_TIMEOUT_S = 2.0
 """How long a call waits for a lock that another program (a backup) holds, before it fails."""
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
 """The -wal file is cut back to this after a checkpoint: a moment's peak does not stay on the disk."""
-DIRECT_APPENDS_A_CHECKPOINT = 1_024
-"""Documents appended to without the writing thread, before it is told to bring them from the log to the file: at most
-some four thousand pages, the 16 MiB to which the log is cut back. Of many busy documents the same pages are written
-again and again, and while a checkpoint asks the disk, appends go by the thread: a rarer one costs less of both."""
+DIRECT_APPENDS_A_CHECKPOINT = 256
+"""Documents appended to without the writing thread, before it is told to bring them from the log to the file: about
+the thousand pages at which SQLite does so itself."""
 MAX_PAGES_RETURNED = 2_000
 """Free pages (of 4 KiB) given back to the disk after forgetting: some tens of milliseconds for who writes."""
 

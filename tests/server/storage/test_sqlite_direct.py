@@ -116,22 +116,6 @@ async def test_a_slow_disk_is_the_threads_for_a_while(sqlite_store: SqliteStore)
     await direct.close()
 
 
-async def test_the_thread_has_it_for_as_much_longer_as_the_append_was_slow(
-    sqlite_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_direct, "SLOW_S", 0.005)
-    slow, rest = 0.010, 0.010 * sqlite_direct.RESTS
-    assert rest < sqlite_direct.REST_S
-    # Each append looks before and after; when it is slow the rest begins from a third look.
-    times = iter([0.0, slow, slow, slow + rest - 0.001, slow + rest, slow + rest])
-    direct = appender(sqlite_store.path, lambda: next(times))
-    await direct.open()
-    assert direct.append([make_append(b"a")], 0.0) == (1,)
-    assert direct.append([make_append(b"b")], 0.0) is None
-    assert direct.append([make_append(b"b")], 0.0) == (2,)
-    await direct.close()
-
-
 async def test_what_fails_half_way_leaves_nothing_and_the_thread_finds_out_why(
     sqlite_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
