@@ -29,6 +29,10 @@ ENDS_AT = {"browser": 0.85, "whole": 0.9}
 """By folder: where in the run its last file is; the others' is at its end, for they are short and fill it up."""
 
 
+FIRST = "tests/whole/test_random_faults.py"
+"""Takes two minutes and more, of which it mostly waits: begun first, nobody waits for it at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browsers need all the processor that they get, whole systems mostly wait: where several processes share the
     work they are spread over it, so that neither stand together. A file's tests stay together."""
@@ -44,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for number, name in enumerate(names)
     ]
     items[:] = [item for _at, name in sorted(spread) for item in files[name]]
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))  # stable
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -28,7 +28,8 @@ PEOPLE = (
     *(("pupil", transport) for transport in ("websocket", "polling") * 3),
 )
 """Besides the host who makes the room."""
-MAY_WORK_LATER = frozenset({"store-unavailable", "too-many-requests"})
+MAY_WORK_LATER = frozenset({"store-unavailable", "too-many-requests", "room-frozen"})
+"""The last: both hosts may be over an instance that the home does not hear."""
 FORBIDDEN = "✗"
 """Typed by nobody but those who are out, and know it."""
 
