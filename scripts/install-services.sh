@@ -19,6 +19,7 @@ if [ "${1:-}" != cluster ]; then
   need firefox-esr firefox-esr
   need strace strace
   need ip iproute2
+  need nft nftables
   need janus janus
   need espeak-ng espeak-ng
 fi

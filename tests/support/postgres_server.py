@@ -135,6 +135,15 @@ class PostgresServer:
                 os.kill(pid, signal.SIGCONT)
 
     @contextmanager
+    def full(self) -> Iterator[None]:
+        """No file may grow beyond one MiB, and the one table of updates that there is has that already."""
+        schema = self.query("SELECT schemaname FROM pg_tables WHERE tablename = 'updates'")
+        filling = "SELECT -1, n, decode(repeat(md5(n::text), 60), 'hex') FROM generate_series(1, 1200) n"
+        self.query(f"INSERT INTO {schema}.updates {filling}")
+        with self.no_file_may_grow_beyond(1 << 20):
+            yield
+
+    @contextmanager
     def no_file_may_grow_beyond(self, size_bytes: int) -> Iterator[None]:
         """As on a full disk: tables cannot grow. Its log, in files of 1 MiB, can."""
         self._limit_files(str(size_bytes))

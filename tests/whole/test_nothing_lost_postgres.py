@@ -13,8 +13,6 @@ from tests.support.deadlines import SECOND
 from tests.support.lesson import PEOPLE, Lesson, a_lesson
 from tests.support.postgres_server import PostgresServer, running_postgres
 
-MIB = 1 << 20
-
 
 @pytest.fixture(scope="module")
 def fragile() -> Iterator[PostgresServer]:
@@ -79,11 +77,7 @@ def standing_still(server: PostgresServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full(server: PostgresServer) -> Iterator[None]:
-    """No file may grow beyond one MiB, and the table of updates has that already."""
-    schema = server.query("SELECT schemaname FROM pg_tables WHERE tablename = 'updates'")
-    filling = "SELECT -1, n, decode(repeat(md5(n::text), 60), 'hex') FROM generate_series(1, 1200) n"
-    server.query(f"INSERT INTO {schema}.updates {filling}")
-    with server.no_file_may_grow_beyond(MIB):
+    with server.full():
         yield
 
 

@@ -4,6 +4,7 @@ What was saved, and what anybody was shown over either instance, is there when a
 """
 
 import asyncio
+import hashlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -13,7 +14,7 @@ import pytest_asyncio
 
 from passerelle_client import PasserelleApi
 from rooms.documents.close_codes import DRAINING, UNAVAILABLE
-from rooms.link import SILENT_S
+from rooms.link import EVERYONE, SILENT_S
 from rooms.sharing import BEAT_S
 from tests.support.deadlines import SECOND
 from tests.support.fleet import Fleet, running_fleet
@@ -128,6 +129,24 @@ async def test_while_postgresql_is_away_both_write_on_unsaved_and_no_document_is
     assert await check_everywhere(fleet, asleep) > PEOPLE
 
 
+@pytest.mark.long
+async def test_while_postgresql_is_full_both_write_on_unsaved_and_it_is_saved_when_there_is_room(
+    fleet: Fleet, lesson: Lesson
+) -> None:
+    async with lesson.typing():
+        await lesson.until_promised()
+        with fleet.postgres.full():
+            await lesson.until_told_unsaved()
+            await lesson.until_shown_more()
+        await lesson.until_promised()
+        await lesson.until_all_is_saved()
+        for instance in fleet.instances:
+            await instance.server.kill()
+    for instance in fleet.instances:
+        await instance.server.start()
+    assert await check_everywhere(fleet, lesson) > PEOPLE
+
+
 async def stopped(fleet: Fleet, seconds: float) -> None:
     await fleet.redis.stop()
     await asyncio.sleep(seconds)
@@ -136,11 +155,15 @@ async def stopped(fleet: Fleet, seconds: float) -> None:
 
 
 async def overrun(fleet: Fleet, _seconds: float) -> None:
-    """On a channel that both listen to: both are cut off by Redis."""
+    """On channels that both listen to, of a document and of rooms: each of their listeners is cut off by Redis."""
     channels = await fleet.redis.ask("PUBSUB", "CHANNELS")
     listeners = {channel: (await fleet.redis.ask("PUBSUB", "NUMSUB", channel))[1] for channel in channels}
-    of_both = next(channel for channel, count in listeners.items() if count == len(fleet.instances))
-    assert await fleet.redis.ask("PUBLISH", of_both, b"x" * OVERRUN_BYTES) == len(fleet.instances)
+    of_both = [channel for channel, count in listeners.items() if count == len(fleet.instances)]
+    of_rooms = next(
+        each for each in of_both if each.endswith(hashlib.sha256(EVERYONE.encode()).hexdigest()[:32].encode())
+    )
+    for channel in (next(each for each in of_both if each != of_rooms), of_rooms):
+        assert await fleet.redis.ask("PUBLISH", channel, b"x" * OVERRUN_BYTES) == len(fleet.instances)
 
 
 Fault = Callable[[Fleet, float], Awaitable[None]]
