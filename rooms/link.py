@@ -7,8 +7,8 @@ home announced before it answered has arrived when the answer does, unless it wa
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rooms.instance_messages import Answer, Ask, Beat, Codec, Message
@@ -23,7 +23,14 @@ SILENT_S = 6.0
 """An instance that says nothing for so long is taken for dead: three heartbeats, as long as a lease."""
 MAX_OUTBOX = 20_000
 """Messages that wait for the bus; beyond, the newest is lost, as the bus may lose any."""
-PUBLISH_TIMEOUT_S = 1.0
+AT_ONCE = 64
+"""Messages on their way to the bus together, in order. One after the other each would wait for an answer of the bus,
+which on a loop that is full takes several of its turns: a class that joins says some hundred things."""
+PUBLISH_TIMEOUT_S = 3.5
+"""For a bus that hangs: one that serves gives up by itself before. Shorter, a loop that is held up for a moment would
+take its own lateness for the bus's, and throw away what was said."""
+LAST_WORDS_S = 1.0
+"""How long the end waits for what was said before."""
 MAX_INSTANCES = 1_000
 """More than anybody runs: what is remembered of those heard is bounded."""
 
@@ -40,16 +47,24 @@ class Peers:
         self._leaving: set[str] = set()
         self._lost: dict[str, float] = {}
         """Instances that fell silent without a goodbye, and when they were last heard; the newest MAX_INSTANCES."""
+        self._gone: dict[str, None] = {}
+        """Those that said goodbye, the newest MAX_INSTANCES: each start has another id, so none comes back."""
 
     def hear(self, beat: Beat, now: float) -> None:
         if beat.is_gone:
             self.forget(beat.sender)
+            self._gone[beat.sender] = None
+            if len(self._gone) > MAX_INSTANCES:
+                del self._gone[next(iter(self._gone))]
+        if self.is_gone(beat.sender):
             return
         self.note(beat.sender, now)
         (self._leaving.add if beat.is_leaving else self._leaving.discard)(beat.sender)
 
     def note(self, instance_id: str, now: float) -> None:
-        """It said something."""
+        """It said something: perhaps before its goodbye, which went another way."""
+        if self.is_gone(instance_id):
+            return
         if len(self._heard_at) < MAX_INSTANCES or instance_id in self._heard_at:
             self._heard_at[instance_id] = now
         self._lost.pop(instance_id, None)
@@ -58,6 +73,10 @@ class Peers:
         self._lost.pop(instance_id, None)
         self._heard_at.pop(instance_id, None)
         self._leaving.discard(instance_id)
+
+    def is_gone(self, instance_id: str) -> bool:
+        """It said goodbye."""
+        return instance_id in self._gone
 
     def is_alive(self, instance_id: str, now: float) -> bool:
         heard_at = self._heard_at.get(instance_id)
@@ -135,7 +154,7 @@ class InstanceLink:
     async def stop(self) -> None:
         """What was said before is published first, if the bus takes it within a second."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+            async with asyncio.timeout(LAST_WORDS_S):
                 await self._written.wait()
         for subscription in self._subscriptions:
             await subscription.cancel()
@@ -160,22 +179,41 @@ class InstanceLink:
     def tell_everyone(self, message: Message) -> None:
         self._put(EVERYONE, self._codec.encode(message))
 
-    async def ask(self, instance_id: str, question: Ask, timeout_s: float) -> Answer | None:
-        """The answer; None when there was none in time."""
-        answer = self._waiting.get(question.ask_id)
-        if answer is None:
-            answer = self._waiting[question.ask_id] = asyncio.get_running_loop().create_future()
+    @contextmanager
+    def expecting(self, question: Ask) -> Iterator[None]:
+        """Within the block the question may be asked several times, of one instance after the other: an answer that
+        comes between is there when it is asked again."""
+        self._expect(question)
         try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    self.tell(instance_id, question)
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(RESEND_S):
-                            return await asyncio.shield(answer)
-        except TimeoutError:
-            return None
+            yield
         finally:
             self._waiting.pop(question.ask_id, None)
+
+    def _expect(self, question: Ask) -> asyncio.Future[Answer]:
+        answer = self._waiting[question.ask_id] = asyncio.get_running_loop().create_future()
+        return answer
+
+    def take_answer(self, question: Ask) -> Answer | None:
+        """What was answered by now; another one is waited for if that was no home's."""
+        answer = self._waiting.get(question.ask_id)
+        if answer is None or not answer.done():
+            return None
+        if answer.result().is_not_home:
+            self._expect(question)
+        return answer.result()
+
+    async def ask(self, instance_id: str, question: Ask, timeout_s: float) -> Answer | None:
+        """The answer; None when there was none in time."""
+        if question.ask_id not in self._waiting:
+            with self.expecting(question):
+                return await self.ask(instance_id, question, timeout_s)
+        answer = self._waiting[question.ask_id]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not answer.done():
+                    self.tell(instance_id, question)
+                    await asyncio.wait([answer], timeout=RESEND_S)
+        return self.take_answer(question)
 
     def _put(self, topic: str, data: bytes) -> None:
         if len(self._outbox) < MAX_OUTBOX:
@@ -188,27 +226,29 @@ class InstanceLink:
             await self._wake.wait()
             self._wake.clear()
             while self._outbox:
-                topic, data = self._outbox[0]
-                if await self._publish(topic, data):
-                    self._outbox.popleft()
-                else:
-                    # What waits behind it would come late, one second after the other; whoever needs it asks.
+                together = [self._outbox.popleft() for _ in range(min(AT_ONCE, len(self._outbox)))]
+                failed = [each for each in await asyncio.gather(*(self._publish(*each) for each in together)) if each]
+                self._note(failed)
+                if failed:
+                    # What waits behind them would come late, some seconds after the other; whoever needs it asks.
                     self._outbox.clear()
             self._written.set()
 
-    async def _publish(self, topic: str, data: bytes) -> bool:
-        was_losing = self._is_losing
+    async def _publish(self, topic: str, data: bytes) -> str:
+        """Why the bus did not take it; empty when it did, or never will."""
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._bus.publish(topic, data)
-            self._is_losing = False
         except ValueError:
             logger.error("a message of %d bytes is too long for the bus", len(data))
         except Exception as error:
-            self._is_losing = True
-            if not was_losing:  # once, not for every message of an hour without a bus
-                logger.warning("messages to other instances are lost: %s", type(error).__name__)
-        return not self._is_losing
+            return type(error).__name__
+        return ""
+
+    def _note(self, failed: Sequence[str]) -> None:
+        if failed and not self._is_losing:  # once, not for every message of an hour without a bus
+            logger.warning("messages to other instances are lost: %s", failed[0])
+        self._is_losing = bool(failed)
 
     # --- hearing ----------------------------------------------------------------------------
 

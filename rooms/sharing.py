@@ -49,6 +49,7 @@ from rooms.succession import ORDER_DEADLINE_S, RETRY_S, Succession
 BEAT_S = 2.0
 NO_LEASES_S = 3.0
 """When nobody can say who decides, orders fail after this."""
+TICK_S = 0.001
 BEATS_A_ROLL = 15
 """A replica sends its roll at each so many heartbeats, whatever was heard: half a minute."""
 
@@ -196,22 +197,35 @@ class Sharing:
 
         Raises: RoomError; Unavailable when no home carried it out in time: it may have, or may yet."""
         ask = Ask(secrets.token_urlsafe(9), self._us.instance_id, room_id, actor_id, question)
-        ends_at = self._us.now() + ORDER_DEADLINE_S
+        with self._us.link.expecting(ask):
+            return await self._perform(ask, self._us.now() + ORDER_DEADLINE_S)
+
+    async def _perform(self, ask: Ask, ends_at: float) -> Reply:
+        """Until `ends_at`, give or take what no clock can show."""
         while True:
-            room = await self._us.rooms.load(room_id)
+            room = await self._us.rooms.load(ask.room_id)
             with suppress(NotHome):
                 if room.tenure is not None:
                     return await self._carry_out(room, ask)
-                if room.home:
-                    answer = await self._us.link.ask(room.home, ask, min(ASK_S, ends_at - self._us.now()))
-                    if answer is not None and not answer.is_not_home:
-                        return await self._as_answered(room, answer)
+                if (answer := await self._ask_home(room, ask, ends_at)) is not None:
+                    return await self._as_answered(room, answer)
             if not await self._succession.seek(room):
-                if self._us.now() >= min(ends_at, self._succession.leases_away_at + NO_LEASES_S):
+                if self._us.now() >= min(ends_at - TICK_S, self._succession.leases_away_at + NO_LEASES_S):
                     raise Unavailable
                 await asyncio.sleep(RETRY_S)
-            elif self._us.now() >= ends_at:
+            elif self._us.now() >= ends_at - TICK_S:
                 raise Unavailable
+
+    async def _ask_home(self, room: LoadedRoom, ask: Ask, ends_at: float) -> Answer | None:
+        """None: it is to be looked up who is the home. Not while the one that is known lives: it says itself when it
+        is no more, and one that has much to do would be asked for the whole room besides."""
+        while room.tenure is None and (home := room.home):
+            answer = await self._us.link.ask(home, ask, min(ASK_S, ends_at - self._us.now()))
+            if answer is not None:
+                return None if answer.is_not_home else answer
+            if self._us.now() >= ends_at - TICK_S or not self._us.peers.is_alive(home, self._us.now()):
+                return None
+        return None
 
     async def _as_answered(self, room: LoadedRoom, answer: Answer) -> Reply:
         if is_behind(room, answer.mark):
@@ -293,7 +307,8 @@ class Sharing:
             case Told():
                 self._replica.follow(message)
             case Ask():
-                self._us.peers.note(message.sender, self._us.now())
+                if message.sender != self._us.instance_id:
+                    self._us.peers.note(message.sender, self._us.now())
                 if isinstance(message.question, Greet):
                     self._receive_greeting(message, message.question)
                 else:
@@ -340,6 +355,8 @@ class Sharing:
         self._us.link.tell(ask.sender, await self._answers.once(ask.ask_id, work))
 
     def _receive_greeting(self, ask: Ask, greeting: Greet) -> None:
+        if self._us.peers.is_gone(ask.sender):
+            return  # said before its goodbye: it reads nothing any more
         room = self._us.rooms.get(ask.room_id)
         try:
             if room is None:

@@ -14,6 +14,7 @@ from rooms.sharing import Sharing
 from server.auth import KeyShare, TokenIssuer, TokenKeys, load_token_keys, make_key
 from server.bus.memory import MemoryBus
 from server.bus.room_messages import RoomMessageCodec
+from server.bus.two_lines import TwoLines
 from server.callers import Callers
 from server.config import Settings, usable_cores
 from server.connections import Connections
@@ -48,14 +49,15 @@ from signaling.messages import EngineName
 from signaling.ports import MediaDoor, MediaOutbox
 
 
-def _redis(url: str) -> tuple[Bus, RoomLeases]:
+def _redis(url: str) -> tuple[TwoLines, RoomLeases]:
     # A lone process does without the library: a fifth of its start, and the memory.
     from server.bus.redis import RedisBus
     from server.bus.redis_address import parse_redis_url
     from server.bus.redis_leases import RedisLeases
 
     address = parse_redis_url(url)
-    return RedisBus(address), RedisLeases(address)
+    rooms, documents = (RedisBus(address, what=what) for what in ("rooms", "documents"))
+    return TwoLines(rooms, documents), RedisLeases(address)
 
 
 def build_house(
@@ -66,12 +68,13 @@ def build_house(
     apply_fixes()
     metrics = Metrics()
     store = store or make_store(settings)
+    lines: Bus | TwoLines = bus or MemoryBus()
     if bus is None and settings.redis_url is not None:
-        bus, leases = _redis(settings.redis_url)
-    bus = bus or MemoryBus()
+        lines, leases = _redis(settings.redis_url)
+    rooms_bus, documents_bus = (lines.rooms, lines.documents) if isinstance(lines, TwoLines) else (lines, lines)
     connections, callers, pace = Connections(), Callers(settings, FailureBrake()), Pace()
-    documents = DocumentHub(ObservedDocumentStore(store, metrics), bus=bus)
-    sharing = None if leases is None else _sharing(store, bus, leases, connections, documents)
+    documents = DocumentHub(ObservedDocumentStore(store, metrics), bus=documents_bus)
+    sharing = None if leases is None else _sharing(store, rooms_bus, leases, connections, documents)
     rooms = RoomManager(
         store, time.time, lambda: secrets.token_urlsafe(12), sharing=sharing, closed=connections.wait_gone
     )
@@ -100,7 +103,7 @@ def build_house(
     realtime.wire(Commands(rooms, documents, door, realtime.announcer), door)
     app = web.Application(middlewares=make_middleware(settings, metrics), client_max_size=MAX_BODY_BYTES)
     house = House(
-        settings, store, bus, rooms, documents, realtime, yjs, media, engines, connections, tokens, metrics, app
+        settings, store, lines, rooms, documents, realtime, yjs, media, engines, connections, tokens, metrics, app
     )
     house.leases, house.sharing = leases, sharing
     rooms.add_listener(RightsFollow(house))

@@ -11,6 +11,7 @@ from rooms.manager import RoomManager
 from rooms.ports import Bus, RoomLeases, Store
 from rooms.sharing import Sharing
 from server.auth import TokenIssuer
+from server.bus.two_lines import TwoLines
 from server.config import Settings
 from server.connections import Connections
 from server.metrics import Metrics
@@ -27,7 +28,7 @@ class House:
 
     settings: Settings
     store: Store
-    bus: Bus
+    bus: Bus | TwoLines
     rooms: RoomManager
     documents: DocumentHub
     realtime: RealtimeServer

@@ -39,8 +39,9 @@ documents that did so in the same instant would hold the loop, and overrun every
 class RedisBus:
     """`rooms.ports.Bus` over Redis 7 or later (RESP3)."""
 
-    def __init__(self, address: RedisAddress, prefix: str = "passerelle") -> None:
-        """`prefix` keeps installations apart that share a Redis; so does the database number."""
+    def __init__(self, address: RedisAddress, prefix: str = "passerelle", what: str = "bus") -> None:
+        """`prefix` keeps installations apart that share a Redis; so does the database number. `what` it carries, for
+        whoever looks at the connections in Redis."""
         self._prefix = f"{prefix}:{address.database}:"
         self._subscriptions = Subscriptions()
         self._waited_for: dict[str, asyncio.Event] = {}
@@ -50,7 +51,7 @@ class RedisBus:
         self._untold: dict[str, None] = {}
         """Channels with a gap of which nobody has been told yet."""
         self._has_untold = asyncio.Event()
-        self._connector = Connector(address, client_name="passerelle-bus")
+        self._connector = Connector(address, client_name=f"passerelle-{what}")
         self._publisher = RedisPublisher(self._connector, self._note_loss, self._note_change)
         self._listener = RedisListener(self._connector, self._take, self._note_subscribed, self._note_change)
         self._echo_channel = self._channel(f"echo:{secrets.token_hex(16)}")

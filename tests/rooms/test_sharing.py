@@ -12,6 +12,7 @@ from rooms.models import ParticipantStatus, Role, RoomKind
 from rooms.orders import Greet
 from rooms.ports import LEASE_S
 from rooms.presence import UNSURE_S
+from rooms.replica import ASK_S
 from rooms.roles import Permission
 from rooms.sharing import BEAT_S
 from rooms.succession import ORDER_DEADLINE_S, SETTLE_S
@@ -609,3 +610,35 @@ async def test_a_room_read_after_its_home_fell_silent_doubts_whoever_was_there_u
 
 def test_an_order_outlasts_a_lease() -> None:
     assert ORDER_DEADLINE_S > LEASE_S
+
+
+@in_virtual_time
+async def test_an_order_waits_for_a_home_that_is_slow_and_looks_for_no_other() -> None:
+    """One that has much to do: whoever asked it for the whole room besides would only add to that."""
+    async with shared_room() as room:
+        first, second = room.instances
+        network, codec = room.rooms.network, room.rooms.codec
+
+        def greetings() -> int:
+            asked = [codec.decode(data) for data in network.heard]
+            return sum(isinstance(each, Ask) and isinstance(each.question, Greet) for each in asked)
+
+        before = greetings()
+        gate = first.store.hold("save_room")
+        asking = asyncio.create_task(room.do(second, Rename("6e B"), room.klass))
+        await asyncio.sleep(5 * ASK_S)
+        assert not asking.done()
+        gate.open()
+        state = await asking
+        assert state.participants[room.klass.id].name == "6e B"
+        assert greetings() == before
+
+
+@in_virtual_time
+async def test_an_instance_that_hears_itself_does_not_take_itself_for_another() -> None:
+    async with shared_room() as room:
+        first, _second = room.instances
+        first.sharing._receive(Ask("q", first.name, room.id, room.host.id, SetHand(True)))
+        await settled(SILENT_S + 2 * BEAT_S)
+        assert first.times_lost == 0
+        assert first.state(room.id).participants[room.host.id].connected
