@@ -25,6 +25,8 @@ COPY --from=page /src/server/static server/static
 RUN /opt/passerelle/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps .
 
 FROM python:3.13-slim-bookworm
+# The image comes without bytecode of Python's own library, and its user could keep none: each process would compile it.
+RUN python -m compileall -q /usr/local/lib/python3.13
 RUN useradd --system --uid 10001 --create-home passerelle && mkdir /data && chown passerelle /data
 COPY --from=venv /opt/passerelle /opt/passerelle
 USER passerelle
