@@ -323,6 +323,74 @@ async def test_a_list_of_invitations_that_was_overtaken_is_not_shown(server: Ser
         await expect(by_test(host, "invitation")).to_have_count(1)
 
 
+async def pressed_twice(page: Page, form: str) -> None:
+    await page.evaluate(
+        """(selector) => {
+          const form = document.querySelector(selector)
+          form.requestSubmit()
+          form.requestSubmit()
+        }""",
+        form,
+    )
+
+
+async def test_an_invitation_pressed_twice_is_one_and_two_settings_at_once_are_both_kept(
+    server: ServerProcess, browser: Browser
+) -> None:
+    async with visitor(browser, "camera", "microphone") as host:
+        await open_room(host, server.url, "Les impatients", "Mme Roy")
+        await by_test(host, "invite").click()
+        await expect(host.locator(".invitations")).to_have_attribute("aria-busy", "false", timeout=STEP_MS)
+        await pressed_twice(host, "form.invite-form")
+        await expect(by_test(host, "invitation")).to_have_count(1, timeout=STEP_MS)
+        await invite(host, "class")
+        await expect(by_test(host, "invitation")).to_have_count(2, timeout=STEP_MS)
+
+        await by_test(host, "people").click()
+        await expect(by_test(host, "classes-wait")).not_to_be_checked(timeout=STEP_MS)
+        await host.evaluate(
+            "() => ['classes-wait', 'pupils-wait']"
+            ".forEach((one) => document.querySelector(`[data-testid=${one}]`).click())"
+        )
+        # Drawn anew, a switch shows what the room says, not what was pressed.
+        await by_test(host, "chat").click()
+        await expect(by_test(host, "chat-input")).to_be_visible(timeout=STEP_MS)
+        await by_test(host, "people").click()
+        for switch in ("classes-wait", "pupils-wait"):
+            await expect(by_test(host, switch)).to_be_checked(timeout=STEP_MS)
+
+
+HOLD_DEVICES = """(() => {
+  const devices = navigator.mediaDevices
+  const open = devices.getUserMedia.bind(devices)
+  window.opened = []
+  devices.getUserMedia = async (wanted) => {
+    const stream = await open(wanted)
+    window.opened.push(...stream.getTracks())
+    if (sessionStorage.getItem('hold')) await new Promise((release) => (window.release = release))
+    return stream
+  }
+})()"""
+
+
+async def test_a_camera_that_opens_after_one_has_left_is_closed_again(server: ServerProcess, browser: Browser) -> None:
+    """After a reload the page opens the camera of before by itself."""
+    async with visitor(browser, "camera", "microphone") as host:
+        await host.add_init_script(HOLD_DEVICES)
+        await open_room(host, server.url, "La lampe", "Mme Roy")
+        await host.evaluate("() => sessionStorage.setItem('hold', 'yes')")
+        await host.reload()
+        await host.wait_for_function("() => window.release !== undefined", timeout=STEP_MS)
+        await by_test(host, "leave").click()
+        await by_test(host, "leave-for-good").click()
+        await expect(by_test(host, "come-back")).to_be_visible(timeout=STEP_MS)
+        assert await host.evaluate("() => window.opened.some((track) => track.readyState === 'live')")
+        await host.evaluate("() => window.release()")
+        await host.wait_for_function(
+            "() => window.opened.every((track) => track.readyState === 'ended')", timeout=STEP_MS
+        )
+
+
 async def test_english_is_one_press_away_and_stays(server: ServerProcess, browser: Browser) -> None:
     async with visitor(browser) as page:
         await page.goto(server.url)

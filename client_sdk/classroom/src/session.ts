@@ -1,6 +1,6 @@
 /** One stay in a room, as signals for the components: the SDK on one side, the page on the other. */
 
-import { PasserelleError, Room, type FallbackState, type Media, type MediaState, type Quality, type RemoteTrack, type RichText, type RoomDocument, type RoomView, type SharedDocument } from '@passerelle/client'
+import { PasserelleError, Room, type Configure, type FallbackState, type Media, type MediaState, type Quality, type RemoteTrack, type RichText, type RoomDocument, type RoomView, type SharedDocument } from '@passerelle/client'
 import { computed, signal } from '@preact/signals'
 import { emptyMoment, gather, newTexts, sentenceOf } from './announcements.js'
 import { keepChoice } from './device_memory.js'
@@ -92,6 +92,7 @@ export class Session {
   /** Unplugged in the middle of the session: opened again when it is back. */
   readonly #unplugged = new Map<'camera' | 'microphone', string>()
   readonly #opening = { camera: Promise.resolve(), microphone: Promise.resolve() }
+  #configuring: Promise<unknown> = Promise.resolve()
   readonly #devicesChanged = () => void this.#followDevices()
   #noticeTimer: ReturnType<typeof setTimeout> | undefined
   readonly #saidPoorAt = new Map<string, number>()
@@ -187,6 +188,16 @@ export class Session {
       this.notify(errorText(error instanceof PasserelleError ? error.code : 'other'))
       return false
     }
+  }
+
+  /** One change of the settings after the other, each made of what the one before has left. Whether it was taken. */
+  configure(change: (settings: RoomView['settings']) => Configure): Promise<boolean> {
+    const configured = this.#configuring.then(() => {
+      const settings = this.view.value?.settings
+      return settings ? this.attempt(() => this.room.configure(change(settings))) : false
+    })
+    this.#configuring = configured
+    return configured
   }
 
   /** Resolves with the answer. */
@@ -318,9 +329,13 @@ export class Session {
     clearTimeout(this.#noticeTimer)
     clearTimeout(this.#momentTimer)
     this.room.close()
+    this.#letGo()
+    for (const track of this.media.localTracks) track.mediaStreamTrack.stop()
+  }
+
+  #letGo(): void {
     this.camera?.stop()
     this.microphone?.stop()
-    for (const track of this.media.localTracks) track.mediaStreamTrack.stop()
   }
 
   async #startMedia(): Promise<void> {
@@ -330,6 +345,7 @@ export class Session {
       const { camera, microphone } = await openDevices(cameraId, this.withoutSound.value ? null : microphoneId, this.detailedSound.value)
       this.camera = camera
       this.microphone = microphone
+      if (this.stage.value !== 'inside') return this.#letGo() // who has left meanwhile leaves no camera on
     }
     for (const source of ['microphone', 'camera'] as const) {
       const track = this[source]

@@ -131,15 +131,22 @@ function SaveMark({ shared, writable }: { shared: SharedDocument; writable: bool
     refused: [<Lock aria-hidden="true" />, t('refusedText')],
   } as const
   const [icon, text] = marks[state]
+  // Said aloud only when it matters: at every key somebody who listens would hear « pas encore enregistré ».
+  const said = state === 'offline' ? offline : state === 'refused' ? t('refusedText') : ''
   return (
-    <p class={`save-mark ${state}`} role="status" data-testid="save-state" data-state={state}>
-      {icon} <span>{text}</span>
-      {!writable && state !== 'loading' && state !== 'refused' && (
-        <span class="read-only">
-          <Lock aria-hidden="true" /> {t('readOnly')}
-        </span>
-      )}
-    </p>
+    <>
+      <p class={`save-mark ${state}`} data-testid="save-state" data-state={state}>
+        {icon} <span>{text}</span>
+        {!writable && state !== 'loading' && state !== 'refused' && (
+          <span class="read-only">
+            <Lock aria-hidden="true" /> {t('readOnly')}
+          </span>
+        )}
+      </p>
+      <span class="visually-hidden" role="status" data-testid="save-said">
+        {said}
+      </span>
+    </>
   )
 }
 

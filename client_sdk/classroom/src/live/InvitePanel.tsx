@@ -38,14 +38,18 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
   useEffect(() => {
     if (made) list.current?.querySelector(`[data-id="${CSS.escape(made)}"]`)?.scrollIntoView({ block: 'nearest' })
   }, [made, invitations])
+  const isMaking = useRef(false)
   const create = async (event: Event) => {
     event.preventDefault()
+    if (isMaking.current) return // pressed twice: one code, not two
+    isMaking.current = true
     await session.attempt(async () => {
       const invitation = await api.createInvitation(room, token(), { role, label })
       setMade(invitation.id)
-      setLabel('')
+      setLabel((present) => (present === label ? '' : present))
       session.notify(t('invitationMade'))
     })
+    isMaking.current = false
     await refresh()
   }
   const revoke = async (id: string) => {

@@ -148,10 +148,10 @@ async function removeOne(session: Session, id: string) {
 
 function SettingsForm({ session, view }: { session: Session; view: RoomView }) {
   const { settings } = view
-  const change = (configure: Configure) => void session.attempt(() => session.room.configure(configure))
+  const change = (configure: Configure) => session.configure(() => configure)
   const waits = (role: Lobbied) => settings.lobby_roles.includes(role)
   const setWaits = (role: Lobbied, wait: boolean) =>
-    change({ lobby_roles: wait ? [...settings.lobby_roles, role] : settings.lobby_roles.filter((other) => other !== role) })
+    session.configure(({ lobby_roles: roles }) => ({ lobby_roles: [...roles.filter((other) => other !== role), ...(wait ? [role] : [])] }))
   return (
     <fieldset class="room-settings">
       <legend>{t('settings')}</legend>
@@ -167,10 +167,21 @@ function SettingsForm({ session, view }: { session: Session; view: RoomView }) {
   )
 }
 
-function Toggle({ test, label, on, set }: { test: string; label: string; on: boolean; set: (on: boolean) => void }) {
+interface ToggleProps {
+  test: string
+  label: string
+  on: boolean
+  set: (on: boolean) => Promise<boolean>
+}
+
+/** Back where it was when it is refused. */
+function Toggle({ test, label, on, set }: ToggleProps) {
+  const change = async (box: HTMLInputElement) => {
+    if (!(await set(box.checked))) box.checked = on
+  }
   return (
     <label class="check">
-      <input type="checkbox" role="switch" data-testid={test} checked={on} onChange={(event) => set(event.currentTarget.checked)} />
+      <input type="checkbox" role="switch" data-testid={test} checked={on} onChange={(event) => void change(event.currentTarget)} />
       <span>{label}</span>
     </label>
   )
