@@ -44,8 +44,7 @@ seconds of a class, in the time of one flush."""
 WRITTEN_AT_ONCE: Final = 250_000
 """Characters that the engine writes in 1 ms where they were typed as people type, in 10 where each stands alone."""
 LARGE_CLOCKS: Final = 1_000_000  # ever typed in a document that it takes the engine milliseconds to let go of
-JOINED_BYTES: Final = 512 * 1024
-"""What has changed since the whole was written last becomes one update up to this size: some milliseconds."""
+JOINED_BYTES: Final = 512 * 1024  # of what has changed since the whole was written: becomes one update in some ms
 DISSOLVED_AT_ONCE: Final = 5_000
 
 Update = tuple[bytes, Scan]
@@ -264,7 +263,8 @@ class YjsDocument:
 
     def is_told_quickly(self, state_vector: bytes) -> bool:
         """Whether `difference_in_parts` takes some milliseconds at most. Raises: MalformedMessage."""
-        return bool(self._whole_state or self._base.state) or not self.is_much_beyond(state_vector)
+        is_kept = self._base.state is not None and self._base.since_bytes <= JOINED_BYTES
+        return is_kept or self._whole_state is not None or not self.is_much_beyond(state_vector)
 
     def is_much_beyond(self, state_vector: bytes) -> bool:
         """Whether `difference` may take longer than that. Raises: MalformedMessage."""
@@ -331,11 +331,10 @@ class YjsDocument:
 
     def dissolve(self) -> Iterator[None]:
         """As `close`, for a large document: to let go of 20 MB at once takes the engine 15 ms. Yields after each
-        step; nothing else may be called any more."""
+        step (from the end: what is inside something goes first); nothing else may be called any more."""
         self.close()
         try:
             for client, end in self.clocks.items():
-                # From the end, so that what is inside something goes before it.
                 for start in range((end - 1) // DISSOLVED_AT_ONCE * DISSOLVED_AT_ONCE, -1, -DISSOLVED_AT_ONCE):
                     deleted = (client, start, min(end, start + DISSOLVED_AT_ONCE))
                     with translated_errors():

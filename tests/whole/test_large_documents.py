@@ -29,9 +29,14 @@ PIECES = 38
 PARAGRAPHS = 1_000
 WORDS = "lorem ipsum dolor " * 27
 DEADLINE_S = 60 * SECOND
-MOST_S = {"one comes back after it": 0.02, "one comes new after it": 0.02, "the first foreign edit": 0.05}
-"""The longest turn, twice what was seen. The others are printed: where 20 MB are read from the store, given to a process
-or written to thirty sockets, they are copied whole, which takes 15 ms and more."""
+MOST_S = {
+    "what is compacted then": 0.02,
+    "the first foreign edit": 0.02,
+    "one comes back after it": 0.02,
+    "one comes new after it": 0.02,
+}
+"""The longest turn, at least twice what was seen. The others are printed: where the engine looks for the place of what
+38 wrote at the beginning of one text at once, and where one message of long polling is put together, it takes longer."""
 STEP_2, SAVED, UPDATE = b"\x00\x01", b"\x64", b"\x00\x02"
 
 
@@ -63,10 +68,17 @@ class Line:
                     data: bytes = message.data
                     return data
 
-    async def open(self, state_vector: bytes = b"\x00") -> bytes:
-        """What it is answered."""
+    async def open(self, state_vector: bytes = b"\x00") -> list[bytes]:
+        """The updates that it is answered, of which the last one is step 2."""
         await self.say(sync.sync_step_1(state_vector))
-        return await self.hear(STEP_2)
+        updates = list[bytes]()
+        while True:
+            message = await self.hear(b"\x00", where=lambda message: message[1:2] in (UPDATE[1:], STEP_2[1:]))
+            body = pycrdt.Decoder(message[2:]).read_message()
+            assert body is not None
+            updates.append(body)
+            if message.startswith(STEP_2):
+                return updates
 
 
 class Class:
@@ -162,11 +174,11 @@ async def test_how_long_the_loop_is_held(tmp_path: Path) -> None:
 
         async def one_opens() -> None:
             async with them.line(0) as line:
-                assert len(await line.open()) > 18_000_000
+                assert sum(map(len, await line.open())) > 18_000_000
 
         async def over_socketio() -> None:
             async with them.line(0) as line:
-                known = read_state_vector(pycrdt.get_state(pycrdt.Decoder((await line.open())[2:]).read_message()))
+                known = read_state_vector(pycrdt.get_state(pycrdt.merge_updates(*await line.open())))
             transports: tuple[Literal["websocket", "polling"], ...] = ("websocket", "polling")
             for transport, people in itertools.product(transports, (1, 8)):
 
@@ -184,9 +196,9 @@ async def test_how_long_the_loop_is_held(tmp_path: Path) -> None:
         async def one_writes_and_others_come() -> None:
             doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()
             async with them.line(0) as reader, them.line(1) as author:
-                whole = await reader.open()
+                whole = pycrdt.merge_updates(*await reader.open())
                 await author.open()
-                known = pycrdt.get_state(pycrdt.Decoder(whole[2:]).read_message())
+                known = pycrdt.get_state(whole)
                 doc.get("text", type=pycrdt.Text).insert(0, "a")
 
                 async def write() -> None:
@@ -199,8 +211,7 @@ async def test_how_long_the_loop_is_held(tmp_path: Path) -> None:
 
                 async def come_new() -> None:
                     async with them.line(3) as line:
-                        await line.open()
-                        assert await line.hear(UPDATE) == sync.sync_update(doc.get_update())
+                        assert (await line.open())[-1] == doc.get_update()
 
                 await watched("the first foreign edit", write)
                 await watched("one comes back after it", come_back)
