@@ -12,6 +12,7 @@ import pytest
 from aiortc.mediastreams import AudioStreamTrack
 
 from passerelle_client import Room
+from tests.browser.test_sdk_media import media_workers
 from tests.support.chromium import launched_chromium
 from tests.support.colour_track import BLUE, GREEN, RED, ColourTrack
 from tests.support.deadlines import SECOND
@@ -96,11 +97,6 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def processes_of(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in processes_of(int(child)))]
-
-
 async def settled(held: Callable[[], list[int]], most: list[int]) -> list[int]:
     """What is held in the end: what goes by timers may take a while."""
     until = time.monotonic() + SETTLED_WITHIN_S
@@ -130,6 +126,10 @@ async def test_a_hundred_calls_leave_nothing_in_the_server_and_in_the_python_sdk
         caller = await publisher(stack, server, tokens[1], "camera", "microphone")
         await caller.media.stop()
 
+        workers = media_workers(server.pid)
+        assert workers
+        processes = [server.pid, *workers]
+
         async def call() -> None:
             await caller.media.start()
             async with asyncio.timeout(20 * SECOND):
@@ -139,7 +139,7 @@ async def test_a_hundred_calls_leave_nothing_in_the_server_and_in_the_python_sdk
 
         def held() -> list[int]:
             ours = [len(asyncio.all_tasks()), threading.active_count(), descriptors(os.getpid())]
-            return [*ours, *(descriptors(pid) for pid in processes_of(server.pid))]
+            return [*ours, *(descriptors(pid) for pid in processes)]
 
         await begins_and_ends(call, held)
 
