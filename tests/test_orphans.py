@@ -74,7 +74,9 @@ async def test_what_a_service_started_ends_with_it_and_nobody_else_does() -> Non
         told = f"{ours.pid} {orphans._began(ours.pid)}\n{other.pid} 1\n"
         children = [pid for pid in orphans._tree(ours.pid) if pid != ours.pid]
         assert len(children) == 1
-        subprocess.run([sys.executable, "-I", "-S", orphans.__file__], input=told.encode(), check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-I", "-S", orphans.__file__], input=told.encode(), check=True, timeout=60 * SECOND
+        )
         assert await ours.wait() == -signal.SIGKILL
         await until_ended(*children)
         assert other.returncode is None

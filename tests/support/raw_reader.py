@@ -9,6 +9,8 @@ from rooms.documents.sync import encode_state_vector, sync_step_1
 
 RECEIVE_BUFFER_BYTES = 64 * 1024
 """Of the kernel: what is under way is soon more, and waits in the server."""
+PING, PONG = 0x09, 0x0A
+THERE_EACH_S = 2.0
 
 
 class RawReader:
@@ -21,11 +23,20 @@ class RawReader:
         self._writer.write(bytes((0x82, 0x80 | len(message))) + bytes(4) + message)
 
     async def frame(self) -> tuple[int, bytes]:
-        """First byte and payload of the next one. Raises: IncompleteReadError, ConnectionError: there is none."""
-        first, length = await self._reader.readexactly(2)
-        if length > 125:
-            length = int.from_bytes(await self._reader.readexactly(2 if length == 126 else 8), "big")
-        return first, await self._reader.readexactly(length)
+        """First byte and payload of the next one but pings. Raises: IncompleteReadError, ConnectionError: there is none."""
+        while True:
+            first, length = await self._reader.readexactly(2)
+            if length > 125:
+                length = int.from_bytes(await self._reader.readexactly(2 if length == 126 else 8), "big")
+            payload = await self._reader.readexactly(length)
+            if first & 0x0F != PING:
+                return first, payload
+
+    async def say_that_it_is_there(self) -> None:
+        """As the browser does for a tab that stands still: its answers to pings, which it would have to read."""
+        while True:
+            self._writer.write(bytes((0x80 | PONG, 0x80)) + bytes(4))
+            await asyncio.sleep(THERE_EACH_S)
 
 
 @asynccontextmanager
@@ -47,6 +58,10 @@ async def raw_reader(url: str, room_id: str, document: str, token: str) -> Async
         assert b" 101 " in head, head
         raw = RawReader(reader, writer)
         raw.say(sync_step_1(encode_state_vector({})))
-        yield raw
+        there = asyncio.create_task(raw.say_that_it_is_there())
+        try:
+            yield raw
+        finally:
+            there.cancel()
     finally:
         writer.transport.abort()
