@@ -51,7 +51,7 @@ async def test_chromium_reads_and_writes_deflated_messages(tmp_path: Path) -> No
             messages = [sync.sync_step_1(b"\x00"), sync.sync_step_2(doc.get_update())]
             heard = await page.evaluate(EXCHANGE, [address, [base64.b64encode(each).decode() for each in messages]])
             assert heard["extensions"].startswith("permessage-deflate")
-            assert deflate._deflate_and_keep.cache_info().misses == 1
+            assert deflate._deflate_and_keep.cache_info().misses >= 1  # or what the page said is on its way to the host
             update = pycrdt.Decoder(base64.b64decode(heard["answer"])[2:]).read_message()
             assert update is not None
             copy: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc()

@@ -22,6 +22,8 @@ SETTLE_S = 3.0
 LOOK_EVERY_S = 0.1
 WATCHED_S = 5.0
 LOSSY = Line(loss=0.05, delay_s=0.15)
+REPAIRED = 50
+"""Packets that brought what repairs the one before: a second of speech."""
 
 
 async def opened(stack: AsyncExitStack, serving: Relay, folder: Path, device: SpeakingDevice) -> Page:
@@ -60,6 +62,8 @@ async def test_sound_and_picture_get_through(tmp_path: Path) -> None:
             await wait_in(near, "(async () => (await stats())['far-microphone']?.energy > 0.01)()", 15 * SECOND)
             await asyncio.sleep(SETTLE_S)
             longest, before, after = await watched(far, WATCHED_S)
+            # Speech is coded so that the next packet repairs one (in-band FEC), once the encoder has heard of losses.
+            await wait_in(far, f"(async () => (await stats())['near-microphone'].repaired > {REPAIRED})()", 20 * SECOND)
     finally:
         await bad.stop()
         await engine.stop()
@@ -68,8 +72,6 @@ async def test_sound_and_picture_get_through(tmp_path: Path) -> None:
     print(f"longest without a new picture {longest:.2f} s", sound, bad.carried, bad.lost)
     assert bad.lost > 0.5 * LOSSY.loss * bad.carried
     assert sound["packets"] > 0.7 * 50 * WATCHED_S  # in a pause between two sentences there are none
-    # Few of those that are missing: speech is coded so that the next packet repairs one (in-band FEC).
-    assert sound["repaired"] > sound["packets"] / 4
     # The line is made by this process, and the browser has to keep up: both are late on a busy machine.
     assert sound["concealed"] < 0.1 * SECOND * sound["samples"]
     assert longest < 1.0 * SECOND
