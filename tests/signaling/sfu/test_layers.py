@@ -184,6 +184,21 @@ def test_steps_that_succeed_follow_each_other() -> None:
     assert steps == 4
 
 
+def test_thirty_small_pictures_that_a_hiccup_took_away_are_back_within_a_minute() -> None:
+    """The line carries them all; what was cut comes back by more than one class at a time."""
+    line, now = _settled(), 100.0
+    wishes = [Wish([110_000.0], 160 * 90)] * 30
+    line.estimate(4e6, 3.3e6, now)
+    assert line.estimate(0.5e6, 3.3e6, now)
+    allocation = allocate(wishes, line.room_bps)
+    assert sum(level is not None for level in allocation.levels) < 10
+    while allocation.next_step_bps is not None:
+        now += 1.0
+        if line.tick(allocation.cost_bps, allocation.next_step_bps, now):
+            allocation = allocate(wishes, line.room_bps)
+        assert now < 160.0
+
+
 def test_a_step_up_that_does_not_pass_is_taken_back_before_it_is_lost() -> None:
     """Recorded from Chromium on 250 kbit/s: the estimate, low already, stays where it was."""
     line, now = _settled(), 100.0
