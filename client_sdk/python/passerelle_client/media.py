@@ -280,11 +280,12 @@ class Media(Emitter):
         if started.engine == "p2p":
             peers = self._link = PeerLink(self)
             await peers.greet(started.peers)
+            await self._tell_choice()
         else:
             self._link = ServerLink(self)
+            await self._tell_choice()  # first: what is not wanted need not be offered
             if self.local_tracks:
                 await self._link.local_tracks_changed()
-        await self._tell_choice()
         self.changed()
 
     async def _begin_again(self) -> None:
