@@ -14,6 +14,8 @@ from server.bus.redis_link import Backoff, Connector, RedisLink
 ANSWER_TIMEOUT_S: Final = 3.0
 """From asking to the answer: the longest message, behind one like it, at 50 Mbit/s. Past it the connection is given
 up, and everything on its way with it."""
+READ_S: Final = 0.2
+"""And then as long as it takes to read what has come already."""
 MAX_BATCH_COMMANDS: Final = 256
 """Written together: a millisecond of work."""
 MAX_PENDING_COMMANDS: Final = 4_096
@@ -71,13 +73,19 @@ class RedisPublisher:
         self._to_write.append(asked)
         self._pending_bytes += asked.size
         self._wake.set()
+        loop = asyncio.get_running_loop()
+        # In two steps: perhaps it is this process that was held up, and the answer is there to be read.
+        late = loop.call_later(ANSWER_TIMEOUT_S, loop.call_later, READ_S, self._answer_is_late, asked)
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                return await asked.answer
-        except TimeoutError:
+            return await asked.answer
+        finally:
+            late.cancel()
+
+    def _answer_is_late(self, asked: _Asked) -> None:
+        if not asked.answer.done():
             self._has_lost = True
             self.cut()
-            raise BusUnavailable("Redis does not answer") from None
+            asked.answer.set_exception(BusUnavailable("Redis does not answer"))
 
     def cut(self) -> None:
         """Give the connection up; another is made."""

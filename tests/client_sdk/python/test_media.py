@@ -308,6 +308,7 @@ async def test_a_lost_signaling_connection_does_not_stop_the_pictures(meet: Any,
     received = await remote(guest.media, "camera", host)
     await shows(received.media_stream_track, RED)
     for room in (host, guest):
+        await room.connected()
         lost = asyncio.create_task(_connected_again(room))
         await asyncio.sleep(0)
         await room._connection._client.eio.disconnect(abort=True)

@@ -27,7 +27,13 @@ from tests.support.documents import (
 from tests.support.traces import trace_folder
 from tests.support.yjs_peers import yjs_process
 
-NAMES = ["b4-automerge-paper", "friendsforever", "sveltecomponent", "seph-blog1", "json-crdt-patch"]
+NAMES = [
+    pytest.param("b4-automerge-paper", marks=pytest.mark.long),
+    "friendsforever",
+    "sveltecomponent",
+    "seph-blog1",
+    "json-crdt-patch",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
