@@ -15,17 +15,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import msgspec
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer
 from aiortc.mediastreams import MediaStreamTrack
 
 from passerelle_client.emitter import Emitter, Unsubscribe
 from passerelle_client.errors import Disconnected, PasserelleError, Refused
 from passerelle_client.freeze_hold import is_held
-from passerelle_client.media_link import KINDS, LocalTrack, MediaLink, ReceivedTrack, Source
+from passerelle_client.media_link import KINDS, LocalTrack, MediaLink, ReceivedTrack, Source, configuration_of
 from passerelle_client.media_tracks import IncomingTrack, OutgoingTrack, Reception
 from passerelle_client.peer_link import PeerLink
 from passerelle_client.protocol import (
-    IceServer,
     LayersWanted,
     MediaClosed,
     MediaStarted,
@@ -88,7 +86,7 @@ class Media(Emitter):
         self.engine: str | None = None
         self.local_tracks: dict[str, LocalTrack] = {}
         self.remote_tracks: dict[str, RemoteTrack] = {}
-        self.configuration = _configuration(())
+        self.configuration = configuration_of(())
         self._room = room
         self._session_id: str | None = None
         self._link: MediaLink | None = None
@@ -263,7 +261,7 @@ class Media(Emitter):
             return
         answer = await self._room.command("media_start", session_id=self._session_id, without_sound=self.without_sound)
         started = msgspec.convert(answer, MediaStarted)
-        self.configuration = _configuration(started.ice_servers)
+        self.configuration = configuration_of(started.ice_servers)
         if started.resumed and self._link is not None:
             await self._link.resume(started)
             told = {wanted.track_id: wanted.layers for wanted in started.layers}
@@ -494,17 +492,6 @@ class Media(Emitter):
         if state != self.state:
             self.state = state
             self.emit("state", state)
-
-
-def _configuration(servers: Sequence[IceServer]) -> RTCConfiguration:
-    return RTCConfiguration(
-        iceServers=[
-            RTCIceServer(urls=server.urls, username=server.username, credential=server.credential) for server in servers
-        ],
-        # aiortc 1.16, "balanced": of several tracks of a kind in the first offer those after the first stay with a
-        # transport that bundling has put away, unless theirs is the offer's first kind: they are never heard.
-        bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
-    )
 
 
 __all__ = ["IncomingTrack", "LocalTrack", "Media", "MediaState", "RemoteTrack"]

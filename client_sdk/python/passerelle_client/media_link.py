@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCIceServer, RTCPeerConnection
 from aiortc.mediastreams import MediaStreamTrack
 from aiortc.sdp import candidate_from_sdp
 
 from passerelle_client.media_tracks import OutgoingTrack
-from passerelle_client.protocol import Candidate, MediaStarted, SubscribedMedia
+from passerelle_client.protocol import Candidate, IceServer, MediaStarted, SubscribedMedia
 
 Source = Literal["camera", "microphone", "screen", "screen_audio"]
 KINDS: dict[str, str] = {"camera": "video", "microphone": "audio", "screen": "video", "screen_audio": "audio"}
@@ -172,3 +172,15 @@ async def add_candidate(connection: RTCPeerConnection, candidate: Candidate | No
     parsed.sdpMid = candidate.sdp_mid
     parsed.sdpMLineIndex = candidate.sdp_m_line_index
     await connection.addIceCandidate(parsed)
+
+
+def configuration_of(servers: Sequence[IceServer]) -> RTCConfiguration:
+    """Of every peer connection, towards a server or another participant."""
+    return RTCConfiguration(
+        iceServers=[
+            RTCIceServer(urls=server.urls, username=server.username, credential=server.credential) for server in servers
+        ],
+        # aiortc 1.16, "balanced": of several tracks of a kind in the first offer those after the first stay with a
+        # transport that bundling has put away, unless theirs is the offer's first kind: they are never heard.
+        bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
+    )
