@@ -91,11 +91,11 @@ class LineBandwidth:
         if self._trying_since is not None:
             self._try_after_s = min(self._try_after_s * 2, LAST_TRY_AFTER_S)
             self._trying_since = None
+        is_repeated = self.room_bps <= LEAST_BPS and now - self._cut_at < REPEATED_S
         self._cut_at = now
         self._loss = 0.0  # of before
         self._try_at = now + self._try_after_s
         halved = 0.0 if was_starting or math.isinf(self.room_bps) else self.room_bps * STEEPEST_CUT
-        is_repeated = self.room_bps <= LEAST_BPS and now - self._cut_at < REPEATED_S
         lower = max(MIN_BPS if is_repeated else LEAST_BPS, room_bps, halved)
         if lower >= self.room_bps:
             return False

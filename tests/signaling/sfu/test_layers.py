@@ -11,6 +11,7 @@ from signaling.engines.sfu.bandwidth import (
     LAST_TRY_AFTER_S,
     LEAST_BPS,
     MIN_BPS,
+    REPEATED_S,
     STEEPEST_CUT,
     TRY_JUDGED_AFTER_S,
     TRY_LASTS_S,
@@ -127,6 +128,18 @@ def test_a_line_that_is_still_too_full_after_a_cut_is_cut_again() -> None:
     line.estimate(50_000, 150_000, 103.0)
     assert line.estimate(50_000, 150_000, 110.0), "it asks again"
     assert line.room_bps == LEAST_BPS * STEEPEST_CUT
+
+
+def test_a_small_line_is_cut_further_only_when_it_asks_twice_within_ten_seconds() -> None:
+    line = _settled()
+    line.estimate(300_000, 290_000, 100.0)
+    assert line.estimate(200_000, 290_000, 101.0)
+    assert line.room_bps == LEAST_BPS
+    line.estimate(250_000, 240_000, 105.0)
+    assert not line.estimate(200_000, 240_000, 101.0 + REPEATED_S), "ten seconds have passed"
+    assert line.room_bps == LEAST_BPS
+    assert line.estimate(150_000, 240_000, 101.0 + REPEATED_S + CUT_PAUSE_S)
+    assert line.room_bps == 150_000
 
 
 def test_a_low_estimate_of_little_traffic_takes_no_picture_away() -> None:
