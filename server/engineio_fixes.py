@@ -17,6 +17,10 @@
    the same stamp is the same poll, and gets the same packets.
 7. A POST that is refused (see 4) is answered when a poll has fetched the goodbye, and of who polls no more only when
    the connection is given up, 12 s later. It is answered at once.
+8. A POST that comes twice is carried out twice. Browsers send one again when the connection, used before, breaks
+   without an answer (Chromium does for every method), and a proxy may have passed the first one on: each update in it
+   would be counted twice, and its writer told that one is saved which has not come yet. As with polls, the same stamp
+   is the same POST: it is carried out once, and answered alike.
 """
 
 import asyncio
@@ -86,12 +90,31 @@ async def _hang_up(self: Any) -> None:
     self.server.sockets.setdefault(self.sid, self)
 
 
+async def _handle_post_once(self: Any, environ: dict[str, Any]) -> None:
+    """Raises: EngineIOError, for each that comes."""
+    stamp = _stamp_of(environ)
+    if not stamp:
+        await _handle_whole_post_request(self, environ)
+        return
+    sent, post = getattr(self, "last_post", ("", None))
+    if sent != stamp or post is None:
+        post = asyncio.ensure_future(_handle_whole_post_request(self, environ))
+        self.last_post = (stamp, post)
+    await asyncio.shield(post)  # what it began is finished, though whoever sent it has gone
+
+
+def _stamp_of(environ: dict[str, Any]) -> str:
+    """What makes a request another one; empty for clients that give none."""
+    stamp: str = parse_qs(environ.get("QUERY_STRING", "")).get("t", [""])[0]
+    return stamp
+
+
 _handle_get_request = async_socket.AsyncSocket.handle_get_request
 
 
 async def _handle_poll_once(self: Any, environ: dict[str, Any]) -> Any:
     """The packets of the poll before are kept until the next one comes: a moment, for a client that is there."""
-    stamp = "" if environ.get("HTTP_UPGRADE") else parse_qs(environ.get("QUERY_STRING", "")).get("t", [""])[0]
+    stamp = "" if environ.get("HTTP_UPGRADE") else _stamp_of(environ)
     if not stamp:
         return await _handle_get_request(self, environ)
     asked, poll = getattr(self, "last_poll", ("", None))
@@ -139,6 +162,6 @@ def apply_fixes() -> None:
     """Mend the library, once for the process; calling it again changes nothing."""
     packet.Packet.encode = _encode_each_form
     payload.Payload.max_decode_packets = MAX_PACKETS_PER_POST
-    async_socket.AsyncSocket.handle_post_request = _handle_whole_post_request
+    async_socket.AsyncSocket.handle_post_request = _handle_post_once
     async_socket.AsyncSocket.handle_get_request = _handle_poll_once
     aiohttp_driver._async["websocket"] = LongDeflatingWebSocket

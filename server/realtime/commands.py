@@ -238,19 +238,22 @@ class Commands:
     async def _open_document(
         self, connection: SocketConnection, request: wire_document.OpenDocument
     ) -> wire_document.DocumentOpened:
-        if len(connection.documents) >= MAX_DOCUMENTS and request.document not in connection.documents:
-            raise Refusal("too-many-requests", f"No more than {MAX_DOCUMENTS} documents on one connection.")
-        if (before := connection.documents.pop(request.document, None)) is not None:
-            before.close()
+        _make_place(connection, request.document)
         access = ParticipantAccess(self._rooms, connection.room_id, connection.participant_id)
         reader = DocumentReader(connection, request.document, self._fan_out)
         try:
             opened = await self._documents.open(DocumentKey(connection.room_id, request.document), reader, access)
         except CannotOpen as error:
             raise cannot_open(error) from error
-        if connection.ended:
+        try:
+            if connection.ended:
+                raise Refusal("removed", "The connection is closed.")
+            # By another POST that is carried out at once, the same may have been opened meanwhile: a reader whom nobody
+            # knows any more would keep the document in memory for ever.
+            _make_place(connection, request.document)
+        except Refusal:
             opened.close()
-            raise Refusal("removed", "The connection is closed.")
+            raise
         connection.documents[request.document] = opened
         # After the acknowledgement, which this handler's return sends.
         asyncio.get_running_loop().call_soon(opened.start)
@@ -282,6 +285,15 @@ class Commands:
     def _require(self, connection: SocketConnection, permission: Permission) -> None:
         if not self._rooms.can(connection.room_id, connection.participant_id, permission):
             raise Refusal("permission-denied", f"This needs the permission {permission}.")
+
+
+def _make_place(connection: SocketConnection, document: str) -> None:
+    """For one more document; the same one, opened before, is closed. Raises: Refusal."""
+    before = connection.documents.pop(document, None)
+    if before is not None:
+        before.close()
+    elif len(connection.documents) >= MAX_DOCUMENTS:
+        raise Refusal("too-many-requests", f"No more than {MAX_DOCUMENTS} documents on one connection.")
 
 
 def cannot_open(error: CannotOpen) -> Refusal:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pycrdt
 import pytest
 from engineio import packet
 
+from rooms.documents.sync import SAVED, sync_update
 from server.engineio_fixes import MAX_PACKETS_PER_POST, apply_fixes
 from tests.support import engineio_behaviour
 from tests.support.deadlines import SECOND
@@ -42,6 +44,7 @@ SEEN: dict[str, tuple[Any, Any]] = {
     "deflate": (True, False),
     "again": ("4two", "4one"),
     "refused": (None, 400),
+    "twice": (2, 1),
 }
 
 
@@ -235,3 +238,39 @@ async def test_a_post_whose_session_ended_while_it_came_is_refused(house: Runnin
         status = await reader.readline()
     writer.close()
     assert b" 400 " in status
+
+
+# --- 8: a POST that comes twice -----------------------------------------------------------------------
+
+
+async def test_a_post_that_comes_twice_counts_once(house: RunningHouse) -> None:
+    """While it is carried out, and after; else its writer would be told that an update is saved which has not come."""
+    host = await house.room()
+    async with connected(house.url, host.token, "polling") as client:
+        await client.do("document_open", document="texte")
+        address = f"{house.url}/socket.io/?EIO=4&transport=polling&sid={client.sio.eio.sid}"
+
+        async def post(stamp: str, body: str) -> int:
+            async with house.http.post(f"{address}&t={stamp}", data=body) as answer:
+                return answer.status
+
+        def saved() -> list[int]:
+            said = [arguments[1] for event, arguments in client.heard if event == "document_message"]
+            return [message[1] for message in said if message[0] == SAVED]
+
+        assert await asyncio.gather(post("a", written(1)), post("a", written(1))) == [200, 200]
+        assert await post("a", written(1)) == 200
+        await client.until(lambda: 1 in saved())
+        assert await post("b", written(2)) == 200
+        await client.until(lambda: max(saved()) > 1)
+        await client.do("ping_room")
+        assert max(saved()) == 2
+
+
+def written(client_id: int) -> str:
+    """The body of a POST with one update: a letter."""
+    doc: pycrdt.Doc[pycrdt.Text] = pycrdt.Doc(client_id=client_id)
+    text = doc.get("text", type=pycrdt.Text)
+    text += "a"
+    message = base64.b64encode(sync_update(doc.get_update())).decode()
+    return f'451-["document_message","texte",{{"_placeholder":true,"num":0}}]\x1eb{message}'

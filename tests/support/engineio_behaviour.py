@@ -3,7 +3,8 @@
 Prints one JSON object: `mixed` (what a polling client gets of a binary packet that a WebSocket client was
 sent before), `burst` (how many of 40 packets of one POST arrive), `pieces` (whether a POST in two pieces
 arrives whole), `deflate` (whether a WebSocket deflates what is short), `again` (what a poll gets that is asked again),
-`refused` (the status of a POST of a packet that only servers send, while nobody polls; None: no answer).
+`refused` (the status of a POST of a packet that only servers send, while nobody polls; None: no answer), `twice` (how
+often a message arrives whose POST is sent twice).
 """
 
 import asyncio
@@ -106,6 +107,15 @@ class EngineServer:
                     return response.status
         return None
 
+    async def twice(self) -> int:
+        """As browsers do when the connection breaks before the answer is there."""
+        sid = await self.open_polling()
+        for _ in range(2):
+            async with self.http.post(f"{self.url}&transport=polling&sid={sid}&t=a", data="4one") as response:
+                await response.read()
+        await self.hear_the_rest()
+        return len(self.heard)
+
     async def deflate(self) -> bool:
         """By the first byte of its first frame (RFC 7692 section 6): engine.io's greeting of 100 bytes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -131,7 +141,7 @@ async def look() -> dict[str, Any]:
         await site.start()
         engine.port = runner.addresses[0][1]
         seen: dict[str, Any] = {}
-        for question in ("mixed", "burst", "pieces", "deflate", "again", "refused"):
+        for question in ("mixed", "burst", "pieces", "deflate", "again", "refused", "twice"):
             engine.heard.clear()
             async with asyncio.timeout(15 * SECOND):
                 seen[question] = await getattr(engine, question)()

@@ -15,6 +15,7 @@ from server.auth import TOKEN_RENEWAL_S, TokenIssuer, load_token_keys
 from server.connections import MAX_CONNECTIONS_PER_PARTICIPANT
 from server.listener import listen
 from server.realtime import connection as connection_module
+from server.realtime.connection import MAX_DOCUMENTS
 from tests.support.clock import Clock
 from tests.support.deadlines import SECOND
 from tests.support.gated_store import GatedStore
@@ -228,6 +229,36 @@ async def test_a_connection_that_reads_nothing_is_given_up(
     await amelie.until(lambda: not house.house.connections.of_participant(host.room_id, connection.participant_id))
     assert connection.buffered_bytes() < 10_000
     assert await amelie.do("ping_room") == {"ok": True}
+
+
+async def test_what_is_opened_by_several_posts_at_once_is_open_once_and_ends_with_the_connection(
+    house: RunningHouse, enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store is slow; over WebSocket nothing of one connection is read meanwhile."""
+    client = await enter(await house.room(), "polling")
+    address = f"{house.url}/socket.io/?EIO=4&transport=polling&sid={client.sio.eio.sid}"
+
+    async def open_by_post(document: str) -> None:
+        async with house.http.post(address, data=f'42["document_open",{{"document":"{document}"}}]') as answer:
+            assert answer.status == 200
+
+    documents, statistics = house.house.documents, house.house.documents.statistics
+    open_one, asked, may_open = documents.open, list[Any](), asyncio.Event()
+
+    async def open_late(key: Any, *arguments: Any) -> Any:
+        asked.append(key)
+        await may_open.wait()
+        return await open_one(key, *arguments)
+
+    monkeypatch.setattr(documents, "open", open_late)
+    names = ["texte"] * 3 + [f"cahier-{number}" for number in range(MAX_DOCUMENTS + 5)]
+    posts = [asyncio.create_task(open_by_post(name)) for name in names]
+    await client.until(lambda: len(asked) == len(names))
+    may_open.set()
+    await asyncio.gather(*posts)
+    assert statistics().readers == MAX_DOCUMENTS
+    await client.close()
+    await client.until(lambda: statistics().readers == 0)
 
 
 async def _id_of(client: RoomClient) -> str:
