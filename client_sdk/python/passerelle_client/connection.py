@@ -44,6 +44,16 @@ def reconnection_delay_s(attempt: int, spread: float) -> float:
     return longest * (0.5 + spread / 2)
 
 
+class _Client(socketio.AsyncClient):  # type: ignore[misc]
+    async def _handle_eio_message(self, data: Any) -> None:
+        """The library forgets the head of a binary message when the connection is closed; what belongs to it may have
+        been read in the same breath, and would be taken for a packet of its own. Raises: ValueError for such a one
+        while the connection stands: something is lost then."""
+        is_left_over = isinstance(data, bytes) and self._binary_packet is None and self.eio.state != "connected"
+        if not is_left_over:
+            await super()._handle_eio_message(data)
+
+
 class Connection(Emitter):
     """Events: `state` (ConnectionState), `opened` (transport), `lost` (), `refused` (Refused),
     and `message` (event name, arguments)."""
@@ -142,7 +152,7 @@ class Connection(Emitter):
 
     async def _attempt(self) -> Refused | None:
         """One try; afterwards there is a client, or the server's refusal, or nothing."""
-        client = socketio.AsyncClient(
+        client = _Client(
             reconnection=False,
             handle_sigint=False,
             http_session=_http_session,
