@@ -125,6 +125,20 @@ WATCH_FOR_GAPS = """
 }
 """
 
+WATCH_FOR_STILLS = """
+(id) => {
+  // How long the picture stood still, whatever brought it.
+  let frames = -1, changedAt = performance.now(), longest = 0;
+  setInterval(() => {
+    const now = performance.now();
+    const count = seen.get(id)?.element.getVideoPlaybackQuality().totalVideoFrames ?? frames;
+    if (count !== frames) [frames, changedAt] = [count, now];
+    longest = Math.max(longest, (now - changedAt) / 1000);
+  }, 20);
+  globalThis.longestStill = () => longest;
+}
+"""
+
 
 def bundle_sdk(folder: Path) -> str:
     """The built SDK and its dependencies as one script that defines `Passerelle`."""

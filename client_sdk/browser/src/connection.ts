@@ -219,11 +219,12 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.#socket === socket) this.#lose(why)
   }
 
-  #lose(why: string): void {
+  /** Who finds out by themselves, each at a time of their own, need not be spread further. */
+  #lose(why: string, pauseMs = reconnectionDelayMs(this.#attempt, Math.random())): void {
     if (this.#state === 'closed' || this.#socket === null) return
     this.#options.log.debug('connection lost', why, this.#attempt)
     this.#discardSocket()
-    const delayMs = this.#drainDelayMs ?? reconnectionDelayMs(this.#attempt, Math.random())
+    const delayMs = this.#drainDelayMs ?? pauseMs
     this.#drainDelayMs = null
     clearTimeout(this.#drainTimer)
     this.#attempt += 1
@@ -260,7 +261,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#livenessTimer = setTimeout(
       () => {
         const verdict = liveness.handleTimer(Date.now())
-        if (verdict === 'dead') this.#lose('silent')
+        if (verdict === 'dead') this.#lose('silent', 0)
         else {
           if (verdict === 'probe') this.#probe()
           this.#watch()
@@ -273,7 +274,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   #suspect(answerMs = HURRIED_ANSWER_MS): void {
     if (this.#liveness === null) return
     const now = Date.now()
-    if (this.#liveness.handleTimer(now) === 'dead') this.#lose('silent')
+    if (this.#liveness.handleTimer(now) === 'dead') this.#lose('silent', 0)
     else if (this.#liveness.suspect(now, answerMs)) this.#probe()
   }
 

@@ -1,6 +1,7 @@
 /** What every RTCPeerConnection of ours needs: configuration, candidates in the wire's form, and a
  * watch that says early when it is broken. */
 
+import { SilenceWatch } from './silence_watch.js'
 import type { Candidate, MediaStarted } from './wire.js'
 
 /** An interruption shorter than this heals by itself more often than not. */
@@ -8,15 +9,8 @@ const DISCONNECTED_MS = 2_000
 /** Longest time from the first exchange of descriptions to a connection. */
 const CONNECT_MS = 10_000
 const LOOK_MS = 400
-/** Looks without any sign of life, while packets are due, after which the path is taken for dead: packets
- * and reports come every second, answers to the browser's own checks every 2.5 s. The browser takes
- * some seconds more to say so. */
-const SILENT_LOOKS = 10
-/** Looks after which it is worth asking whether the network is there at all: a device that has another address now is
- * told so by nobody. More than the second in which each connection that lives has brought a report. */
-const DOUBTFUL_LOOKS = 3
-/** The same after a hint that the network changed. */
-const HURRIED_LOOK_MS = 1_500
+/** So long after a hint that the network changed nobody is asked any more whether it did: a path in doubt is given up. */
+const SUSPICION_MS = 3_000
 
 export function configurationOf(started: MediaStarted): RTCConfiguration {
   return {
@@ -70,8 +64,8 @@ export class ConnectionWatch {
   #interruption: ReturnType<typeof setTimeout> | undefined
   #connecting: ReturnType<typeof setTimeout> | undefined
   #looks: ReturnType<typeof setInterval> | undefined
-  #signs = 0
-  #silentLooks = 0
+  readonly #silence = new SilenceWatch()
+  #suspectedAt = Number.NEGATIVE_INFINITY
   #wasConnected = false
   #over = false
 
@@ -114,32 +108,30 @@ export class ConnectionWatch {
     if (state === 'connected') {
       this.#wasConnected = true
       clearTimeout(this.#connecting)
-      this.#silentLooks = 0
+      this.#silence.beginAnew()
       this.#looks ??= setInterval(() => void this.#look(), LOOK_MS)
     } else if (state === 'failed') this.#break('failed')
-    else if (state === 'disconnected') this.#interruption = setTimeout(() => this.#break('disconnected'), DISCONNECTED_MS)
+    else if (state === 'disconnected') {
+      this.#interruption = setTimeout(() => this.#break('disconnected'), DISCONNECTED_MS)
+      if (this.#options.isSuspended?.() !== true) this.#options.doubtful?.()
+    }
     this.#options.changed()
   }
 
-  /** The network may have changed: look closely. */
-  async suspect(): Promise<void> {
-    if (this.connectivity === 'interrupted' || this.#silentLooks >= DOUBTFUL_LOOKS) return this.#break('network changed')
-    if (this.#pc.connectionState !== 'connected') return
-    const before = await lifeSigns(this.#pc)
-    await new Promise((resolve) => setTimeout(resolve, HURRIED_LOOK_MS))
-    const now = this.#over ? null : await lifeSigns(this.#pc)
-    if (now !== null && now === before && this.#options.expectsPackets?.() === true) this.#break('silent')
+  /** The network may have changed: no packets for a moment, now or soon, and this path is given up. */
+  suspect(): void {
+    this.#suspectedAt = performance.now()
+    if (this.connectivity === 'interrupted' || this.#silence.isDoubtful) this.#break('network changed')
   }
 
   async #look(): Promise<void> {
     const signs = await lifeSigns(this.#pc)
     if (this.#over || signs === null) return
-    const isSilent = signs === this.#signs && this.#options.expectsPackets?.() === true
-    this.#silentLooks = isSilent ? this.#silentLooks + 1 : 0
-    this.#signs = signs
+    const verdict = this.#silence.look(signs, this.#options.expectsPackets?.() === true)
     if (this.#options.isSuspended?.() === true) return
-    if (this.#silentLooks === DOUBTFUL_LOOKS) this.#options.doubtful?.()
-    if (this.#silentLooks >= SILENT_LOOKS) this.#break('silent')
+    if (verdict === 'dead') this.#break('silent')
+    else if (verdict === 'doubtful' && performance.now() - this.#suspectedAt < SUSPICION_MS) this.#break('network changed')
+    else if (verdict === 'doubtful') this.#options.doubtful?.()
   }
 
   #break(why: string): void {

@@ -285,7 +285,7 @@ class Peer {
   }
 
   suspect(): void {
-    void this.#watch.suspect()
+    this.#watch.suspect()
   }
 
   close(): void {

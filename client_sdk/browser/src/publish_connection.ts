@@ -167,7 +167,7 @@ export class PublishConnection {
   /** The network may have changed. */
   suspect(): void {
     if (this.#isStale) this.#beginAnew() // rather than later
-    void this.#watch?.suspect()
+    this.#watch?.suspect()
   }
 
   close(): void {

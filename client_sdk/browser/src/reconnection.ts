@@ -43,7 +43,7 @@ const ANSWER_MS = 5_000
 export const HURRIED_ANSWER_MS = 2_500
 /** The same while media, which go the same way, stay away too: two silent witnesses. Who is cut for nothing has lost
  * half a second, and nothing else. */
-export const DOUBTED_ANSWER_MS = 800
+export const DOUBTED_ANSWER_MS = 700
 /** Heard nothing for this long, found out at once: the machine slept. The server has closed by then. */
 const SLEPT_MS = 30_000
 

@@ -78,7 +78,7 @@ export class SubscribeConnection {
   /** The network may have changed. */
   suspect(): void {
     if (this.#isStale) this.#ask() // rather than later
-    void this.#watch?.suspect()
+    this.#watch?.suspect()
   }
 
   close(): void {
