@@ -23,7 +23,7 @@ from server.pace import Pace
 from server.realtime.announcer import Announcer, SocketRegister
 from server.realtime.commands import Commands
 from server.realtime.connection import SocketConnection, hang_up
-from server.realtime.packets import PacketQueue, StrictPacket, encode
+from server.realtime.packets import PacketQueue, PacketServer, StrictPacket, encode
 from server.realtime.pulse import Pulse
 from server.wire.registry import BINARY_EVENT, VOICE_EVENT
 from server.wire.room import Connect, Draining, TokenRenewed
@@ -84,7 +84,7 @@ class RealtimeServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pulse = Pulse()
         self.draining = False
-        self.server = socketio.AsyncServer(
+        self.server = PacketServer(
             async_mode="aiohttp",
             # One event of a connection after the other: commands and updates keep their order.
             async_handlers=False,

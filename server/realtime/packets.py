@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import socketio
 from engineio import packet as engineio_packet
 from socketio import packet as socketio_packet
 
@@ -32,16 +33,67 @@ def _shared(part: str | bytes) -> str | bytes:
     return SharedMessage(part) if isinstance(part, bytes) and len(part) <= DEFLATE_UP_TO_BYTES else part
 
 
+class UnreadablePacket(ValueError):
+    """Not Socket.IO, or more of it than the protocol has: dropped."""
+
+
+_OF_CLIENTS = frozenset(
+    {
+        socketio_packet.CONNECT,
+        socketio_packet.DISCONNECT,
+        socketio_packet.EVENT,
+        socketio_packet.ACK,
+        socketio_packet.BINARY_EVENT,
+        socketio_packet.BINARY_ACK,
+    }
+)
+_WITHOUT_LIST = frozenset({socketio_packet.CONNECT, socketio_packet.DISCONNECT})
+
+
 class StrictPacket(socketio_packet.Packet):  # type: ignore[misc]
-    """A packet that announces no more attachments than the protocol has."""
+    """A packet as a client sends it, which announces no more attachments than the protocol has."""
 
     def decode(self, encoded_packet: Any) -> int:
-        """Raises: ValueError; the packet is dropped then."""
-        count: int = super().decode(encoded_packet)
+        """Raises: UnreadablePacket."""
+        try:
+            count: int = super().decode(encoded_packet)
+        except (ValueError, TypeError, RecursionError) as error:  # what the library has for them
+            raise UnreadablePacket("not a packet") from error
+        if self.packet_type not in _OF_CLIENTS:
+            raise UnreadablePacket("not a client's packet")
+        if self.packet_type not in _WITHOUT_LIST and not (isinstance(self.data, list) and self.data):
+            raise UnreadablePacket("an event without a name")
         is_binary = self.packet_type in (socketio_packet.BINARY_EVENT, socketio_packet.BINARY_ACK)
         if count > MAX_ATTACHMENTS or (is_binary and count == 0):
-            raise ValueError("not that many attachments")
+            raise UnreadablePacket("not that many attachments")
         return count
+
+    def add_attachment(self, attachment: Any) -> bool:
+        """Raises: UnreadablePacket."""
+        try:
+            return bool(super().add_attachment(attachment))
+        except (ValueError, TypeError, IndexError, RecursionError) as error:  # placeholders that name what never came
+            raise UnreadablePacket("not its attachment") from error
+
+
+class PacketServer(socketio.AsyncServer):  # type: ignore[misc]
+    """The library's server, to which what a peer sends is never an error of ours. Left to itself it writes one into the
+    log, with its trace, for every packet that it cannot use: anyone who opens a connection could fill a disk, and of
+    whoever is removed while they write there is one, for what was under way."""
+
+    packet_class: type[socketio_packet.Packet]
+
+    async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
+        if eio_sid not in self._binary_packet and (isinstance(data, bytes) or not data):
+            return  # the second half of an event whose first was dropped, or nothing at all
+        try:
+            await super()._handle_eio_message(eio_sid, data)
+        except UnreadablePacket:
+            self._binary_packet.pop(eio_sid, None)
+        except ValueError:
+            if self.manager.sid_from_eio_sid(eio_sid, "/"):
+                raise
+            # A binary event of one who is not connected (any more).
 
 
 class PacketQueue(asyncio.Queue[Any]):
