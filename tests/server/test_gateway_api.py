@@ -112,6 +112,7 @@ async def test_whoever_watches_by_whep_is_told_that_janus_cannot(tmp_path: Path)
         async with house.http.post(f"{house.url}/whep/{host.room_id}", data="v=0\r\n", headers=headers) as response:
             body = await response.json()
         assert (response.status, body["error"]["code"]) == (503, "media-unavailable")
+        assert "no WHEP by Janus" in body["error"]["message"], "why, and what to do"
 
 
 async def test_a_gateway_that_hangs_does_not_keep_the_server_from_stopping(tmp_path: Path) -> None:

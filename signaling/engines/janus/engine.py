@@ -325,7 +325,7 @@ class JanusEngine:
         return media
 
     async def accept_whep(self, session_id: str, offer_sdp: str) -> str:
-        raise EngineUnavailable("Janus offers what it sends itself: who watches by WHEP needs the sfu engine")
+        raise EngineUnavailable("there is no WHEP by Janus, which takes no offers of viewers: watch by the page")
 
     # --- how it is ------------------------------------------------------------------------------
 
