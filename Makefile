@@ -51,7 +51,7 @@ test-python test-typescript: export PASSERELLE_TEST_TIME_SCALE ?= 3
 # share.
 TESTS_AT_ONCE ?= 3
 test-python: services $(BIN)/.dev $(PAGE)
-	$(BIN)/pytest -m 'not long' --numprocesses $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/pytest -m 'not long' --hypothesis-profile same-examples --numprocesses $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-long: services $(BIN)/.dev $(PAGE)
 	$(BIN)/pytest --timeout=3600 $(PYTEST_ARGS)

@@ -18,6 +18,8 @@ from tests.support.postgres_server import PostgresServer, running_postgres
 
 # A figure of a single example's time would be the machine's, not ours (`deadlines.least_cpu_s` is for ours).
 settings.register_profile("passerelle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# `make test` draws the same examples each time, and fails for what was changed alone; `make test-long` draws new ones.
+settings.register_profile("same-examples", settings.get_profile("passerelle"), derandomize=True)
 settings.load_profile("passerelle")
 
 # By hand as in `make test`: the servers that tests start compile what they import once, not each anew.
