@@ -1,4 +1,5 @@
-"""What a server process and all that it started use: the memory that is theirs, the time on a core."""
+"""What a server process and all that it started use: the memory that is theirs, the time on a core; and whether one
+runs at all."""
 
 from pathlib import Path
 
@@ -15,6 +16,17 @@ def memory_bytes(root: int) -> int:
 def cpu_s(root: int) -> float:
     """Processor time so far, in user and kernel mode."""
     return cpu_seconds(tree(root))
+
+
+def stands_still(pid: int) -> bool:
+    """Whether every thread of the process has been stopped by a signal (proc(5), stat)."""
+    try:
+        states = [
+            each.read_text("ascii", "replace").rpartition(")")[2] for each in Path(f"/proc/{pid}/task").glob("*/stat")
+        ]
+    except OSError:
+        return False  # a thread ended just now
+    return all(state.split()[0] == "T" for state in states)
 
 
 def _pss_bytes(pid: int) -> int:

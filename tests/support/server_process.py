@@ -14,6 +14,7 @@ from benchmarks.documents.process_tree import tree
 from tests.support.deadlines import SECOND
 from tests.support.orphans import ends_with_tests
 from tests.support.ports import free_port
+from tests.support.process_use import stands_still
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_DEADLINE_S = 30 * SECOND
@@ -111,6 +112,14 @@ class ServerProcess:
     async def terminate(self) -> int:
         """As an administrator does; the exit code."""
         return await self._signal(signal.SIGTERM)
+
+    async def stand_still(self) -> None:
+        """As a process that is stopped, until SIGCONT. Its loop is not in the thread that takes the signal, and runs on
+        for as long as that one waits for a processor: this returns when all of them stand. Raises: TimeoutError."""
+        self.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(10 * SECOND):
+            while not stands_still(self.pid):
+                await asyncio.sleep(0.001)  # the system is asked, it does not tell
 
     def send_signal(self, number: signal.Signals) -> None:
         assert self._process is not None

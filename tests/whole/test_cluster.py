@@ -200,7 +200,7 @@ def hand_of(at: Member, member: Member) -> float | None:
 @pytest.mark.long
 async def test_an_instance_that_stands_still_gets_nobody_new(cluster: Cluster) -> None:
     frozen = cluster.instances[1]
-    frozen.send_signal(signal.SIGSTOP)
+    await frozen.stand_still()
     try:
         await cluster.proxy.until(i2="DOWN", i1="UP")
         async with aiohttp.ClientSession(cookies={"PASSERELLE": "i2"}) as page:

@@ -168,7 +168,7 @@ async def test_an_instance_that_stood_still_has_a_second_from_when_it_goes_on(
     first, second = fleet.instances
     async with a_class(second if home_stands_still else first, second) as of:
         of.home = first  # which decides from now on, if it did not before
-        second.server.send_signal(signal.SIGSTOP)
+        await second.server.stand_still()
         try:
             stopped_at = time.monotonic()
             async with connected(first.url, of.created.token) as host:

@@ -92,7 +92,7 @@ class Faults:
         """Longer than a lease; some of its people's connections wait for it."""
         victim = self._instance()
         self.say(f"pause {victim.name}")
-        victim.server.send_signal(signal.SIGSTOP)
+        await victim.server.stand_still()
         await asyncio.sleep(NOTICED_S)
         await self._fleet.send_away(victim, all_but=1)
         await asyncio.sleep(max(LEASE_S, self._chance.uniform(8.0, 17.0) * self._scale))

@@ -135,7 +135,7 @@ async def test_a_home_that_was_stopped_for_twenty_seconds_finds_itself_deposed(
         ):
             await at_pupil.hear("room_view")
             await written.edit("Zoé")
-            house.first.send_signal(signal.SIGSTOP)
+            await house.first.stand_still()
             await at_pupil.say("send_chat", {"text": "Trop tard"})
             stopped_at = asyncio.get_running_loop().time()
             await until_done(at_class, "set_hand", TAKEN_OVER_S, raised=True)

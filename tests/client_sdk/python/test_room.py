@@ -1,7 +1,6 @@
 """A room from Python: the door, the people, what is said, and a connection that is lost."""
 
 import asyncio
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +243,7 @@ async def test_a_restart_of_the_server_is_survived_and_what_was_missed_is_there(
         await host.send_chat("Avant")
         await asyncio.gather(*(becomes(pupil, lambda view: view.chat) for pupil in pupils))
 
-        server.send_signal(signal.SIGSTOP)
+        await server.stand_still()
         calls = [asyncio.create_task(room.set_hand(True)) for room in (host, *pupils)]
         await asyncio.sleep(0)
         await server.kill()
