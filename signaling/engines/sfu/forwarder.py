@@ -20,6 +20,10 @@ from signaling.engines.sfu.vp8 import renumber
 MAX_RESENT_PER_S = 400.0
 """Packets sent again per line: more than a 2 Mbit/s stream has in all, less than a flood of NACKs wants."""
 RESENT_BURST = 300.0
+MAX_KEYFRAMES_PER_S = 0.5
+"""For one subscriber who has a picture and says that it is lost. A key frame goes to everybody: a line on which nothing
+arrives whole would ask for one after the other, and have all others see less of what moves."""
+KEYFRAMES_BURST = 3.0
 
 
 class PacketsOut(Protocol):
@@ -81,6 +85,8 @@ class OutgoingLine:
         self._last_run: Run | None = None
         self._resends_left = RESENT_BURST
         self._resends_at = 0.0
+        self._keyframes_left = KEYFRAMES_BURST
+        self._keyframes_at = 0.0
 
     @property
     def current(self) -> PublishedLayer | None:
@@ -289,10 +295,21 @@ class OutgoingLine:
         payload = (outgoing & 0xFFFF).to_bytes(2, "big") + packet.payload
         self._send(packet, codec.rtx_payload_type, self._rtx_sequence, self.rtx_ssrc, segment, block, payload)
 
-    def picture_lost(self) -> None:
-        if self._current is not None and self._enabled:
+    def picture_lost(self, now: float) -> None:
+        """The subscriber cannot go on without a key frame."""
+        if self._current is not None and self._enabled and self._may_have_keyframe(now):
             self._current.want_keyframe()
         self._want_keyframe()
+
+    def _may_have_keyframe(self, now: float) -> bool:
+        if self._current is not None and self._current.keyframes.wanted:
+            return True  # it gets the one that another has asked for
+        left = self._keyframes_left + (now - self._keyframes_at) * MAX_KEYFRAMES_PER_S
+        self._keyframes_left, self._keyframes_at = min(KEYFRAMES_BURST, left), now
+        if self._keyframes_left < 1:
+            return False
+        self._keyframes_left -= 1
+        return True
 
     def sender_report(self, now: float) -> bytes | None:
         """SR of this line on the publisher's clock; None while nothing flows or nothing is known."""

@@ -47,6 +47,7 @@ class _IncomingStream:
     layer: PublishedLayer | None
     """None: not allowed, or unpublished; its packets are dropped."""
     ssrc: int | None = None
+    repair_ssrc: int | None = None
     heard_at: float = 0.0
 
 
@@ -67,6 +68,14 @@ class _IncomingLine:
     """By rid; None: its only one."""
 
     def carry(self, track: PublishedTrack | None, rids: Sequence[str]) -> None:
+        if track is None:
+            # The line rests. Its next track may come in the same streams, whose layers Chromium names only until it has
+            # been told of them once.
+            self.drop()
+            return
+        if track is not self.track:
+            for stream in self.streams.values():
+                stream.ssrc = stream.repair_ssrc = None  # or in others, at once
         self.track = track
         names: list[str | None] = list(rids) or [None]
         kept = {name: self.streams.get(name) or _IncomingStream(self, None) for name in names}
@@ -74,7 +83,7 @@ class _IncomingLine:
             self.streams[name].layer = None
         self.streams = kept
         for name, stream in kept.items():
-            stream.layer = None if track is None else track.layer(name)
+            stream.layer = track.layer(name)
 
     def drop(self) -> None:
         self.track = None
@@ -153,12 +162,25 @@ class PublishConnection:
         line.mid_id, line.level_id = extensions.get(MID), extensions.get(AUDIO_LEVEL)
         line.rid_id, line.repaired_rid_id = extensions.get(RID), extensions.get(REPAIRED_RID)
         self._by_ssrc = {ssrc: each for ssrc, each in self._by_ssrc.items() if each in each.line.streams.values()}
-        if section.layers:
+        only = line.streams.get(None)
+        if section.layers or only is None:
             # Which of them is which layer only their packets tell.
             return
         for ssrc in section.ssrcs:
-            if len(self._by_ssrc) < MAX_BOUND_SSRCS or ssrc in self._by_ssrc:
-                self._by_ssrc[ssrc] = line.streams[None]
+            self._know(ssrc, only)
+
+    def _know(self, ssrc: int, stream: _IncomingStream) -> None:
+        """Whose packets these are, from now on. Of too many the oldest that nothing comes by is forgotten: who turns a
+        camera on and off all day may have new ones each time."""
+        self._by_ssrc.pop(ssrc, None)
+        if len(self._by_ssrc) >= MAX_BOUND_SSRCS:
+            idle = next(
+                (known for known, each in self._by_ssrc.items() if known not in (each.ssrc, each.repair_ssrc)), None
+            )
+            if idle is None:
+                return
+            del self._by_ssrc[idle]
+        self._by_ssrc[ssrc] = stream
 
     def carries(self, track: PublishedTrack) -> bool:
         return any(line.track is track for line in self._lines.values())
@@ -198,6 +220,7 @@ class PublishConnection:
             packet.sequence_number, packet.payload = unwrap_rtx(packet.payload)
         except ValueError:
             return
+        stream.repair_ssrc = packet.ssrc
         packet.payload_type = payload_type
         if stream.layer is not None and stream.ssrc is not None:
             stream.layer.receive(packet, None, now)
@@ -223,8 +246,6 @@ class PublishConnection:
     def _bind(self, packet: RtpPacket) -> _IncomingStream | None:
         """A stream that no a=ssrc announced: by its mid extension, or the only m-line with its
         payload type (RFC 9143 section 9.2); its layer by its rid."""
-        if len(self._by_ssrc) >= MAX_BOUND_SSRCS:
-            return None
         line = self._line_by_mid(packet)
         if line is None:
             number = packet.payload_type
@@ -232,7 +253,7 @@ class PublishConnection:
             line = fitting[0] if len(fitting) == 1 else None
         stream = None if line is None else self._stream_by_rid(line, packet)
         if stream is not None:
-            self._by_ssrc[packet.ssrc] = stream
+            self._know(packet.ssrc, stream)
         return stream
 
     def _stream_by_rid(self, line: _IncomingLine, packet: RtpPacket) -> _IncomingStream | None:

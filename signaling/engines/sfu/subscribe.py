@@ -183,8 +183,9 @@ class SendingConnection:
         return [line for ssrc, line in self._by_ssrc.items() if line.ssrc == ssrc]
 
     def transport_connected(self) -> None:
-        for line in self._by_ssrc.values():
-            line.picture_lost()
+        now = self._clock()
+        for line in self.lines:
+            line.picture_lost(now)
         self._owner.subscribe_connected()
 
     def transport_lost(self) -> None:
@@ -217,7 +218,7 @@ class SendingConnection:
             elif isinstance(item, rtcp.PictureLost):
                 line = self._by_ssrc.get(item.ssrc)
                 if line is not None:
-                    line.picture_lost()
+                    line.picture_lost(now)
 
     def handle_second(self, now: float) -> None:
         """Every second: sender reports, what the line carries, whether the client still lives."""

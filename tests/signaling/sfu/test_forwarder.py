@@ -6,7 +6,7 @@ import pytest
 
 from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import ABS_SEND_TIME, AUDIO_LEVEL, MID, NegotiatedCodec
-from signaling.engines.sfu.forwarder import RESENT_BURST, OutgoingLine
+from signaling.engines.sfu.forwarder import KEYFRAMES_BURST, MAX_KEYFRAMES_PER_S, RESENT_BURST, OutgoingLine
 from signaling.engines.sfu.keyframes import KEYFRAME_RETRY_S
 from signaling.engines.sfu.published import PublishedTrack
 from signaling.engines.sfu.rtp import RtpPacket, find_extension, parse_rtp, unwrap_rtx
@@ -361,3 +361,22 @@ def test_a_publisher_that_floods_is_cut() -> None:
     assert len(sink.sent) == 250
     _feed(track, 2_000, b"opus", pt=111, now=6.0)
     assert len(sink.sent) == 251
+
+
+def test_one_whose_pictures_never_arrive_does_not_fill_everybodys_line_with_key_frames() -> None:
+    track, sink, other_sink = _track(), Sink(), Sink()
+    unlucky, other = _line(track, sink), _line(track, other_sink)
+    layer = track.layers[0]
+    assert layer.keyframe_is_due(0.0), "both begin with one"
+    _feed(track, 0, KEY)
+    asked = 0
+    for step in range(1, 201):  # twenty seconds, a tenth each
+        now = step / 10
+        unlucky.picture_lost(now)
+        if layer.keyframe_is_due(now):
+            asked += 1
+            _feed(track, step, KEY, now=now)
+    assert KEYFRAMES_BURST < asked <= KEYFRAMES_BURST + 20 * MAX_KEYFRAMES_PER_S
+    assert not layer.keyframes.wanted
+    other.picture_lost(20.1)
+    assert layer.keyframe_is_due(20.5), "another is heard at once"

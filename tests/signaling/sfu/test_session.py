@@ -1,7 +1,9 @@
 """A session's timers and offers, with a clock of the test's and no packets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import struct
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import pytest
@@ -16,13 +18,15 @@ from signaling.engines import (
 )
 from signaling.engines.sfu.aiortc_seams import Certificate
 from signaling.engines.sfu.audible import MAX_AUDIBLE
-from signaling.engines.sfu.codecs import offered_codecs, offered_extensions
+from signaling.engines.sfu.codecs import RID, offered_codecs, offered_extensions
 from signaling.engines.sfu.ice import CONNECT_S
+from signaling.engines.sfu.publish import MAX_BOUND_SSRCS
 from signaling.engines.sfu.room import MediaRoom
 from signaling.engines.sfu.sdp import (
     Direction,
     ParsedDescription,
     SdpError,
+    SentStream,
     TransportDescription,
     WrittenSection,
     parse_description,
@@ -94,14 +98,23 @@ async def house() -> AsyncIterator[House]:
     await house.close()
 
 
-def description(*kinds: str, direction: Direction = "sendonly", fingerprint: str = "AA") -> ParsedDescription:
+def description(*kinds: str, **how: Any) -> ParsedDescription:
+    return parse_description(description_text(*kinds, **how))
+
+
+def description_text(
+    *kinds: str, direction: Direction = "sendonly", fingerprint: str = "AA", ssrcs: Sequence[int] = ()
+) -> str:
     full = ":".join([fingerprint] * 32)
     transport = TransportDescription("ufra", "p" * 22, full, "active", [("127.0.0.1", 9)])
+    stream = SentStream("s", "t", "c")
     sections = [
-        WrittenSection(kind, str(number), direction, offered_codecs(kind), offered_extensions(kind))
-        for number, kind in enumerate(kinds)
+        WrittenSection(
+            kind, str(number), direction, offered_codecs(kind), offered_extensions(kind), ssrc=ssrc, stream=stream
+        )
+        for number, (kind, ssrc) in enumerate(zip_longest(kinds, ssrcs))
     ]
-    return parse_description(write_description(1, 1, transport, sections))
+    return write_description(1, 1, transport, sections)
 
 
 def published(session: Session, *, muted: bool = False) -> list[PublishedMedia]:
@@ -340,3 +353,44 @@ async def test_layouts_that_follow_each_other_closely_are_taken_together(house: 
     session.watch_pictures(house.now)
     session.watch_pictures(house.now)
     assert looks == [{"t": (1, 1)}, {"t": (199, 199)}]
+
+
+def rtp(payload_type: int, ssrc: int, sequence: int, extensions: bytes = b"") -> bytes:
+    block = struct.pack(">HH", 0xBEDE, len(extensions) // 4) + extensions if extensions else b""
+    first = 0x90 if extensions else 0x80
+    return struct.pack(">BBHII", first, payload_type, sequence, 0, ssrc) + block + b"\x10" + bytes(20)
+
+
+async def test_a_camera_that_is_turned_on_and_off_all_day_is_received_every_time(house: House) -> None:
+    """Each time it goes up with SSRCs of its own, over the same peer connection and media lines."""
+    session = house.open("a")
+    for turn in range(MAX_BOUND_SSRCS):
+        offer = description("audio", "video", ssrcs=(10 * turn + 1, 10 * turn + 2))
+        media = [
+            PublishedMedia(mid="0", track_id=f"microphone-{turn}", source="microphone"),
+            PublishedMedia(mid="1", track_id=f"camera-{turn}", source="camera"),
+        ]
+        session.receive_publish_offer(offer, media)
+        assert session.publish is not None
+        for sequence in range(3):
+            session.publish.receive_rtp(rtp(111, 10 * turn + 1, sequence))
+            session.publish.receive_rtp(rtp(96, 10 * turn + 2, sequence))
+        assert [track.packets_received for track in session.tracks.values()] == [3, 3], turn
+        session.receive_publish_offer(description("audio", "video", direction="inactive"), [])
+        house.pass_time(0.3)
+
+
+async def test_layers_that_were_named_once_are_known_when_the_camera_is_turned_on_again(house: House) -> None:
+    """In the same streams as before: Chromium writes a layer's name until it was told of its packets, and no more."""
+    rid = 10
+    layers = f"a=extmap:{rid} {RID}\r\na=rid:q send\r\na=rid:h send\r\na=simulcast:send q;h\r\n"
+    session = house.open("a")
+    for turn, track_id in enumerate(("first", "second")):
+        offer = parse_description(description_text("video") + layers)
+        session.receive_publish_offer(offer, [PublishedMedia(mid="0", track_id=track_id, source="camera")])
+        assert session.publish is not None
+        for number, name in enumerate("qh"):
+            named = bytes([0x10, ord("0"), rid << 4, ord(name)]) if turn == 0 else b""
+            session.publish.receive_rtp(rtp(96, 100 + number, turn, named))
+        assert [layer.packets_received for layer in session.tracks[track_id].layers] == [1, 1], track_id
+        session.receive_publish_offer(description("video", direction="inactive"), [])
