@@ -1,7 +1,8 @@
 """The y-websocket endpoint: `GET /yjs/{room}/{document}?token=…`, for any Yjs editor.
 
-The messages are y-protocols' own; `ack=1` adds Passerelle's `saved` and `unsaved`. The token is in the
-query because a browser's WebSocket can send it nowhere else; no log of ours shows a query.
+The messages are y-protocols' own; `ack=1` adds Passerelle's `saved` and `unsaved`, `paragraph=1` an empty paragraph
+to a document in which nothing has been written. The token is in the query because a browser's WebSocket can send it
+nowhere else; no log of ours shows a query.
 """
 
 import asyncio
@@ -252,7 +253,8 @@ class YjsEndpoint:
             await socket.close(code=close_codes.LIMIT, message=b"limit")
             return socket
         try:
-            await self._serve(connection, socket, DocumentKey(claims.room_id, request.match_info["document"]))
+            key = DocumentKey(claims.room_id, request.match_info["document"])
+            await self._serve(connection, socket, key, has_paragraph=request.query.get("paragraph") == "1")
         except Exception as error:
             # The upgrade is answered: no error page can be sent any more.
             logger.error("yjs_failed", room_id=claims.room_id, exc_info=error)
@@ -278,7 +280,9 @@ class YjsEndpoint:
         self._pace.connection(claims.participant_id)
         return claims
 
-    async def _serve(self, connection: YjsConnection, socket: DirectSocket, key: DocumentKey) -> None:
+    async def _serve(
+        self, connection: YjsConnection, socket: DirectSocket, key: DocumentKey, *, has_paragraph: bool
+    ) -> None:
         try:
             await self._rooms.connect(key.room_id, connection.participant_id, connection.connection_id, is_editor=True)
         except RoomError as error:
@@ -288,6 +292,8 @@ class YjsEndpoint:
         self._metrics.socket_opened("yjs")
         access = ParticipantAccess(self._rooms, key.room_id, connection.participant_id)
         try:
+            if has_paragraph and access.can_read() and access.can_write():
+                await self._documents.begin_with_paragraph(key)
             opened = await self._documents.open(key, connection, access)
         except CannotOpen as error:
             connection.close(error.code, error.reason)

@@ -11,6 +11,7 @@ shown it; only the flush loop and a load change a copy.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -35,7 +36,7 @@ from rooms.documents.reader import DocumentAccess, Reader
 from rooms.documents.saving import DocumentSaver
 from rooms.documents.scan import Scan, scan_in_steps, scan_update
 from rooms.documents.steps import Steps
-from rooms.documents.template import TEMPLATE_AUTHOR, TEMPLATE_CLIENT_ID
+from rooms.documents.template import EMPTY_PARAGRAPH, TEMPLATE_AUTHOR, TEMPLATE_CLIENT_ID
 from rooms.ports import Bus, ClientBinding, DocumentAppend, DocumentKey, DocumentStore, StoredDocument, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -176,6 +177,14 @@ class DocumentHub:
             return False
         self._bridge.show_begun(live, update, is_untold=is_first)
         return True
+
+    async def begin_with_paragraph(self, key: DocumentKey) -> None:
+        """Should nothing be written in it, it begins with one empty paragraph. To be called before `open`, by whoever
+        may write. Raises: DocumentUnavailable, TooManyReaders, only where `open` would."""
+        live = await self._library.fetch(key)
+        if not live.has_text and not live.is_failing:
+            with contextlib.suppress(DocumentUnavailable):  # the store fails: writing goes on without
+                await self.begin(key, EMPTY_PARAGRAPH)
 
     def close_readers(self, *, participant_id: str | None = None, room_id: str | None = None, code: int) -> int:
         """Close, at once, every reader that matches all that is given; how many they were."""

@@ -10,6 +10,7 @@ y-protocols (PROTOCOL.md; sync.js, awareness.js, auth.js), each message in one t
 | 3 query awareness | nothing |
 | 100 saved | varUint n; from the server only, ours |
 | 101 unsaved | varUint n; from the server only, ours |
+| 102 part | a piece of a long message (`rooms.documents.parts`); from the server only, ours |
 
 **Acknowledgements.** Both sides count the update-carrying messages (sync step 2 and update) that the
 client sent on this connection for this document, from 1, refused ones included. `saved n`: the first n
@@ -41,12 +42,15 @@ AUTH: Final = 2
 QUERY_AWARENESS: Final = 3
 SAVED: Final = 100
 UNSAVED: Final = 101
+PART: Final = 102
 
 STEP_1: Final = 0
 STEP_2: Final = 1
 UPDATE: Final = 2
 
 PERMISSION_DENIED: Final = 0
+
+_CONTENT: Final = (bytes((SYNC, STEP_2)), bytes((SYNC, UPDATE)))
 
 Denial = Literal["read-only", "client-id", "malformed", "half-character", "too-large", "waiting"]
 
@@ -105,6 +109,11 @@ def sync_update(update: bytes) -> bytes:
 def sync_head(step: int, size_bytes: int) -> bytes:
     """What stands before an update of this size in `sync_step_2` (STEP_2) and `sync_update` (UPDATE)."""
     return bytes((SYNC, step)) + var_uint(size_bytes)
+
+
+def is_content(message: bytes) -> bool:
+    """Whether it carries an update: then nothing of the kind may overtake it."""
+    return message[:2] in _CONTENT
 
 
 def awareness_message(update: bytes) -> bytes:

@@ -154,3 +154,7 @@ def _any(value: int | str) -> bytes:
     if size < 0x40:
         return bytes((0x7D, sign | size))
     return bytes((0x7D, 0x80 | sign | (size & 0x3F))) + var_uint(size >> 6)
+
+
+EMPTY_PARAGRAPH: Final = template_update([Element("paragraph")])
+"""What an editor would begin with by itself; each of two who begin at once would make one of their own."""

@@ -83,6 +83,8 @@ class RealtimeServer:
         self._strangers: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pulse = Pulse()
+        self._turn = asyncio.Lock()
+        """Whose part of a long message is put next."""
         self.draining = False
         self.server = PacketServer(
             async_mode="aiohttp",
@@ -160,7 +162,7 @@ class RealtimeServer:
         claims = self._tokens.verify(token, time.time())
         self._pace.connection(claims.participant_id)
         engine_socket = self.server.eio.sockets[self.server.manager.eio_sid_from_sid(sid, "/")]
-        connection = SocketConnection(self.server, sid, engine_socket, claims)
+        connection = SocketConnection(self.server, sid, engine_socket, claims, self._turn)
         if not self._connections.add(connection):
             raise Refusal("too-many-requests", "This participant has too many connections.")
         try:
@@ -261,7 +263,7 @@ class RealtimeServer:
         try:
             document.receive(message)
         except ProtocolViolation as violation:
-            connection.documents.pop(name, None)
+            connection.take_document(name)
             connection.tell_document_closed(name, violation.code, violation.reason)
 
     def _voice(self, connection: SocketConnection, arguments: Sequence[Any]) -> None:

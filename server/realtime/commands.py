@@ -240,9 +240,12 @@ class Commands:
     ) -> wire_document.DocumentOpened:
         _make_place(connection, request.document)
         access = ParticipantAccess(self._rooms, connection.room_id, connection.participant_id)
-        reader = DocumentReader(connection, request.document, self._fan_out)
+        reader = DocumentReader(connection, request.document, self._fan_out, takes_parts=request.parts)
+        key = DocumentKey(connection.room_id, request.document)
         try:
-            opened = await self._documents.open(DocumentKey(connection.room_id, request.document), reader, access)
+            if request.paragraph and access.can_read() and access.can_write():
+                await self._documents.begin_with_paragraph(key)
+            opened = await self._documents.open(key, reader, access)
         except CannotOpen as error:
             raise cannot_open(error) from error
         try:
@@ -260,7 +263,7 @@ class Commands:
         return wire_document.DocumentOpened(document=request.document, can_write=access.can_write())
 
     async def _close_document(self, connection: SocketConnection, request: wire_document.CloseDocument) -> None:
-        opened = connection.documents.pop(request.document, None)
+        opened = connection.take_document(request.document)
         if opened is not None:
             opened.close()
 
@@ -289,7 +292,7 @@ class Commands:
 
 def _make_place(connection: SocketConnection, document: str) -> None:
     """For one more document; the same one, opened before, is closed. Raises: Refusal."""
-    before = connection.documents.pop(document, None)
+    before = connection.take_document(document)
     if before is not None:
         before.close()
     elif len(connection.documents) >= MAX_DOCUMENTS:

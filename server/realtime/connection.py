@@ -7,9 +7,12 @@ from typing import Any, Final, cast
 
 import socketio
 
+from rooms.documents import sync
+from rooms.documents.limits import KIB
 from rooms.documents.open_document import OpenDocument
 from server.auth import TokenClaims
-from server.deflate import KEPT_S, SharedMessage
+from server.deflate import DEFLATE_UP_TO_BYTES, KEPT_S, SharedMessage
+from server.realtime.long_sending import LongSending
 from server.realtime.packets import PacketQueue, Packets, encode
 from server.wire.document import DocumentClosed
 from server.wire.room import Removed
@@ -18,6 +21,8 @@ MAX_OUTBOX_BYTES = 32 * 1024 * 1024
 """What may wait for one connection before it is given up: a document of the largest size goes in one message (4/3 of
 it in long polling). Past 2 MiB its documents send it nothing more (it is resynchronised when it drains), so what grows
 beyond is a peer that reads nothing."""
+WHOLE_UP_TO_BYTES: Final = 256 * KIB
+"""In long polling a longer message goes in parts, over a WebSocket one that would not be deflated."""
 MAX_DOCUMENTS = 32
 """Documents that one connection may have open: a teacher's view of fifteen teams, twice over."""
 FAREWELL_S = 0.7
@@ -32,7 +37,10 @@ FOR_GOOD: Final = frozenset({"removed", "revoked", "denied", "room_closed", "rep
 class SocketConnection:
     """A participant's Socket.IO connection. The adapter makes it; anyone may send to it."""
 
-    def __init__(self, server: socketio.AsyncServer, sid: str, engine_socket: Any, claims: TokenClaims) -> None:
+    def __init__(
+        self, server: socketio.AsyncServer, sid: str, engine_socket: Any, claims: TokenClaims, turn: asyncio.Lock
+    ) -> None:
+        """`turn`: of all connections of the process (`LongSending`)."""
         self.connection_id = sid
         self.claims = claims
         self.room_id = claims.room_id
@@ -52,6 +60,7 @@ class SocketConnection:
         self._server = server
         self._socket = engine_socket
         self._queue = cast(PacketQueue, engine_socket.queue)
+        self._sending = LongSending(self._queue, turn)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -97,13 +106,28 @@ class SocketConnection:
             self._queue.put_nowait(packet)
         self.end_if_flooded()
 
+    def put_content(self, document: str, packets: Packets) -> None:
+        """As `put`, behind what goes in parts of this document."""
+        if self.ended or self.is_closed:
+            return
+        if self._sending.put_behind(document, packets):
+            self.end_if_flooded()
+        else:
+            self.put(packets)
+
+    def send_in_parts(self, document: str, pieces: Sequence[bytes]) -> None:
+        """One message of a document, which is these pieces one after the other. Never blocks, never raises."""
+        if not (self.ended or self.is_closed):
+            self._sending.send(document, pieces)
+            self.end_if_flooded()
+
     def buffered_bytes(self) -> int:
-        """What waits in engine.io's queue."""
-        return self._queue.waiting_bytes
+        """What waits in engine.io's queue, or to be put there."""
+        return self._queue.waiting_bytes + self._sending.left_bytes
 
     def end_if_flooded(self) -> None:
         """Answers to its own commands count too."""
-        if self._queue.waiting_bytes > MAX_OUTBOX_BYTES:
+        if self.buffered_bytes() > MAX_OUTBOX_BYTES:
             self.end("slow")
 
     def end(self, reason: str) -> None:
@@ -122,6 +146,12 @@ class SocketConnection:
         for document in tuple(self.documents.values()):
             document.close()
         self.documents.clear()
+        self._sending.clear()
+
+    def take_document(self, document: str) -> OpenDocument | None:
+        """It is not open over this connection any more; what is left of it is not sent. To be closed, if it is not."""
+        self._sending.drop(document)
+        return self.documents.pop(document, None)
 
     def tell_document_closed(self, document: str, code: int, reason: str) -> None:
         self.emit("document_closed", DocumentClosed(document=document, code=code, reason=cast(Any, reason)))
@@ -183,10 +213,13 @@ class DocumentReader:
 
     wants_acknowledgement = True
 
-    def __init__(self, connection: SocketConnection, document: str, fan_out: "SocketFanOut") -> None:
+    def __init__(
+        self, connection: SocketConnection, document: str, fan_out: "SocketFanOut", *, takes_parts: bool = False
+    ) -> None:
         self._connection = connection
         self.document = document
         self.fan_out = fan_out
+        self._takes_parts = takes_parts
 
     @property
     def connection_id(self) -> str:
@@ -197,20 +230,31 @@ class DocumentReader:
         return self._connection.participant_id
 
     def send(self, message: bytes) -> None:
-        self._connection.emit("document_message", self.document, message)
+        if self._takes_parts and len(message) > self._whole_up_to_bytes():
+            self._connection.send_in_parts(self.document, (message,))
+        elif sync.is_content(message):
+            self.put(encode("document_message", self.document, message))
+        else:
+            self._connection.emit("document_message", self.document, message)
 
     def send_long(self, head: bytes, rest: bytes) -> None:
-        self._connection.put(_LONG_PACKETS.of(self.document, head, rest))
+        if self._takes_parts:
+            self._connection.send_in_parts(self.document, (head, rest))
+        else:
+            self._connection.put(_LONG_PACKETS.of(self.document, head, rest))
 
     def put(self, packets: Packets) -> None:
-        self._connection.put(packets)
+        self._connection.put_content(self.document, packets)
 
     def buffered_bytes(self) -> int:
         return self._connection.buffered_bytes()
 
     def close(self, code: int, reason: str) -> None:
-        self._connection.documents.pop(self.document, None)
+        self._connection.take_document(self.document)
         self._connection.tell_document_closed(self.document, code, reason)
+
+    def _whole_up_to_bytes(self) -> int:
+        return WHOLE_UP_TO_BYTES if self._connection.transport == "polling" else DEFLATE_UP_TO_BYTES
 
 
 class SocketFanOut:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
 import msgspec
 import socketio
@@ -15,17 +15,24 @@ MAX_ATTACHMENTS = 1
 """Binary parts of one event: `document_message` and `media_voice` have one, no other event has any. The library would
 keep whatever number a peer announces, each part up to the longest message, until the last one has come."""
 
+MOST_AT_ONCE_BYTES: Final = 640 * 1024
+"""Taken from a queue in one go, in long polling one answer; a packet that is longer goes alone. What is put together,
+encoded in base64 and written in one turn of the loop is bounded so: 3 ms."""
+
 Packets = Sequence[engineio_packet.Packet]
 
 
-def encode(event: str, *arguments: Any) -> Packets:
+def encode(event: str, *arguments: Any, is_deflated: bool = True) -> Packets:
     """The engine.io packets of one event, to be given to any number of connections.
 
-    Structs are turned into plain values first; bytes become attachments."""
+    Structs are turned into plain values first; bytes become attachments. `is_deflated`: over a WebSocket that agreed,
+    where they are long enough."""
     data = [event, *(msgspec.to_builtins(argument, builtin_types=(bytes,)) for argument in arguments)]
     encoded = socketio_packet.Packet(socketio_packet.EVENT, namespace="/", data=data).encode()
     parts = encoded if isinstance(encoded, list) else [encoded]
-    return [engineio_packet.Packet(engineio_packet.MESSAGE, data=_shared(part)) for part in parts]
+    return [
+        engineio_packet.Packet(engineio_packet.MESSAGE, data=_shared(part) if is_deflated else part) for part in parts
+    ]
 
 
 def _shared(part: str | bytes) -> str | bytes:
@@ -96,13 +103,25 @@ class PacketServer(socketio.AsyncServer):  # type: ignore[misc]
             # A binary event of one who is not connected (any more).
 
 
+class PacketSource(Protocol):
+    async def refill(self) -> None:
+        """Somebody is about to wait for what is in the queue: put in what was held back."""
+
+
 class PacketQueue(asyncio.Queue[Any]):
-    """engine.io's queue of what is to be sent (None ends it), which knows how much waits in it."""
+    """engine.io's queue of what is to be sent (None ends it), which knows how much waits in it. Whoever empties it
+    waits with `get` for a first packet and takes others with `get_nowait` until there are none: ours says so, too, when
+    what was taken since is enough."""
 
     waiting_bytes: int
+    source: PacketSource | None = None
+    _part: engineio_packet.Packet | None
+    _taken_bytes = 0
+    """Since the last `get`."""
 
     def _init(self, maxsize: int) -> None:
         self.waiting_bytes = 0
+        self._part = None
         super()._init(maxsize)
 
     def _put(self, item: Any) -> None:
@@ -112,12 +131,38 @@ class PacketQueue(asyncio.Queue[Any]):
     def _get(self) -> Any:
         item = super()._get()
         self.waiting_bytes -= _size(item)
+        if item is self._part:
+            self._part = None
         return item
+
+    async def get(self) -> Any:
+        self._taken_bytes = 0
+        if self.source is not None:
+            await self.source.refill()
+        return await super().get()
+
+    def get_nowait(self) -> Any:
+        """Raises: QueueEmpty."""
+        size_bytes = _size(self._queue[0]) if self.qsize() else 0  # type: ignore[attr-defined]
+        if self._taken_bytes and self._taken_bytes + size_bytes > MOST_AT_ONCE_BYTES:
+            raise asyncio.QueueEmpty
+        self._taken_bytes += size_bytes
+        return super().get_nowait()
+
+    def put_part(self, packets: Packets) -> None:
+        """A part of a long message; the next is put when this one was taken."""
+        self._part = packets[-1]
+        for packet in packets:
+            self.put_nowait(packet)
+
+    @property
+    def holds_part(self) -> bool:
+        return self._part is not None
 
     def throw_away(self) -> None:
         """Nothing that waits will be sent."""
         while not self.empty():
-            self.get_nowait()
+            super().get_nowait()
             self.task_done()
 
 

@@ -40,6 +40,10 @@ class OpenDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     DocumentOpened; the server's sync step 1 and awareness follow as `document_message`."""
 
     document: DocumentName
+    parts: bool = False
+    """A long message may come in parts (message 102)."""
+    paragraph: bool = False
+    """Should nothing have been written in it yet, it begins with one empty paragraph, the same for all who ask."""
 
 
 class DocumentOpened(msgspec.Struct, kw_only=True):
@@ -64,4 +68,5 @@ class DocumentClosed(msgspec.Struct, kw_only=True):
 
 # `document_message` has two arguments in both directions: the document's name (str) and one
 # y-protocols message (binary): sync (0), awareness (1), auth (2), query awareness (3), and
-# Passerelle's own: 100 saved(varUint count), 101 unsaved(varUint count).
+# Passerelle's own: 100 saved(varUint count), 101 unsaved(varUint count), 102 part(varUint length of the whole,
+# varUint place of the first byte in it, varUint8Array).

@@ -54,6 +54,8 @@ LATER: dict[str, frozenset[str]] = {
     "seen": frozenset(
         {"set_hand.seen", "rename.seen", "configure.seen", "spotlight.seen", "rename_document.seen"},
     ),
+    "parts": frozenset({"document_open.parts"}),
+    "paragraph": frozenset({"document_open.paragraph"}),
 }
 """What clients may send that the first version refuses, a command or a `command.field`, by the name under which
 RoomView's `understands` announces it: beside an older instance a newer client sends only what is announced."""

@@ -32,6 +32,8 @@ VISIT = [
     "H2 Ce que nous avons vu", "LI ", "LI ", "LI ", "H2 Ce que nous avons appris", "LI ", "LI ", "LI ",
     "H2 Ce qui nous a surpris", "P ", "H2 Les questions qui nous restent", "LI ", "LI ", "P ",
 ]  # fmt: skip
+WORDS = ("neige", "chaud")
+"""Without a letter in common: between two that are alike an editor cannot tell which one is new."""
 
 
 async def drawn(page: Page) -> list[str]:
@@ -130,9 +132,7 @@ async def test_a_template_is_drawn_once_for_all_who_open_it_at_once_and_they_wri
             await expect(by_test(pupil, "open-new-text")).to_be_hidden()
         await nobody_has_written(host, server)
         # Both at once in the same empty line, which is where a class begins: each keeps the order of their letters.
-        # (They have none in common: between two that are alike an editor cannot tell which one is new.)
-        words = ("neige", "chaud")
-        await asyncio.gather(*(write(pupil, word, pause_ms=60.0) for pupil, word in zip(pupils, words, strict=True)))
+        await asyncio.gather(*(write(pupil, word, pause_ms=60.0) for pupil, word in zip(pupils, WORDS, strict=True)))
         await until_drawn(host, lambda blocks: blocks[-1] in ("P neigechaud", "P chaudneige"))
         for page in (host, *pupils):
             await saved(page)
@@ -166,6 +166,28 @@ async def test_a_template_that_ends_with_a_list_is_not_written_behind_by_those_w
         await pupils[0].keyboard.press("Enter")
         await pupils[0].keyboard.type("après")
         await expect(by_test(host, "editor").locator("> p")).to_contain_text("après", timeout=STEP_MS)
+
+
+@pytest.mark.timeout(240)
+async def test_those_who_open_an_empty_text_at_once_and_write_at_once_write_in_one_line(
+    server: ServerProcess, browser: Browser
+) -> None:
+    async with a_host_and_pupils(browser, server, 2) as (host, pupils):
+        await write(host, "Bonjour")
+        token = await host.evaluate("() => JSON.parse(localStorage.getItem('passerelle.places'))[0].token")
+        async with await Room.connect(server.url, token) as room:
+            await room.admitted()
+            await room.create_document("Vide")
+        for pupil in pupils:
+            await expect(by_test(pupil, "editor")).to_contain_text("Bonjour", timeout=STEP_MS)
+            await expect(by_test(pupil, "open-new-text")).to_be_visible(timeout=STEP_MS)
+        await asyncio.gather(*(by_test(pupil, "open-new-text").click() for pupil in pupils))
+        for pupil in pupils:  # the editor of the other text has gone
+            await expect(by_test(pupil, "editor")).not_to_contain_text("Bonjour", timeout=STEP_MS)
+        await asyncio.gather(*(write(pupil, word, pause_ms=60.0) for pupil, word in zip(pupils, WORDS, strict=True)))
+        for pupil in pupils:
+            await saved(pupil)
+            await until_drawn(pupil, lambda blocks: blocks in (["P neigechaud"], ["P chaudneige"]))
 
 
 @pytest.mark.timeout(240)

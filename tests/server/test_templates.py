@@ -10,9 +10,11 @@ import pycrdt
 import pytest
 
 from passerelle_client import Room
+from rooms.documents.template import EMPTY_PARAGRAPH
 from rooms.ports import DocumentKey
 from server.storage.memory import MemoryStore
 from server.storage.sqlite import SqliteStore
+from tests.support.deadlines import SECOND
 from tests.support.document_lines import TRANSPORTS, document_line
 from tests.support.documents import until
 from tests.support.room_client import RoomClient, connected, yjs_connected
@@ -365,6 +367,32 @@ async def test_who_waits_before_the_room_learns_of_no_text(house: RunningHouse) 
         assert await outside.refusal("create_document", title="x") in ("permission-denied", "not-admitted")
         await outside.do("ping_room")
         assert "secrète" not in str(outside.heard)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_an_empty_text_begins_with_a_paragraph_for_who_asks_and_may_write(
+    house: RunningHouse, transport: str
+) -> None:
+    host = await house.room()
+    people = {"observer": await house.guest(host, role="observer"), "pupil": await house.guest(host, role="pupil")}
+
+    async def begun_by(role: str, document: str, *, asks: bool) -> bool:
+        person = people[role]
+        if transport == "y-websocket":
+            query = f"?token={person.token}" + ("&paragraph=1" if asks else "")
+            address = f"{house.url.replace('http', 'ws', 1)}/yjs/{host.room_id}/{document}{query}"
+            async with house.http.ws_connect(address) as socket:
+                await socket.receive(timeout=5 * SECOND)
+        else:
+            async with connected(house.url, person.token, transport) as client:
+                await client.do("document_open", document=document, **({"paragraph": True} if asks else {}))
+        return (await house.house.store.load_document(DocumentKey(host.room_id, document))).updates == (
+            EMPTY_PARAGRAPH,
+        )
+
+    assert not await begun_by("pupil", "texte", asks=False)
+    assert not await begun_by("observer", "texte", asks=True)
+    assert await begun_by("pupil", "texte", asks=True)
 
 
 async def test_no_log_has_a_title_or_a_text(house: RunningHouse, caplog: pytest.LogCaptureFixture) -> None:

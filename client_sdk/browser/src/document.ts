@@ -33,7 +33,8 @@ export interface DocumentLink {
   readonly log: Log
   /** Whether messages travel by long polling: each batch is a request. */
   readonly isPolling: boolean
-  open(document: string): Promise<DocumentOpened>
+  /** `paragraph`: with one empty paragraph, should nothing have been written in it. */
+  open(document: string, paragraph: boolean): Promise<DocumentOpened>
   close(document: string): void
   send(document: string, message: Uint8Array): void
 }
@@ -59,6 +60,7 @@ export class SharedDocument extends Emitter<DocumentEvents> {
   readonly doc = new Y.Doc()
   readonly awareness = new Awareness(this.doc)
   readonly #link: DocumentLink
+  readonly #paragraph: boolean
   readonly #own: AwarenessSender
   /** Origin of transactions that come from the server. */
   readonly #remote = { remote: true }
@@ -82,10 +84,11 @@ export class SharedDocument extends Emitter<DocumentEvents> {
   #shownCount = 0
 
   /** @internal */
-  constructor(name: string, link: DocumentLink, storageName: string | null) {
+  constructor(name: string, link: DocumentLink, storageName: string | null, paragraph = false) {
     super()
     this.name = name
     this.#link = link
+    this.#paragraph = paragraph
     this.#storage = storageName === null ? null : new DocumentStorage(storageName, this.doc, link.log)
     this.doc.on('update', (update: Uint8Array, origin: unknown) => this.#updated(update, origin))
     this.#own = new AwarenessSender(this.awareness, (message) => this.#session !== null && this.#sendAll([message]))
@@ -250,7 +253,7 @@ export class SharedDocument extends Emitter<DocumentEvents> {
     this.#session = session
     this.#settle()
     try {
-      const opened = await this.#link.open(this.name)
+      const opened = await this.#link.open(this.name, this.#paragraph)
       if (this.#session !== session) return
       this.#setCanWrite(opened.can_write)
       this.#sendAll(session.start())

@@ -3,7 +3,7 @@
  *
  * y-protocols (PROTOCOL.md, sync and awareness) plus Passerelle's `saved` (100) and `unsaved` (101):
  * both sides count the messages of this connection that carry an update (sync step 2 and update), and
- * `saved n` says that the first n are in the server's store.
+ * `saved n` says that the first n are in the server's store. A long message comes in parts (102).
  *
  * A session lives as long as the connection; the document outlives it. Send what `start` returns, feed
  * everything that arrives to `receive` and send what it returns, give each local update to `write`.
@@ -12,6 +12,7 @@
 import * as decoding from 'lib0/decoding'
 import * as encoding from 'lib0/encoding'
 import * as Y from 'yjs'
+import { MessageParts } from './message_parts.js'
 import { splitUpdate } from './update_split.js'
 
 const SYNC = 0
@@ -20,6 +21,7 @@ const AUTH = 2
 const QUERY_AWARENESS = 3
 const SAVED = 100
 const UNSAVED = 101
+const PART = 102
 
 const STEP_1 = 0
 const STEP_2 = 1
@@ -48,6 +50,7 @@ export class EditTooLong extends Error {}
 export class DocumentSession {
   readonly #doc: Y.Doc
   readonly #origin: unknown
+  readonly #parts = new MessageParts()
   #synced = false
   #answered = false
   #sentCount = 0
@@ -121,10 +124,19 @@ export class DocumentSession {
       case SAVED:
         this.#receiveSaved(decoding.readVarUint(decoder))
         return { toSend: [] }
+      case PART:
+        return this.#receivePart(decoder)
       case UNSAVED: // the server's store fails; what is not saved stays unsaved
       default: // of a newer server
         return { toSend: [] }
     }
+  }
+
+  #receivePart(decoder: decoding.Decoder): Received {
+    const whole = this.#parts.take(decoder)
+    if (whole === null) return { toSend: [] }
+    if (whole[0] === PART) throw new MalformedMessage('a part of parts')
+    return this.#receive(decoding.createDecoder(whole))
   }
 
   #receiveSync(step: number, body: Uint8Array): Uint8Array[] {

@@ -711,6 +711,8 @@ export interface NetworkTarget {
  */
 export interface OpenDocument {
   document: string;
+  parts?: boolean;
+  paragraph?: boolean;
 }
 /**
  * One admitted person, class or bot.

@@ -19,6 +19,7 @@ import type {
   Draining,
   LobbyState,
   Muting,
+  OpenDocument,
   Permission,
   Removal,
   Removed,
@@ -215,12 +216,15 @@ export class Room extends Emitter<RoomEvents> {
 
   /** The document of this name, always the same object. `persist`: keep it in this browser too
    * (IndexedDB), so that what is written offline survives a reload; the default where that exists,
-   * except in a consultation, which leaves no trace. */
-  document(name: string, options: { persist?: boolean } = {}): SharedDocument {
+   * except in a consultation, which leaves no trace. `paragraph`: should nothing have been written in it, it begins with
+   * one empty paragraph in the fragment `content`, the same for all who ask: two rich text editors (Tiptap, ProseMirror) in
+   * which people begin in the same instant make none of their own each. */
+  document(name: string, options: { persist?: boolean; paragraph?: boolean } = {}): SharedDocument {
     const known = this.#documents.get(name)
     if (known !== undefined) return known
     if (this.#isOver !== null) throw this.#isOver
-    const document = new SharedDocument(name, this.#documentLink(), this.#storageName(name, options.persist ?? true))
+    const storageName = this.#storageName(name, options.persist ?? true)
+    const document = new SharedDocument(name, this.#documentLink(), storageName, options.paragraph)
     this.#documents.set(name, document)
     if (this.#isInside) document.connectionOpened()
     else if (this.#connection.state === 'reconnecting') document.connectionLost()
@@ -240,13 +244,21 @@ export class Room extends Emitter<RoomEvents> {
       get isPolling() {
         return connection.transport === 'polling'
       },
-      open: (document) => connection.request('document_open', { document }),
+      open: (document, paragraph) => connection.request('document_open', { document, ...this.#wishes(paragraph) }),
       close: (document) => {
         this.#documents.delete(document)
         // Whether it arrives does not matter: the server closes what a closed connection had open.
         connection.request('document_close', { document }).catch(() => undefined)
       },
       send: (document, message) => connection.send('document_message', document, message),
+    }
+  }
+
+  /** Of what came later, what the server reads. */
+  #wishes(paragraph: boolean): Pick<OpenDocument, 'parts' | 'paragraph'> {
+    return {
+      ...(this.#understands('parts') ? { parts: true } : {}),
+      ...(paragraph && this.#understands('paragraph') ? { paragraph: true } : {}),
     }
   }
 

@@ -4,7 +4,7 @@ import * as Y from 'yjs'
 import { describe, expect, test } from 'vitest'
 import { DocumentSession, EditTooLong, MAX_UPDATE_BYTES, MalformedMessage } from '../src/document_session.js'
 import { seeded, shuffled } from './support/random.js'
-import { SyncServer, converse } from './support/sync_server.js'
+import { SyncServer, converse, inParts } from './support/sync_server.js'
 
 const REMOTE = { remote: true }
 
@@ -246,4 +246,45 @@ test('an edit that no message can hold is said to be one', () => {
   const { client, server } = pair()
   client.sync(server)
   expect(() => client.doc.getMap('m').set('image', 'x'.repeat(2 * MAX_UPDATE_BYTES))).toThrow(EditTooLong)
+})
+
+describe('what comes in parts', () => {
+  function opened(): { client: Client; message: Uint8Array } {
+    const { client, server } = pair()
+    server.doc.getText('t').insert(0, 'là '.repeat(500))
+    const [message] = client.session.start().flatMap((each) => server.take(each))
+    return { client, message: message! }
+  }
+
+  test('is there when the last part is, and other messages go in between', () => {
+    const { client, message } = opened()
+    client.session.receive(new SyncServer().question())
+    const parts = inParts(message, 100)
+    expect(parts.length).toBeGreaterThan(10)
+    for (const part of parts.slice(0, -1)) {
+      expect(client.session.receive(part)).toEqual({ toSend: [] })
+      expect(client.session.receive(new SyncServer().saved(0))).toEqual({ toSend: [] })
+      expect(client.session.synced).toBe(false)
+      expect(client.text.toString()).toBe('')
+    }
+    client.session.receive(parts.at(-1)!)
+    expect(client.session.synced).toBe(true)
+    expect(client.text.toString()).toBe('là '.repeat(500))
+  })
+
+  test('begins anew at place 0, and what is left of an opening before is passed over', () => {
+    const { client, message } = opened()
+    const [before, now] = [inParts(message, 90), inParts(message, 100)]
+    for (const part of [...before.slice(3, 6), ...now.slice(0, 5), before[7]!]) client.session.receive(part)
+    expect(client.text.toString()).toBe('')
+    for (const part of now.slice(5)) client.session.receive(part)
+    expect(client.text.toString()).toBe('là '.repeat(500))
+  })
+
+  test('that cannot be a part is refused', () => {
+    const { client, message } = opened()
+    const nested = inParts(inParts(message, 100)[0]!, 1_000)[0]!
+    const beyond = Uint8Array.from([102, 1, 1, 1, 7])
+    for (const bad of [nested, beyond, Uint8Array.from([102, 5])]) expect(() => client.session.receive(bad)).toThrow(MalformedMessage)
+  })
 })

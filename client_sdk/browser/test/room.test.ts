@@ -1,7 +1,8 @@
 /** Rooms against a real server: joining, the lobby, people, chat, documents, cuts and restarts. */
 
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { PasserelleApi, PasserelleError, Room, type RoomView, type TransportName } from '../src/index.js'
+import * as Y from 'yjs'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { PasserelleApi, PasserelleError, Room, SharedDocument, type RoomView, type TransportName } from '../src/index.js'
 import { SECOND_MS, eventually, nextEvent } from './support/deadlines.js'
 import { ServerProcess } from './support/server.js'
 
@@ -236,6 +237,33 @@ describe.each<TransportName[][]>([[['websocket']], [['polling']]])('documents ov
     await Promise.all([one.whenSynced(), other.whenSynced()])
     await eventually(() => other.state === 'saved' && text(one).length === 2_000_000, { deadlineMs: 20 * SECOND_MS })
     expect(text(one)).toBe(text(other))
+
+    const receive = vi.spyOn(SharedDocument.prototype, 'receive')
+    try {
+      const newcomer = (await join('class', 'Autre', transports)).document('long')
+      await newcomer.whenSynced()
+      expect(text(newcomer)).toBe(text(other))
+      const heard = receive.mock.calls.filter((_, call) => receive.mock.contexts[call] === newcomer).map(([message]) => message)
+      expect(heard.filter(([kind]) => kind === 102).length).toBeGreaterThan(1)
+      expect(Math.max(...heard.map(({ byteLength }) => byteLength))).toBeLessThan(600_000)
+    } finally {
+      receive.mockRestore()
+    }
+  })
+
+  test('many who begin an empty text in one instant have one paragraph', async () => {
+    const { host, join } = await newRoom()
+    const people = [host, await join('class', 'Classe', transports), await join('pupil', 'Léa', transports)]
+    for (let round = 0; round < 10; round += 1) {
+      const all = people.map((room) => room.document(`vide${round}`, { paragraph: true }))
+      await Promise.all(all.map((one) => one.whenSynced()))
+      for (const one of all) expect(one.doc.getXmlFragment('content').toString()).toBe('<paragraph></paragraph>')
+      // As an editor writes: into the line's text that is there.
+      for (const [n, one] of all.entries()) ((one.doc.getXmlFragment('content').get(0) as Y.XmlElement).get(0) as Y.XmlText).insert(0, `${n}`)
+      const shown = (one: SharedDocument) => one.doc.getXmlFragment('content').toString()
+      await eventually(() => all.every((one) => shown(one) === shown(all[0]!) && shown(one).length === '<paragraph>012</paragraph>'.length))
+      expect(all[0]!.doc.getXmlFragment('content').length).toBe(1)
+    }
   })
 
   test('cursors come, move and go', async () => {

@@ -105,7 +105,7 @@ export class Session {
     this.text.value = place.text ?? firstText
     const { room } = this
     // A private meeting leaves nothing on the device, not even until the server says what kind of room it is.
-    this.#openTexts = new OpenTexts((name) => room.document(name, place.kind === 'consultation' ? { persist: false } : {}))
+    this.#openTexts = new OpenTexts((name) => room.document(name, { persist: place.kind !== 'consultation', paragraph: true }))
     this.pictures = new PictureLayout((tracks) => this.media.setLayout(tracks))
     this.thrift = new Thrift(this.media, this.pictures)
     this.#off.push(

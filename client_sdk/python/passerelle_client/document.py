@@ -38,9 +38,11 @@ class SharedDocument(Emitter):
       was written here.
     """
 
-    def __init__(self, name: str, send: Callable[[str, bytes], None]) -> None:
+    def __init__(self, name: str, send: Callable[[str, bytes], None], *, paragraph: bool = False) -> None:
         super().__init__()
         self.name = name
+        self.begins_with_paragraph = paragraph
+        """Asked for when it is opened and nothing has been written in it."""
         self.doc: pycrdt.Doc[Any] = pycrdt.Doc()
         self.awareness = pycrdt.Awareness(self.doc)
         self.can_write = False

@@ -1,6 +1,6 @@
 """The sync of one document over one connection: bytes in, bytes out, no I/O.
 
-y-protocols (PROTOCOL.md, sync protocol) plus Passerelle's `saved` (100) and `unsaved` (101). A
+y-protocols (PROTOCOL.md, sync protocol) plus Passerelle's `saved` (100), `unsaved` (101) and `part` (102). A
 `DocumentSync` lives as long as the connection; the document outlives it. Call `start` first and
 send what it returns; feed everything that arrives to `receive` and send what it returns; give each
 local update to `local_update`.
@@ -12,10 +12,11 @@ from typing import Any
 import pycrdt
 
 from passerelle_client.lib0 import MalformedMessage, read_var_bytes, read_var_uint, var_bytes
+from passerelle_client.message_parts import MessageParts
 from passerelle_client.update_split import split_update
 
 SYNC, AWARENESS, AUTH, QUERY_AWARENESS = 0, 1, 2, 3
-SAVED, UNSAVED = 100, 101
+SAVED, UNSAVED, PART = 100, 101, 102
 STEP_1, STEP_2, UPDATE = 0, 1, 2
 
 MOST_UPDATE_BYTES = 700_000
@@ -63,6 +64,7 @@ class DocumentSync:
     def __init__(self, doc: pycrdt.Doc[Any]) -> None:
         self._doc = doc
         self._early: list[bytes] = []
+        self._parts = MessageParts()
         self.synced = False
         """Everything that the server had has arrived."""
         self._answered = False
@@ -117,7 +119,17 @@ class DocumentSync:
             if kind == SAVED:
                 self.saved_count = max(self.saved_count, min(count, self.sent_count))
             return Received()
+        if kind == PART:
+            return self._receive_part(message, at)
         return Received()  # a newer server's message: not for us
+
+    def _receive_part(self, message: bytes, at: int) -> Received:
+        whole = self._parts.take(message, at)
+        if whole is None:
+            return Received()
+        if whole[:1] == bytes((PART,)):
+            raise MalformedMessage("a part of parts")
+        return self.receive(whole)
 
     def _receive_sync(self, message: bytes, at: int) -> Received:
         step, at = read_var_uint(message, at)
@@ -128,10 +140,10 @@ class DocumentSync:
             # What it refused before it will judge again: the answer holds all that we have.
             return Received(to_send=messages, asked=True)
         if step == STEP_2:
-            # Updates that overtook this answer may need it: pycrdt drops what it cannot place yet.
+            # The answer goes on where they end, or they overtook it and need it: pycrdt drops what it cannot place yet.
             early, self._early = self._early, []
             self.synced = True
-            return Received(updates=[body, *early])
+            return Received(updates=[merge([*early, body])])
         if step == UPDATE:
             if not self.synced:
                 self._early.append(body)

@@ -339,6 +339,8 @@ class OpenDocument(msgspec.Struct, kw_only=True):
     """`document_open`: the connection becomes a reader of the document. Answered with"""
 
     document: str
+    parts: bool = False
+    paragraph: bool = False
 
 
 class CloseDocument(msgspec.Struct, kw_only=True):

@@ -71,7 +71,9 @@ class Room(Emitter):
         self._is_refreshing = False
         self._waiting = Waiting()
         self._connection = Connection(self.url, lambda: self.token, transports)
-        self._documents = RoomDocuments(self._connection, self.command, self._spawn)
+        self._documents = RoomDocuments(
+            self._connection, self.command, self._spawn, lambda what: what in (self._understands or ())
+        )
         self._connection.listen("state", self._connection_state)
         self._connection.listen("refused", self._refused)
         self._connection.listen("lost", self._lost)
@@ -294,10 +296,12 @@ class Room(Emitter):
 
     # --- documents and media ----------------------------------------------------------------
 
-    def document(self, name: str) -> SharedDocument:
+    def document(self, name: str, *, paragraph: bool = False) -> SharedDocument:
         """The document of that name, opened (now, or once admitted) and kept in sync. The same
-        object for the same name."""
-        return self._documents.use(name, is_inside=self.view is not None)
+        object for the same name. `paragraph`: should nothing have been written in it, it begins with one empty
+        paragraph in the fragment `content`, the same for all who ask: two rich text editors that begin in the same
+        instant make none of their own each."""
+        return self._documents.use(name, is_inside=self.view is not None, paragraph=paragraph)
 
     async def close_document(self, name: str) -> None:
         """Stop following it. What is not saved yet is lost: await `saved()` before."""

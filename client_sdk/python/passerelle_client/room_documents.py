@@ -23,19 +23,22 @@ class RoomDocuments:
         connection: Connection,
         command: Callable[..., Awaitable[Any]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        is_understood: Callable[[str], bool],
     ) -> None:
-        """`command`: the room's; `spawn`: runs what ends with the room."""
+        """`command`: the room's; `spawn`: runs what ends with the room; `is_understood`: whether the server at the
+        other end of the present connection reads what came later, as far as is known."""
         self._connection = connection
         self._command = command
         self._spawn = spawn
+        self._is_understood = is_understood
         self._followed: dict[str, SharedDocument] = {}
         self._ended: PasserelleError | None = None
 
-    def use(self, name: str, *, is_inside: bool) -> SharedDocument:
+    def use(self, name: str, *, is_inside: bool, paragraph: bool = False) -> SharedDocument:
         """The document of that name, always the same object. `is_inside`: it may be opened now."""
         document = self._followed.get(name)
         if document is None:
-            document = SharedDocument(name, self._send)
+            document = SharedDocument(name, self._send, paragraph=paragraph)
             self._followed[name] = document
             if self._ended is not None:
                 document.refuse(self._ended)
@@ -96,7 +99,7 @@ class RoomDocuments:
     async def _open(self, document: SharedDocument) -> None:
         document.opening(polling=self._connection.transport == "polling")
         try:
-            answer = await self._command("document_open", document=document.name)
+            answer = await self._command("document_open", document=document.name, **self._wishes(document))
         except Refused as error:
             if error.code in WAITS_FOR_BETTER:
                 document.connection_lost()
@@ -113,6 +116,10 @@ class RoomDocuments:
                 self._spawn(self._reopen_later(document))
             return
         document.opened(msgspec.convert(answer, DocumentOpened).can_write)
+
+    def _wishes(self, document: SharedDocument) -> dict[str, bool]:
+        wishes = {"parts": True, "paragraph": document.begins_with_paragraph}
+        return {wish: True for wish, is_wanted in wishes.items() if is_wanted and self._is_understood(wish)}
 
     async def _reopen_later(self, document: SharedDocument) -> None:
         await asyncio.sleep(REOPEN_DELAY_S)

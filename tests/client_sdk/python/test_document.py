@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pycrdt import Map, Text
+from pycrdt import Map, Text, XmlFragment
 
 from passerelle_client import Refused, Room, SharedDocument
 from passerelle_client import connection as connection_module
 from passerelle_client import document as document_module
+from passerelle_client.document_sync import PART
 from passerelle_client.errors import Disconnected
 from tests.support.deadlines import SECOND
 from tests.support.network_cut import cuttable_proxy
@@ -65,6 +66,57 @@ async def test_two_write_and_read_the_same(school: Any, transports: list[str]) -
     await reads(there, str(text(here)))
     assert host.document("texte") is here
     assert (here.unsaved_count, here.state, here.can_write) == (0, "saved", True)
+
+
+@BOTH_WAYS
+async def test_a_long_document_comes_in_parts(
+    school: Any, transports: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = (await school.host()).document("long")
+    for number in range(5):
+        text(written).insert(0, f"{number} é🦉" * 50_000)
+    await written.when_synced()
+    await is_saved(written)
+    heard: list[bytes] = []
+    receive = SharedDocument.receive
+
+    def note(self: SharedDocument, message: bytes) -> None:
+        if self is not written:
+            heard.append(message)
+        receive(self, message)
+
+    monkeypatch.setattr(SharedDocument, "receive", note)
+    opened = (await school.join(transports=transports)).document("long")
+    async with asyncio.timeout(DEADLINE):
+        await opened.when_synced()
+    assert str(text(opened)) == str(text(written))
+    assert sum(message[0] == PART for message in heard) > 1
+    assert max(map(len, heard)) < 600_000
+
+
+async def test_who_begins_an_empty_text_asks_for_a_paragraph_and_there_is_one(school: Any) -> None:
+    rooms = [await school.host(), await school.join(), await school.join("observer")]
+    writers, reader = rooms[:2], rooms[2]
+    assert str(fragment(await synced(reader.document("vide", paragraph=True)))) == "", (
+        "who may not write begins nothing"
+    )
+    for number in range(10):
+        both = [room.document(f"vide{number}", paragraph=True) for room in writers]
+        await asyncio.gather(*map(synced, both))
+        assert [str(fragment(each)) for each in both] == ["<paragraph></paragraph>"] * 2
+    shown = fragment(await synced(reader.document("vide0")))
+    assert str(shown) == "<paragraph></paragraph>"
+    assert str(fragment(await synced(writers[0].document("autre")))) == "", "who does not ask gets none"
+
+
+def fragment(document: SharedDocument) -> XmlFragment:
+    return document.doc.get("content", type=XmlFragment)
+
+
+async def synced(document: SharedDocument) -> SharedDocument:
+    async with asyncio.timeout(DEADLINE):
+        await document.when_synced()
+    return document
 
 
 async def test_documents_of_a_room_are_apart(school: Any) -> None:

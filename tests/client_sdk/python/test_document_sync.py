@@ -6,6 +6,7 @@ from pycrdt import Doc, Text
 from passerelle_client.document_sync import (
     AUTH,
     MOST_UPDATE_BYTES,
+    PART,
     QUERY_AWARENESS,
     SAVED,
     STEP_1,
@@ -166,3 +167,52 @@ def test_thousands_of_updates_become_one() -> None:
     other = Doc()
     other.apply_update(merge(updates))
     assert text_of(other) == "x" * 1_500
+
+
+# --- what comes in parts --------------------------------------------------------------------------------
+
+
+def in_parts(message: bytes, most_bytes: int) -> list[bytes]:
+    return [
+        bytes((PART,)) + write_var_uint(len(message)) + write_var_uint(at) + var_bytes(message[at : at + most_bytes])
+        for at in range(0, len(message), most_bytes)
+    ]
+
+
+def test_a_document_that_comes_in_parts_is_here_when_the_last_one_is() -> None:
+    here, server = a_doc("ici "), a_doc("là " * 500)
+    sync = DocumentSync(here)
+    sync.start()
+    *parts, last = in_parts(sync_message(STEP_2, server.get_update()), 100)
+    for part in parts:
+        assert take(here, sync.receive(part)) == []
+        assert (sync.synced, text_of(here)) == (False, "ici ")
+        assert sync.receive(saved(0)) == Received(), "other messages go in between"
+    take(here, sync.receive(last))
+    assert sync.synced
+    assert "là " * 500 in text_of(here)
+
+
+def test_a_part_of_parts_is_refused() -> None:
+    sync = DocumentSync(a_doc())
+    (part,) = in_parts(in_parts(b"message", 100)[0], 100)
+    with pytest.raises(MalformedMessage):
+        sync.receive(part)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 0, 2, 1), (1, 2, 3, 0)])
+def test_an_answer_of_several_updates_is_taken_whole_in_whatever_order_they_come(order: tuple[int, ...]) -> None:
+    server = a_doc()
+    updates = []
+    for letter in "abcd":
+        known = server.get_state()
+        server.get("text", type=Text).insert(len(text_of(server)), letter)
+        updates.append(server.get_update(known))
+    here = a_doc()
+    sync = DocumentSync(here)
+    sync.start()
+    *before, last = (updates[number] for number in order)
+    for update in before:
+        assert sync.receive(sync_message(UPDATE, update)) == Received()
+    take(here, sync.receive(sync_message(STEP_2, last)))
+    assert text_of(here) == "abcd"

@@ -13,7 +13,14 @@ from rooms.documents.document import YjsDocument, merge_updates
 from rooms.documents.errors import DocumentUnavailable
 from rooms.documents.hub import DocumentHub
 from rooms.documents.scan import scan_update
-from rooms.documents.template import TEMPLATE_AUTHOR, TEMPLATE_CLIENT_ID, Element, Text, template_update
+from rooms.documents.template import (
+    EMPTY_PARAGRAPH,
+    TEMPLATE_AUTHOR,
+    TEMPLATE_CLIENT_ID,
+    Element,
+    Text,
+    template_update,
+)
 from rooms.ports import ClientBinding, DocumentAppend
 from tests.support.documents import KEY, Access, Editor, RecordingStore, until
 from tests.support.instances import instances
@@ -172,6 +179,46 @@ async def test_nobody_writes_in_the_templates_name(hub: DocumentHub, store: Reco
     ada.tell(sync.sync_update(late.get_update(before)))
     await until(lambda: ada.denials() == ["client-id"])
     assert store.text() == ""
+
+
+EMPTY = "<paragraph></paragraph>"
+
+
+@pytest.mark.parametrize("round_", range(10))
+async def test_those_who_open_an_empty_document_at_once_have_one_paragraph(round_: int) -> None:
+    """On two instances, and some of them on the same."""
+    async with instances() as them:
+        hubs = [await them.start(), await them.start()]
+
+        async def open_it(number: int) -> Editor:
+            hub = hubs[number % 2]
+            await hub.begin_with_paragraph(KEY)
+            return await Editor(f"r{number}").join(hub)
+
+        readers = await asyncio.gather(*(open_it(number) for number in range(2 + round_)))
+        await until(lambda: {shown_to(reader) for reader in readers} == {EMPTY})
+        assert list((await them.store.load_document(KEY)).updates) == [EMPTY_PARAGRAPH]
+
+
+async def test_a_document_with_text_gets_no_paragraph_and_is_not_looked_for_in_the_store(
+    hub: DocumentHub, store: RecordingStore
+) -> None:
+    ada = await Editor("ada").join(hub)
+    ada.type("déjà")
+    await hub.begin_with_paragraph(KEY)
+    await until(lambda: ada.all_saved)
+    loads = store.loads
+    await hub.begin_with_paragraph(KEY)
+    assert (store.loads, shown_to(ada)) == (loads, "")
+
+
+async def test_while_the_store_fails_an_empty_document_opens_without_a_paragraph(
+    hub: DocumentHub, store: RecordingStore
+) -> None:
+    ada = await Editor("ada").join(hub)
+    store.is_failing = True
+    await hub.begin_with_paragraph(KEY)
+    assert shown_to(await Editor("ben").join(hub)) == shown_to(ada) == ""
 
 
 @pytest.mark.parametrize("round_", range(10))

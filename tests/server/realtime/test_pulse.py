@@ -75,7 +75,7 @@ class Edge:
         socket = EngineSocket(self.realtime, connection_id)
         self.realtime.server.eio.sockets[connection_id] = socket
         claims = TokenClaims(room.id, room.host.id, Role.HOST, 0.0, 1e12, "")
-        connection = SocketConnection(self.realtime.server, connection_id, socket, claims)
+        connection = SocketConnection(self.realtime.server, connection_id, socket, claims, asyncio.Lock())
         await self._rooms.connect(room.id, room.host.id, connection_id)
         self.realtime._sockets.add(connection)
         self.realtime._pulse.follow(connection)

@@ -57,6 +57,18 @@ export function converse(session: DocumentSession, server: SyncServer, first: Ui
   }
 }
 
+/** A message as the server sends a long one. */
+export function inParts(message: Uint8Array, mostBytes: number): Uint8Array[] {
+  const parts: Uint8Array[] = []
+  for (let at = 0; at < message.byteLength; at += mostBytes) {
+    const encoder = encoding.createEncoder()
+    for (const number of [102, message.byteLength, at]) encoding.writeVarUint(encoder, number)
+    encoding.writeVarUint8Array(encoder, message.subarray(at, at + mostBytes))
+    parts.push(encoding.toUint8Array(encoder))
+  }
+  return parts
+}
+
 function message(kind: number, step: number, body: Uint8Array): Uint8Array {
   const encoder = encoding.createEncoder()
   encoding.writeVarUint(encoder, kind)

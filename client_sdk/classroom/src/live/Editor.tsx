@@ -105,7 +105,8 @@ function editorAttributes() {
 }
 
 function mayWrite(shared: SharedDocument, session: Session): boolean {
-  if (shared.state === 'refused') return false
+  // Loading: what is typed before the text is here would stand in a paragraph of its own.
+  if (shared.state === 'refused' || shared.state === 'loading') return false
   // Reloaded while the server is away: the right it gave last, kept here; it judges what is sent later.
   const isReloadedOffline = session.view.value === null && shared.state === 'offline'
   return shared.canWrite || (isReloadedOffline && session.place.canWrite)
