@@ -124,6 +124,11 @@ async def test_all_who_wait_are_let_in_at_once(server: ServerProcess, browser: B
         await join_by_link(museum, url, "Musée")
         await join_by_link(aquarium, url, "Aquarium")
         await expect(by_test(host, "door")).to_contain_text("2 personnes", timeout=STEP_MS)
+        # Who waits no longer is no longer at the door, and may come to it again.
+        await by_test(aquarium, "leave-door").click()
+        await expect(by_test(host, "door")).to_contain_text("Musée", timeout=STEP_MS)
+        await by_test(aquarium, "come-back").click()
+        await expect(by_test(host, "door")).to_contain_text("2 personnes", timeout=STEP_MS)
         await by_test(host, "people").click()
         await by_test(host, "admit-all").click()
         for guest in (museum, aquarium):
@@ -225,6 +230,11 @@ async def test_a_phone_shows_one_thing_well(tmp_path: Path, browser: Browser) ->
     ):
         await open_room(page, server.url, "Un nom de salle assez long pour un petit écran", "Mme Roy")
         await expect(by_test(page, "editor")).to_be_visible(timeout=STEP_MS)
+        await by_test(page, "thrifty").click()
+        await expect(by_test(page, "thrifty-count")).to_have_count(1)
+        # The name of the room and every button in one line.
+        await page.wait_for_function("() => document.querySelector('.live-header').offsetHeight < 66", timeout=STEP_MS)
+        assert await page.evaluate("() => document.querySelector('.live-header h1').offsetWidth") > 100
         await by_test(page, "chat").click()
         await expect(by_test(page, "chat-input")).to_be_in_viewport(timeout=STEP_MS)
         await expect(by_test(page, "editor")).to_be_hidden()
@@ -252,6 +262,10 @@ async def test_a_pupil_alone_with_a_professional_checks_their_camera_first(
         await by_test(host, "open-room").click()
         await enter_session(host)
         await expect(by_test(host, "invite")).to_be_visible(timeout=STEP_MS)
+        # Alone, with an open microphone, and called neither mute nor a class.
+        await expect(by_test(host, "microphone")).to_have_attribute("title", "Couper le micro", timeout=STEP_MS)
+        await expect(by_test(host, "tile")).not_to_contain_text("micro coupé")
+        await expect(by_test(host, "invite-first")).to_have_text("Inviter quelqu’un")
         code = (await invite(host, "pupil")).code
         await join_by_code(pupil, server.url, code, "Zoé")
         await enter_session(pupil)
@@ -349,6 +363,26 @@ async def test_what_is_typed_while_a_chat_line_is_on_its_way_stays_and_the_line_
         await expect(chat).to_have_value("Encore")
         await chat.press("Enter")
         await expect(by_test(page, "chat-line").locator(".chat-text")).to_have_text(["Bonjour", "Encore"])
+
+
+async def test_a_part_of_the_page_that_does_not_come_is_told_with_a_way_out(
+    server: ServerProcess, browser: Browser
+) -> None:
+    # Without a service worker, which would bring the part from the device.
+    context = await browser.new_context(permissions=["camera", "microphone"], locale="fr-CA", service_workers="block")
+    async with context:
+        page = await context.new_page()
+        await page.route("**/Editor-*.js", lambda route: route.abort())
+        await page.goto(server.url)
+        await by_test(page, "room-name").fill("Les oiseaux")
+        await by_test(page, "host-name").fill("Mme Roy")
+        await by_test(page, "open-room").click()
+        await enter_session(page)
+        await expect(by_test(page, "mishap")).to_be_visible(timeout=STEP_MS)
+        await expect(by_test(page, "leave")).to_be_visible()
+        await page.unroute("**/Editor-*.js")
+        await by_test(page, "mishap").get_by_role("button").click()
+        await expect(by_test(page, "editor")).to_be_visible(timeout=STEP_MS)
 
 
 async def test_a_browser_that_holds_sound_back_is_asked_by_a_button(server: ServerProcess, browser: Browser) -> None:

@@ -104,6 +104,19 @@ async def test_a_teacher_checks_network_camera_and_sound_and_has_a_sheet_for_the
         assert own_address() in text
         assert "change à chaque démarrage" in text, "no media port is chosen here"
         await page.screenshot(path=tmp_path / "network-check.png", full_page=True)
+        # On a phone nothing of the table is cut, and it still is one to a screen reader.
+        await page.set_viewport_size({"width": 390, "height": 844})
+        await page.wait_for_function(
+            "() => { const box = document.querySelector('.sheet-scroll'); return box.scrollWidth <= box.clientWidth }"
+        )
+        await expect(sheet.get_by_role("cell", name=str(relay.tls))).to_be_visible()
+        # A browser that lets nothing into its clipboard: what was to be copied is there to be copied by hand.
+        await page.evaluate(
+            "() => { navigator.clipboard.writeText = () => Promise.reject(new Error());"
+            " document.execCommand = () => false }"
+        )
+        await by_test(page, "copy-sheet").click()
+        await expect(by_test(page, "to-copy")).to_have_value(re.compile(str(relay.tls)))
         await page.emulate_media(media="print")
         await expect(sheet).to_be_visible()
         await expect(by_test(page, "start-check")).to_be_hidden()

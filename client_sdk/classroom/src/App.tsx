@@ -2,7 +2,9 @@ import { lazy, Suspense } from 'preact/compat'
 import { t } from './i18n.js'
 import { Home } from './pages/Home.js'
 import { JoinByLink } from './pages/Join.js'
+import { Mishap } from './pages/Mishap.js'
 import { RoomPage } from './pages/RoomPage.js'
+import { Connecting } from './pages/Shell.js'
 import { route } from './router.js'
 
 /** Who comes for a visit needs none of it. */
@@ -15,14 +17,16 @@ export function App() {
       <a class="skip-link" href="#main">
         {t('skipToContent')}
       </a>
-      {current.page === 'home' && <Home />}
-      {current.page === 'network' && (
-        <Suspense fallback={null}>
-          <NetworkPage />
-        </Suspense>
-      )}
-      {current.page === 'join' && <JoinByLink key={current.invitation} invitation={current.invitation} />}
-      {current.page === 'room' && <RoomPage key={current.room} room={current.room} token={current.token} />}
+      <Mishap key={current.page}>
+        {current.page === 'home' && <Home />}
+        {current.page === 'network' && (
+          <Suspense fallback={<Connecting />}>
+            <NetworkPage />
+          </Suspense>
+        )}
+        {current.page === 'join' && <JoinByLink key={current.invitation} invitation={current.invitation} />}
+        {current.page === 'room' && <RoomPage key={current.room} room={current.room} token={current.token} />}
+      </Mishap>
     </>
   )
 }

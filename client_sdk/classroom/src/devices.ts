@@ -11,6 +11,9 @@ export const problemText: Readonly<Record<DeviceProblem, Key>> = {
   insecure: 'cameraInsecure',
 }
 
+/** The same to who is in the room already, or enters none. */
+export const problemTextHere: Readonly<Record<DeviceProblem, Key>> = { ...problemText, refused: 'deviceRefusedHere', missing: 'deviceMissingHere' }
+
 /** Which devices a person chose: an id, '' for any, null for none. */
 export interface DeviceChoice {
   cameraId: string | null

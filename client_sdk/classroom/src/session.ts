@@ -4,7 +4,7 @@ import { PasserelleError, Room, type Configure, type FallbackState, type Media, 
 import { computed, signal } from '@preact/signals'
 import { emptyMoment, gather, newTexts, sentenceOf } from './announcements.js'
 import { keepChoice } from './device_memory.js'
-import { listDevices, openDevices, problemText, type DeviceChoice } from './devices.js'
+import { listDevices, openDevices, problemTextHere, type DeviceChoice } from './devices.js'
 import { errorText, fill, t } from './i18n.js'
 import { momentWords } from './moment_words.js'
 import { OpenTexts, firstText, textsOf } from './open_texts.js'
@@ -58,6 +58,8 @@ export class Session {
   /** A text that somebody has just made, until it is opened or waved away. */
   readonly newText = signal<RoomDocument | null>(null)
   readonly notice = signal<string | null>(null)
+  /** Lines of the chat that the server has not taken yet. */
+  readonly unsentLines = signal<readonly string[]>([])
   /** For screen readers, one sentence at a time. */
   readonly announcement = signal('')
   /** No adult is there: the room stands still. */
@@ -181,6 +183,8 @@ export class Session {
 
   /** Run a command; what is refused is said, not thrown. */
   async attempt(work: () => Promise<unknown>): Promise<boolean> {
+    // A command waits for the connection: without a word a button would seem to do nothing.
+    if (this.stage.value === 'inside' && !this.connected.value) this.notify(t('whenBack'))
     try {
       await work()
       return true
@@ -188,6 +192,15 @@ export class Session {
       this.notify(errorText(error instanceof PasserelleError ? error.code : 'other'))
       return false
     }
+  }
+
+  /** A line of the chat. Whether it was sent; until then it is one of `unsentLines`. */
+  async sendChat(line: string): Promise<boolean> {
+    this.unsentLines.value = [...this.unsentLines.value, line]
+    const isSent = await this.attempt(() => this.room.sendChat(line))
+    const sent = this.unsentLines.value.indexOf(line)
+    this.unsentLines.value = this.unsentLines.value.filter((_, index) => index !== sent)
+    return isSent
   }
 
   /** One change of the settings after the other, each made of what the one before has left. Whether it was taken. */
@@ -304,7 +317,7 @@ export class Session {
     }
     const opened = await openDevices(source === 'camera' ? id : null, source === 'microphone' ? id : null, this.detailedSound.value)
     const track = opened[source]
-    if (opened.problem) this.notify(t(problemText[opened.problem]))
+    if (opened.problem) this.notify(t(problemTextHere[opened.problem]))
     if (!track) return
     if (this.stage.value !== 'inside') return track.stop() // who has left meanwhile leaves no camera on
     const old = this[source]

@@ -23,7 +23,7 @@ describe('the sentences', () => {
 
   test('are all said somewhere', () => {
     const code = Object.values(sources).join('\n')
-    const composed = /^(error|quality|role|invite|inviteFor|network|networkTest|networkProblem|networkVerdict|networkMeans|networkWay|networkPurpose)_/
+    const composed = /^(error|quality|role|invite|inviteFor|invitePrivate|inviteForPrivate|network|networkTest|networkProblem|networkVerdict|networkMeans|networkWay|networkPurpose)_/
     expect(code).toContain("t('")
     expect(Object.keys(fr).filter((key) => !composed.test(key) && !code.includes(`'${key}'`))).toEqual([])
   })

@@ -10,7 +10,9 @@ export function ChatPanel({ session, onClose }: { session: Session; onClose: () 
   const view = session.view.value
   const [text, setText] = useState('')
   const list = useRef<HTMLDivElement>(null)
-  const count = view?.chat.length ?? 0
+  // While there is a connection they are no longer than a blink.
+  const unsent = session.connected.value ? [] : session.unsentLines.value
+  const count = (view?.chat.length ?? 0) + unsent.length
   useEffect(() => {
     list.current?.scrollTo({ top: list.current.scrollHeight })
   }, [count])
@@ -21,7 +23,7 @@ export function ChatPanel({ session, onClose }: { session: Session; onClose: () 
     if (!line) return
     // At once: what is pressed again sends nothing twice, and what is typed on meanwhile stays.
     setText('')
-    if (!(await session.attempt(() => session.room.sendChat(line)))) setText((typed) => typed || line)
+    if (!(await session.sendChat(line))) setText((typed) => typed || line)
   }
   const time = new Intl.DateTimeFormat(language.value === 'fr' ? 'fr-CA' : 'en-CA', { hour: '2-digit', minute: '2-digit' })
   return (
@@ -35,6 +37,12 @@ export function ChatPanel({ session, onClose }: { session: Session; onClose: () 
               <strong>{line.name}</strong> <time dateTime={new Date(line.sent_at * 1_000).toISOString()}>{time.format(line.sent_at * 1_000)}</time>
             </span>
             <span class="chat-text">{line.text}</span>
+          </div>
+        ))}
+        {unsent.map((line, index) => (
+          <div key={`unsent ${index}`} class="chat-line mine unsent" data-testid="unsent-line">
+            <span class="chat-head">{t('notSentYet')}</span>
+            <span class="chat-text">{line}</span>
           </div>
         ))}
       </div>

@@ -114,20 +114,16 @@ function mayWrite(shared: SharedDocument, session: Session): boolean {
 
 function SaveMark({ shared, writable }: { shared: SharedDocument; writable: boolean }) {
   const [state, setState] = useState(shared.state)
-  const [count, setCount] = useState(shared.unsavedCount)
   useEffect(() => {
-    const follow = () => {
-      setState(shared.state)
-      setCount(shared.unsavedCount)
-    }
+    const follow = () => setState(shared.state)
     follow()
     return shared.on('state', follow)
   }, [shared])
   const offline = t(shared.isKeptHere ? 'offline' : 'offlineNotKept')
   const marks = {
     saved: [<Check aria-hidden="true" />, t('saved')],
-    unsaved: [<Loader aria-hidden="true" />, count > 0 ? `${t('unsaved')} (${count})` : t('unsaved')],
-    offline: [<CloudOff aria-hidden="true" />, count > 0 ? `${offline} (${count})` : offline],
+    unsaved: [<Loader aria-hidden="true" />, t('unsaved')],
+    offline: [<CloudOff aria-hidden="true" />, offline],
     loading: [<Loader aria-hidden="true" />, t('loadingText')],
     refused: [<Lock aria-hidden="true" />, t('refusedText')],
   } as const

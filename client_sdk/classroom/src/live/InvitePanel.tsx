@@ -1,24 +1,19 @@
-import { PasserelleApi, type Invitation, type RoleName } from '@passerelle/client'
+import { PasserelleApi, type Invitation, type RoleName, type RoomKind } from '@passerelle/client'
 import { Maximize2 } from 'lucide-preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { encode } from 'uqr'
 import { t } from '../i18n.js'
 import { CopyButton } from '../pages/CopyButton.js'
 import type { Session } from '../session.js'
+import { nameOf, offered, purposeOf } from './invited.js'
 import { PanelHeader } from './PanelHeader.js'
-
-const offered: Record<string, RoleName[]> = {
-  interclass: ['class', 'pupil', 'guest', 'observer', 'host'],
-  community: ['guest', 'class', 'observer', 'host'],
-  consultation: ['pupil', 'guest', 'host'],
-}
 
 /** Links and codes, by kind of people: the first of each kind is one press. */
 export function InvitePanel({ session, onClose }: { session: Session; onClose: () => void }) {
   const [invitations, setInvitations] = useState<Invitation[] | null>(null)
   const [label, setLabel] = useState('')
   const kind = session.view.value?.room.kind ?? 'interclass'
-  const roles = offered[kind] ?? []
+  const roles = offered[kind]
   const [role, setRole] = useState<RoleName>(roles[0] ?? 'class')
   const [made, setMade] = useState<string | null>(null)
   const list = useRef<HTMLUListElement>(null)
@@ -69,15 +64,15 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
             <select data-testid="invite-role" aria-describedby="invite-for" value={role} onChange={(event) => setRole(event.currentTarget.value as RoleName)}>
               {roles.map((one) => (
                 <option key={one} value={one}>
-                  {t(`invite_${one}`)}
+                  {t(nameOf(kind, one))}
                 </option>
               ))}
             </select>
-            <small id="invite-for">{t(`inviteFor_${role}`)}</small>
+            <small id="invite-for">{t(purposeOf(kind, role))}</small>
           </label>
           <label>
             {t('label')}
-            <input data-testid="invite-label" value={label} maxLength={60} placeholder={t('labelExample')} onInput={(event) => setLabel(event.currentTarget.value)} autocomplete="off" />
+            <input data-testid="invite-label" value={label} maxLength={60} placeholder={t(kind === 'consultation' ? 'labelExamplePrivate' : 'labelExample')} onInput={(event) => setLabel(event.currentTarget.value)} autocomplete="off" />
           </label>
           <button type="submit" class="primary" data-testid="invite-create">
             {t('create')}
@@ -89,6 +84,7 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
             <InvitationCard
               key={one.id}
               invitation={one}
+              kind={kind}
               isNew={one.id === made}
               onRevoke={() => void revoke(one.id)}
             />
@@ -99,12 +95,12 @@ export function InvitePanel({ session, onClose }: { session: Session; onClose: (
   )
 }
 
-function InvitationCard({ invitation, isNew, onRevoke }: { invitation: Invitation; isNew: boolean; onRevoke: () => void }) {
+function InvitationCard({ invitation, kind, isNew, onRevoke }: { invitation: Invitation; kind: RoomKind; isNew: boolean; onRevoke: () => void }) {
   const big = useRef<HTMLDialogElement>(null)
   return (
     <li class={`invitation ${isNew ? 'new' : ''}`} data-testid="invitation" data-role={invitation.role} data-id={invitation.id}>
       <p class="invitation-head">
-        <strong>{invitation.label || t(`invite_${invitation.role}`)}</strong>
+        <strong>{invitation.label || t(nameOf(kind, invitation.role))}</strong>
         <small>
           {t(`role_${invitation.role}`)} · {invitation.lobby ? t('waitsAtDoor') : t('entersDirectly')}
         </small>

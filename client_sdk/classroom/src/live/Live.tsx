@@ -64,7 +64,11 @@ export function Live({ session }: { session: Session }) {
         <h1>{roomName}</h1>
         <Status session={session} />
         <SoundButton session={session} />
-        {session.withoutSound.value && <p class="without-sound" data-testid="is-without-sound"><VolumeX aria-hidden="true" /> {t('isWithoutSound')}</p>}
+        {session.withoutSound.value && (
+          <p class="without-sound" data-testid="is-without-sound" title={t('isWithoutSound')}>
+            <VolumeX aria-hidden="true" /> <span class="in-full">{t('isWithoutSound')}</span>
+          </p>
+        )}
         {!offStage && <ProjectorButton session={session} />}
         {!offStage && <ThriftButton session={session} />}
         {session.can('publish_audio') && <DevicesButton session={session} />}
@@ -202,7 +206,8 @@ function ThriftButton({ session }: { session: Session }) {
   const { thrift } = session
   const isOn = thrift.isOn.value
   const spared = thrift.sparedMegabytes.value
-  const count = spared === null ? fill('thriftyUsed', { mo: thrift.usedMegabytes.value }) : fill('thriftySpared', { mo: spared })
+  const mo = spared ?? thrift.usedMegabytes.value
+  const isSpared = spared !== null
   return (
     <button
       type="button"
@@ -214,7 +219,16 @@ function ThriftButton({ session }: { session: Session }) {
     >
       <Sprout aria-hidden="true" />
       <span class="visually-hidden">{t('thrifty')}</span>
-      {isOn && <span data-testid="thrifty-count">{count}</span>}
+      {isOn && (
+        <>
+          <span class="in-full" data-testid="thrifty-count">
+            {fill(isSpared ? 'thriftySpared' : 'thriftyUsed', { mo })}
+          </span>
+          <span class="in-short" aria-hidden="true">
+            {fill(isSpared && mo > 0 ? 'thriftySparedShort' : 'thriftyUsedShort', { mo })}
+          </span>
+        </>
+      )}
     </button>
   )
 }

@@ -161,7 +161,9 @@ function SettingsForm({ session, view }: { session: Session; view: RoomView }) {
         <Toggle test="needs-adult" label={t('adultNeeded')} on={settings.needs_adult !== false} set={(on) => change({ needs_adult: on })} />
       )}
       <Toggle test="guests-wait" label={t('guestsWait')} on={waits('guest')} set={(on) => setWaits('guest', on)} />
-      <Toggle test="classes-wait" label={t('classesWait')} on={waits('class')} set={(on) => setWaits('class', on)} />
+      {view.room.kind !== 'consultation' && (
+        <Toggle test="classes-wait" label={t('classesWait')} on={waits('class')} set={(on) => setWaits('class', on)} />
+      )}
       <Toggle test="pupils-wait" label={t('pupilsWait')} on={waits('pupil')} set={(on) => setWaits('pupil', on)} />
     </fieldset>
   )

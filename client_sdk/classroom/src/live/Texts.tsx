@@ -4,6 +4,7 @@ import { FilePlus2, Pencil, X } from 'lucide-preact'
 import { lazy, Suspense } from 'preact/compat'
 import { useRef } from 'preact/hooks'
 import { fill, t } from '../i18n.js'
+import { Mishap } from '../pages/Mishap.js'
 import type { Session } from '../session.js'
 import { NewTextDialog, RenameTextDialog } from './TextDialogs.js'
 
@@ -14,9 +15,11 @@ export function Texts({ session }: { session: Session }) {
   return (
     <>
       <TextBar session={session} />
-      <Suspense fallback={<p class="quiet-text text-loading">{t('loadingText')}</p>}>
-        <Editor key={shown} session={session} name={shown} />
-      </Suspense>
+      <Mishap>
+        <Suspense fallback={<p class="quiet-text text-loading">{t('loadingText')}</p>}>
+          <Editor key={shown} session={session} name={shown} />
+        </Suspense>
+      </Mishap>
     </>
   )
 }

@@ -74,7 +74,7 @@ function Alone({ session, onInvite }: { session: Session; onInvite: () => void }
       </p>
       {session.can('invite') && (
         <button type="button" data-testid="invite-first" onClick={onInvite}>
-          <UserPlus aria-hidden="true" /> {t('inviteFirst')}
+          <UserPlus aria-hidden="true" /> {t(view?.room.kind === 'consultation' ? 'inviteFirstPrivate' : 'inviteFirst')}
         </button>
       )}
     </div>
@@ -105,6 +105,8 @@ function tilesOf(session: Session): Tile[] {
     const camera = tracks.find((track) => track.source === 'camera')
     const microphone = tracks.find((track) => track.source === 'microphone')
     const localCamera = session.media.localTracks.find((track) => track.source === 'camera')
+    // One's own as it is here: between two browsers nobody is told of it before there is a second.
+    const sound = isSelf ? session.media.localTracks.find((track) => track.source === 'microphone') : microphone
     const video = isSelf
       ? localCamera && !localCamera.muted
         ? localCamera.mediaStreamTrack
@@ -115,7 +117,7 @@ function tilesOf(session: Session): Tile[] {
     const base = { participant, ownerId: participant.id, isSelf, isSpeaking: speakers.has(participant.id), joinedAt: participant.joined_at }
     const remoteTrackId = isSelf ? null : (camera?.id ?? null)
     const hasVideo = video !== null
-    tiles.push({ ...base, id: participant.id, isScreen: false, video, remoteTrackId, hasVideo, muted: !microphone || microphone.muted })
+    tiles.push({ ...base, id: participant.id, isScreen: false, video, remoteTrackId, hasVideo, muted: !sound || sound.muted })
     for (const screen of tracks.filter((track) => track.source === 'screen')) {
       const local = session.media.localTracks.find((track) => track.id === screen.id)
       const shared = local?.mediaStreamTrack ?? session.remote.value.get(screen.id)?.mediaStreamTrack ?? null

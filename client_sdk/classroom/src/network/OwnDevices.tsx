@@ -1,6 +1,6 @@
 import { Camera, Mic, Volume2 } from 'lucide-preact'
 import { useEffect, useState } from 'preact/hooks'
-import { openDevices, playTestSound, problemText, type Devices } from '../devices.js'
+import { openDevices, playTestSound, problemTextHere, type Devices } from '../devices.js'
 import { t } from '../i18n.js'
 import { SelfVideo } from '../live/SelfVideo.js'
 import { MicrophoneLevel } from '../pages/DeviceCheck.js'
@@ -32,7 +32,7 @@ export function OwnDevices() {
       <h2 id="own-devices">{t('checkTitle')}</h2>
       {devices?.problem && (
         <div class="problem" role="alert">
-          <p>{t(problemText[devices.problem])}</p>
+          <p>{t(problemTextHere[devices.problem])}</p>
           {devices.problem !== 'insecure' && (
             <button type="button" class="secondary" onClick={() => setAttempt(attempt + 1)}>
               {t('tryAgain')}

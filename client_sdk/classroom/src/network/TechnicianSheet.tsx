@@ -5,7 +5,8 @@ import { CopyButton } from '../pages/CopyButton.js'
 import { browserText, networkTests, outcomeText, sheetNotes, sheetText, transportText, whenText } from './words.js'
 
 /** One page to hand to a school's technicians: what is to be opened, as the server is configured, and what was found
- * here. Nothing in it says who asked. */
+ * here. Nothing in it says who asked. The table says its roles itself: on a phone the style sheet folds its rows, and what
+ * is not laid out as a table is none to a screen reader. */
 export function TechnicianSheet({ report, when }: { report: NetworkReport; when: Date }) {
   const page = location.origin
   const browser = browserText(navigator.userAgent)
@@ -25,17 +26,17 @@ export function TechnicianSheet({ report, when }: { report: NetworkReport; when:
       </div>
       <p>{t('sheetIntro')}</p>
       <div class="sheet-scroll" role="region" aria-label={t('sheetTable')} tabIndex={0}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{t('sheetHost')}</th>
-              <th scope="col">{t('sheetPort')}</th>
-              <th scope="col">{t('sheetProtocol')}</th>
-              <th scope="col">{t('sheetPurpose')}</th>
-              <th scope="col">{t('sheetOutcome')}</th>
+        <table role="table">
+          <thead role="rowgroup">
+            <tr role="row">
+              <th role="columnheader" scope="col">{t('sheetHost')}</th>
+              <th role="columnheader" scope="col">{t('sheetPort')}</th>
+              <th role="columnheader" scope="col">{t('sheetProtocol')}</th>
+              <th role="columnheader" scope="col">{t('sheetPurpose')}</th>
+              <th role="columnheader" scope="col">{t('sheetOutcome')}</th>
             </tr>
           </thead>
-          <tbody>
+          <tbody role="rowgroup">
             {report.targets.map((target) => (
               <TargetRow key={`${target.host} ${target.port} ${target.transport}`} target={target} report={report} />
             ))}
@@ -69,12 +70,20 @@ export function TechnicianSheet({ report, when }: { report: NetworkReport; when:
 function TargetRow({ target, report }: { target: NetworkTarget; report: NetworkReport }) {
   const outcome = outcomeOf(target, report)
   return (
-    <tr>
-      <th scope="row">{target.host}</th>
-      <td>{target.port}</td>
-      <td>{transportText(target)}</td>
-      <td>{t(`networkPurpose_${target.purpose}`)}</td>
-      <td class={`outcome-${outcome}`}>{t(`network_${outcome}`)}</td>
+    <tr role="row">
+      <th role="rowheader" scope="row">
+        {target.host}
+      </th>
+      <td role="cell" class="sheet-port">
+        {target.port}
+      </td>
+      <td role="cell">{transportText(target)}</td>
+      <td role="cell" class="sheet-purpose">
+        {t(`networkPurpose_${target.purpose}`)}
+      </td>
+      <td role="cell" class={`sheet-outcome outcome-${outcome}`}>
+        {t(`network_${outcome}`)}
+      </td>
     </tr>
   )
 }

@@ -7,6 +7,9 @@ import { SelfVideo } from '../live/SelfVideo.js'
 import type { Session } from '../session.js'
 import { Shell } from './Shell.js'
 
+/** A camera that is not there after this waits, mostly, for an answer to the browser's question, which is easily missed. */
+const asksMs = 1_500
+
 /** Before the room: what the others will see and hear. The session gets the tracks. */
 export function DeviceCheck({ session, onReady }: { session: Session; onReady: (choice: DeviceChoice) => void }) {
   const before = useMemo(rememberedDevices, [])
@@ -18,6 +21,7 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
   const [, redraw] = useState(0)
   const [problem, setProblem] = useState<DeviceProblem | null>(null)
   const [opening, setOpening] = useState(true)
+  const [isSlow, setSlow] = useState(false)
   const [attempt, setAttempt] = useState(0)
   const [entering, setEntering] = useState(false)
   const [devices, setDevices] = useState<DeviceList>({ cameras: [], microphones: [], speakers: [] })
@@ -47,6 +51,12 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
       wanted = false
     }
   }, [session, cameraId, microphoneId, withoutSound, detailedSound, attempt])
+  useEffect(() => {
+    setSlow(false)
+    if (!opening) return
+    const timer = setTimeout(() => setSlow(true), asksMs)
+    return () => clearTimeout(timer)
+  }, [opening])
   return (
     <Shell title={t('checkTitle')}>
       <section class="card check-card" data-testid="device-check">
@@ -54,7 +64,10 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
           {session.camera ? (
             <SelfVideo track={session.camera} />
           ) : (
-            <p class="no-picture">{opening ? t('startingCamera') : t('noCamera')}</p>
+            <p class="no-picture" role="status">
+              {opening ? t('startingCamera') : t('noCamera')}
+              {opening && isSlow && <small>{t('cameraAsks')}</small>}
+            </p>
           )}
         </div>
         <div class="check-side">
@@ -90,10 +103,10 @@ export function DeviceCheck({ session, onReady }: { session: Session; onReady: (
           )}
           {!withoutSound && <TestSound speakerId={speakerId} />}
           <WithoutSound isOn={withoutSound} onChange={setWithoutSound} />
-          <button type="button" class="primary" data-testid="enter-session" aria-disabled={entering} onClick={() => setEntering(true)}>
-            {entering ? t('startingCamera') : t('enterSession')}
-          </button>
         </div>
+        <button type="button" class="primary check-enter" data-testid="enter-session" aria-disabled={entering} onClick={() => setEntering(true)}>
+          {entering ? t('startingCamera') : t('enterSession')}
+        </button>
       </section>
     </Shell>
   )

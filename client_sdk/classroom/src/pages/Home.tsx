@@ -107,7 +107,7 @@ function CodeForm() {
         </p>
       )}
       <button type="submit" class="primary" data-testid="enter-by-code" aria-disabled={busy}>
-        {t('enter')}
+        {t(busy ? 'connecting' : 'enter')}
       </button>
     </form>
   )
@@ -197,7 +197,7 @@ function OpenForm() {
         </p>
       )}
       <button type="submit" class="primary" data-testid="open-room" aria-disabled={busy}>
-        {t('open')}
+        {t(busy ? 'connecting' : 'open')}
       </button>
     </form>
   )

@@ -10,10 +10,10 @@ export function JoinByLink({ invitation }: { invitation: string }) {
   const before = places().find((place) => place.invitation === invitation)
   const [name, setName] = useState(before?.name ?? '')
   const [error, setError] = useState<string | null>(null)
-  const [gone, setGone] = useState(false)
+  const [gone, setGone] = useState<string | null>(null)
   const [busy, setBusy] = useState(false)
   if (!invitation) return <Message title={t('noPlaceTitle')} />
-  if (gone) return <Message title={t('expiredTitle')} text={t('expiredHelp')} />
+  if (gone) return <Message title={t('expiredTitle')} text={t(gone === 'invitation-unknown' ? 'unknownHelp' : 'expiredHelp')} />
   const submit = async (event: Event) => {
     event.preventDefault()
     if (busy) return
@@ -24,7 +24,7 @@ export function JoinByLink({ invitation }: { invitation: string }) {
       enterJoined(joined, name, invitation)
     } catch (problem) {
       const code = problem instanceof PasserelleError ? problem.code : 'other'
-      setGone(code.startsWith('invitation-') || code === 'not-found')
+      setGone(code.startsWith('invitation-') || code === 'not-found' ? code : null)
       setError(errorText(code))
       setBusy(false)
     }
@@ -53,7 +53,7 @@ export function JoinByLink({ invitation }: { invitation: string }) {
           </p>
         )}
         <button type="submit" class="primary wide" data-testid="join" aria-disabled={busy}>
-          {t('enter')}
+          {t(busy ? 'connecting' : 'enter')}
         </button>
       </form>
     </Shell>

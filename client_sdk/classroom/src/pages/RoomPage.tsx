@@ -6,7 +6,7 @@ import { forgetPlace, keepPlace, needsDevices, placeOf, type Place } from '../pl
 import { go } from '../router.js'
 import { Session } from '../session.js'
 import { DeviceCheck } from './DeviceCheck.js'
-import { Message, Shell } from './Shell.js'
+import { Connecting, Message } from './Shell.js'
 import { Waiting } from './Waiting.js'
 
 /** A room's address: with a place kept here, or with the host's token from the link. */
@@ -96,17 +96,6 @@ function Stay({ place, comeBack }: { place: Place; comeBack: (place: Place) => v
     case 'refused':
       return <Refused session={session} />
   }
-}
-
-function Connecting() {
-  return (
-    <Shell title={t('connecting')} narrow>
-      <section class="card message waiting" role="status">
-        <h1>{t('connecting')}</h1>
-        <div class="bridge" aria-hidden="true" />
-      </section>
-    </Shell>
-  )
 }
 
 /** The token is not good (any more): the place is gone, the invitation may open another. */

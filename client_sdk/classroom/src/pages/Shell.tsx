@@ -34,8 +34,11 @@ export function Shell({ title, children, narrow = false }: { title: string; chil
 export function LanguageSwitch() {
   const other = language.value === 'fr' ? 'en' : 'fr'
   return (
-    <button type="button" class="quiet" lang={t('otherLanguageCode')} data-testid="language" onClick={() => setLanguage(other)}>
-      {t('otherLanguage')}
+    <button type="button" class="quiet language" lang={other} data-testid="language" onClick={() => setLanguage(other)}>
+      <span class="in-full">{t('otherLanguage')}</span>
+      <span class="in-short" aria-hidden="true">
+        {other}
+      </span>
     </button>
   )
 }
@@ -52,6 +55,17 @@ export function Message({ title, text, children }: { title: string; text?: strin
             {t('backHome')}
           </button>
         </div>
+      </section>
+    </Shell>
+  )
+}
+
+export function Connecting() {
+  return (
+    <Shell title={t('connecting')} narrow>
+      <section class="card message waiting" role="status">
+        <h1>{t('connecting')}</h1>
+        <div class="bridge" aria-hidden="true" />
       </section>
     </Shell>
   )

@@ -19,6 +19,11 @@ export function Waiting({ session }: { session: Session }) {
           </p>
         )}
         {!session.connected.value && <p class="quiet-text">{t('reconnectingLobby')}</p>}
+        <div class="actions">
+          <button type="button" class="secondary" data-testid="leave-door" onClick={() => void session.leave()}>
+            {t('leaveDoor')}
+          </button>
+        </div>
       </section>
     </Shell>
   )
