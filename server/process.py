@@ -126,15 +126,17 @@ class _ServerThread:
         # A signal may have come before there was a loop to tell.
         if self._stop_wanted:
             return
+        # What is imported stays: to search it for garbage while it is being loaded was a tenth of the start.
+        gc.disable()
         serve = self._serve
         if serve is None:
             from server.app import serve as serve_everything
 
             serve = serve_everything
-        # What has been imported stays: no search need ever look at it.
         gc.collect()
-        gc.freeze()
+        gc.freeze()  # no search need ever look at it
         gc.set_threshold(*GARBAGE_THRESHOLDS)
+        gc.enable()
         _log.info("server_starting", durability=self._settings.durability)
         await serve(self._settings, stop, self._ready)
         _log.info("server_stopped")
