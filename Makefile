@@ -12,7 +12,7 @@ PEERS := benchmarks/documents/peers
 # all it imports: a server takes 2.5 s of processor time to start then, with bytecode 1.1 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run run-cluster test test-long bench bench-instances bench-media soak peers check check-python check-typescript test-python test-typescript services lock generate format clean help
+.PHONY: run run-cluster test test-long test-bytecode bench bench-instances bench-media soak peers check check-python check-typescript test-python test-typescript services lock generate format clean help
 
 help:
 	@echo 'make run   install what is missing and serve on http://localhost:8080'
@@ -35,7 +35,7 @@ run-cluster: $(BIN)/.runtime $(PAGE)
 # TypeScript's tests, which mostly wait, run beside Python's; their output comes after it.
 test:
 	@$(MAKE) --no-print-directory $(BIN)/.runtime
-	@$(MAKE) --no-print-directory --jobs 3 check services
+	@$(MAKE) --no-print-directory --jobs 4 check services test-bytecode
 	@$(MAKE) --no-print-directory $(PAGE)
 	@mkdir -p build
 	@$(MAKE) --no-print-directory test-typescript >build/test-typescript.log 2>&1 & typescript=$$!; \
@@ -67,6 +67,11 @@ check-python: $(BIN)/.dev
 check-typescript: $(BIN)/.dev client_sdk/node_modules/.ok
 	$(NODE) $(BIN)/python -m server.wire.generate --check
 	$(NODE) npm --prefix client_sdk run --silent lint
+
+# Each process of tests would compile all tests anew, all of them at once: 10 s of processor time each on a fresh clone,
+# with bytecode 4. What is wrong with one is said by the tests.
+test-bytecode: $(BIN)/.dev
+	-@$(BIN)/pytest -m 'not long' --collect-only -q >/dev/null 2>&1
 
 test-typescript: $(BIN)/.dev client_sdk/node_modules/.ok
 	$(NODE) npm --prefix client_sdk test --silent

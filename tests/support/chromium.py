@@ -5,12 +5,14 @@ Where it is there the build without a window is taken (chromium-headless-shell):
 time, for the whole one draws its toolbar for each person though nobody sees it. The first session's
 host has the whole one, and so does what needs a flag that is the window's."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Playwright, async_playwright
 
 from tests.support.fake_media import FakeDevice
 
@@ -40,6 +42,43 @@ def chromium_path(*, whole: bool = False) -> str:
     return path
 
 
+class _Driver:
+    """What drives the browsers that are open at once in one loop: each costs 0.4 s of processor time to start."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._start = asyncio.Lock()
+        self._playwright: Playwright | None = None
+
+    async def take(self) -> Playwright:
+        async with self._start:
+            if self._playwright is None:
+                self._playwright = await async_playwright().start()
+            self._users += 1
+            return self._playwright
+
+    async def give_back(self) -> None:
+        async with self._start:
+            self._users -= 1
+            if self._users == 0 and self._playwright is not None:
+                playwright, self._playwright = self._playwright, None
+                await playwright.stop()
+
+
+_drivers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Driver] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def playwright_driver() -> AsyncIterator[Playwright]:
+    """This loop's: the first who takes it starts it, the last who gives it back ends it."""
+    driver = _drivers.setdefault(asyncio.get_running_loop(), _Driver())
+    playwright = await driver.take()
+    try:
+        yield playwright
+    finally:
+        await driver.give_back()
+
+
 @asynccontextmanager
 async def chromium_that_shares(title: str) -> AsyncIterator[Browser]:
     """A browser without devices, the whole one: the other has no tabs to capture. Whoever asks for a screen in it is given
@@ -47,7 +86,7 @@ async def chromium_that_shares(title: str) -> AsyncIterator[Browser]:
     asks_nobody = "--use-fake-ui-for-media-stream"  # it would give a made-up screen without sound
     flags = [*(flag for flag in FLAGS if flag != asks_nobody and "fake-device" not in flag)]
     flags.append(f"--auto-select-tab-capture-source-by-title={title}")
-    async with async_playwright() as playwright:
+    async with playwright_driver() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium_path(whole=True),
             chromium_sandbox=False,
@@ -71,7 +110,7 @@ async def launched_chromium(
         assert folder is not None
         camera, microphone = device.write(folder)
         flags += [f"--use-file-for-fake-video-capture={camera}", f"--use-file-for-fake-audio-capture={microphone}"]
-    async with async_playwright() as playwright:
+    async with playwright_driver() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=executable or chromium_path(), chromium_sandbox=False, args=flags
         )

@@ -50,6 +50,7 @@ export class ServerProcess {
         PASSERELLE_PORT: String(this.port),
         PASSERELLE_DATA: this.#data,
         PASSERELLE_MEDIA_ADDRESSES: '127.0.0.1',
+        PASSERELLE_MEDIA_WORKERS: '1', // each takes most of a second to start
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
