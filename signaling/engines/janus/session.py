@@ -25,8 +25,9 @@ from signaling.engines.janus import description
 from signaling.engines.janus.errors import JanusRefused
 from signaling.engines.janus.publish import PublishConnection
 from signaling.engines.janus.room import Room
-from signaling.engines.janus.subscribe import Offer, Source, SubscribeConnection, Wanted
+from signaling.engines.janus.subscribe import MAX_LINES, Offer, Source, SubscribeConnection, Wanted
 from signaling.engines.layer_demand import LayerDemand
+from signaling.engines.offered_tracks import offered_tracks
 from signaling.engines.sfu.layers import Size, layer_for_tile
 from signaling.engines.sfu.sdp import ParsedDescription, SdpError
 from signaling.messages import PeerConnectionName, PublishedMedia, SessionDescription, Track
@@ -247,10 +248,11 @@ class Session:
         self.room.look_at_demand(self._clock())
 
     def _sources(self) -> dict[Source, Wanted]:
+        tracks = [each for each in self.room.tracks_for(self) if self._wants(each) and each.source is not None]
         return {
             source: Wanted(each.track.id, each.track.participant_id, self._layer(each))
-            for each in self.room.tracks_for(self)
-            if self._wants(each) and (source := each.source) is not None
+            for each in offered_tracks(tracks, lambda each: each.track, self._layout, MAX_LINES)
+            if (source := each.source) is not None
         }
 
     def _wants(self, track: PublishedTrack) -> bool:

@@ -20,11 +20,12 @@ from signaling.engines import (
     VoiceToSend,
 )
 from signaling.engines.granted import KIND_OF_SOURCE, is_granted
+from signaling.engines.offered_tracks import offered_tracks
 from signaling.engines.sfu.layers import Size
 from signaling.engines.sfu.publish import PublishConnection
 from signaling.engines.sfu.published import PublishedTrack
 from signaling.engines.sfu.sdp import ParsedDescription, SdpError
-from signaling.engines.sfu.subscribe import Offer, SubscribeConnection, SubscriberView, WhepConnection
+from signaling.engines.sfu.subscribe import MAX_LINES, Offer, SubscribeConnection, SubscriberView, WhepConnection
 from signaling.engines.sfu.transport import MediaNetwork
 from signaling.engines.sfu.voice import VoiceListener, VoiceSource
 from signaling.messages import (
@@ -87,6 +88,8 @@ class Session:
         self._layout: Mapping[str, Size] | None = None
         self._laid_out_at = float("-inf")
         self._layout_waits = False
+        self._is_crowded = False
+        """The room has more tracks than there are lines: which are offered is the page's to say."""
         self._negotiation = OfferNegotiation()
         self._last_offer: Offer | None = None
         self._creating_subscribe = False
@@ -239,19 +242,23 @@ class Session:
         if not self._layout_waits:
             self._laid_out_at = now
             self._show()
+            if self._is_crowded:
+                self.refresh_subscription()
 
     def _show(self) -> None:
         if self.subscribe is not None:
             self.subscribe.set_view(SubscriberView(self._layout, self._wanted or {}))
 
-    def _tracks_to_send(self) -> list[PublishedTrack]:
+    def _tracks_to_send(self) -> Sequence[PublishedTrack]:
         if not self._grants.subscribe:
             return []
-        return [
+        tracks = [
             track
             for track in self._room.tracks_for(self)
             if (self._wanted is None or track.track.id in self._wanted) and (self._grants.sound or track.is_video)
         ]
+        self._is_crowded = len(tracks) > MAX_LINES
+        return offered_tracks(tracks, lambda each: each.track, self._layout, MAX_LINES)
 
     def refresh_subscription(self) -> None:
         """Tracks or wishes changed: send what is to be sent, offer when the m-lines change."""

@@ -274,6 +274,26 @@ async def test_a_room_larger_than_an_answer_can_be_is_offered_in_part(house: Hou
     offer = next(event for event in house.of(DescriptionToSend) if event.session_id == "viewer")
     assert len(offer.media) == MAX_LINES
     assert offer.description.sdp.count("m=") == MAX_LINES
+    offered = {each.track_id for each in offer.media}
+    last = f"c{MAX_LINES // 2 + 4}"
+    assert f"{last}-microphone" in offered, "a voice that is not offered is never heard"
+    assert f"{last}-camera" not in offered
+    # Its page turns to the last one.
+    viewer.set_layout({f"{last}-camera": (320, 180)})
+    for _freed_and_taken in range(2):
+        answer_last_offer(house, viewer)
+    assert {each.track_id for each in last_offer(house, viewer).media} >= {f"{last}-camera", f"{last}-microphone"}
+
+
+def last_offer(house: House, viewer: Session) -> DescriptionToSend:
+    offers: list[DescriptionToSend] = [each for each in house.of(DescriptionToSend) if each.session_id == viewer.id]
+    return offers[-1]
+
+
+def answer_last_offer(house: House, viewer: Session) -> None:
+    offer = last_offer(house, viewer)
+    sdp = offer.description.sdp.replace("a=setup:actpass", "a=setup:active").replace("a=sendonly", "a=recvonly")
+    viewer.receive_subscribe_answer(offer.negotiation, parse_description(sdp))
 
 
 async def test_the_sound_of_a_screen_is_asked_for_and_offered_as_music_and_a_voice_is_not(house: House) -> None:
