@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from signaling.engines import DescriptionToSend, EngineEvent, Fallback, MediaGrants
 from signaling.engines.sfu.aiortc_seams import Certificate
@@ -21,6 +21,7 @@ from signaling.messages import PublishedMedia, SessionDescription, ShownTrack, S
 from signaling.voice_packet import VoiceRun
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 HURRY_S = 0.02
 """How soon a lost packet is asked for (again); a frame at 30/s is 33 ms."""
@@ -40,6 +41,8 @@ class MediaHub:
         """session id → its room"""
         self._phase: dict[str, int] = {}
         """session id → the tick of each second in which its slower work is done"""
+        self._failing: set[str] = set()
+        """Sessions whose work failed, which the log has."""
         self._pacer = JoinPacer()
         self._background: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
@@ -84,6 +87,7 @@ class MediaHub:
         if room is None:
             return
         del self._phase[session_id]
+        self._failing.discard(session_id)
         room.close_session(session_id)
         if not room.sessions:
             del self._rooms[room.id]
@@ -211,12 +215,26 @@ class MediaHub:
                 log.exception("a tick failed")
 
     def _tick(self, tick: int, now: float) -> None:
+        def work(session: Session) -> None:
+            session.watch_pictures(now)
+            if self._phase.get(session.id) == tick:
+                session.handle_second(now)
+
+        self._of_each(work)
         for room in list(self._rooms.values()):
-            for session in list(room.sessions.values()):
-                session.watch_pictures(now)
-                if self._phase.get(session.id) == tick:
-                    session.handle_second(now)
             room.report_speakers(now)
+
+    def _of_each(self, work: Callable[[Session], Result]) -> list[Result]:
+        """What is done for all sessions: one in which it fails costs no other anything."""
+        results: list[Result] = []
+        for session in [each for room in self._rooms.values() for each in room.sessions.values()]:
+            try:
+                results.append(work(session))
+            except Exception:
+                if session.id not in self._failing:
+                    self._failing.add(session.id)  # it may fail ten times a second
+                    log.exception("a session's work failed")
+        return results
 
     def _hurry(self) -> None:
         if self._hurrying is None:
@@ -225,8 +243,7 @@ class MediaHub:
     def _handle_hurry(self) -> None:
         self._hurrying = None
         now = time.monotonic()
-        again = [session.handle_tick(now) for room in self._rooms.values() for session in room.sessions.values()]
-        if any(again):
+        if any(self._of_each(lambda session: session.handle_tick(now))):
             self._hurry()
 
     async def _take_place(self) -> None:

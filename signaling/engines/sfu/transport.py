@@ -212,8 +212,10 @@ class PeerTransport:
         self._network.spawn(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
-        await self._secure.stop()
-        self._unregister()
+        try:
+            await self._secure.stop()
+        finally:
+            self._unregister()
 
 
 def transport_section(description: ParsedDescription) -> MediaSection:
