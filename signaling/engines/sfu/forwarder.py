@@ -76,6 +76,8 @@ class OutgoingLine:
         self._payload_type: int | None = None
         """The track's, of the packets that `_form` is for."""
         self._form = packet_form(0, self._extensions)
+        self._decodes = True
+        """Whether the subscriber knows the codec of what comes, as far as anything came."""
         self._described: object = None
         self._enabled = False
         self._rewriter = StreamRewriter(CLOCK_RATES[kind], 1 + secrets.randbelow(1 << 14), secrets.randbits(32))
@@ -87,6 +89,7 @@ class OutgoingLine:
         self._resends_at = 0.0
         self._keyframes_left = KEYFRAMES_BURST
         self._keyframes_at = 0.0
+        self._keyframe_asked_after: tuple[PublishedLayer, int] | None = None
 
     @property
     def current(self) -> PublishedLayer | None:
@@ -100,7 +103,7 @@ class OutgoingLine:
 
     def waits_for(self, layer: PublishedLayer) -> bool:
         """Whether it begins with that layer's next key frame."""
-        return self.target is layer and self._current is not layer and self.is_enabled
+        return self.target is layer and self._current is not layer and self.is_enabled and self._decodes
 
     def set_codecs(self, codecs: Iterable[NegotiatedCodec], extensions: dict[str, int]) -> None:
         """What the subscriber's description says about this m-line; now packets may flow."""
@@ -157,6 +160,7 @@ class OutgoingLine:
     def codecs_changed(self) -> None:
         """Of the track or of the subscriber: begin anew."""
         self._payload_type = None
+        self._decodes = True
         self.pause()
 
     def pause(self) -> None:
@@ -207,8 +211,11 @@ class OutgoingLine:
         if track is None or not isinstance(run, Run) or not self.is_enabled:
             return None
         codec = codec_for(track.codec_keys[packet.payload_type], self._codecs)
+        could, self._decodes = self._decodes, codec is not None
         if codec is None:
             return None
+        if not could and not packet.starts_keyframe:
+            self._want_keyframe()
         self._payload_type, self._form = packet.payload_type, packet_form(codec.payload_type, self._extensions)
         segment = self._rewriter.segment
         if segment is not None and segment.source is run:
@@ -297,18 +304,21 @@ class OutgoingLine:
 
     def picture_lost(self, now: float) -> None:
         """The subscriber cannot go on without a key frame."""
-        if self._current is not None and self._enabled and self._may_have_keyframe(now):
-            self._current.want_keyframe()
+        current = self._current
+        if current is not None and self._enabled and self._may_have_keyframe(current, now):
+            current.want_keyframe()
         self._want_keyframe()
 
-    def _may_have_keyframe(self, now: float) -> bool:
-        if self._current is not None and self._current.keyframes.wanted:
-            return True  # it gets the one that another has asked for
+    def _may_have_keyframe(self, layer: PublishedLayer, now: float) -> bool:
+        last = (layer, layer.keyframes.arrivals)
+        if layer.keyframes.wanted or last == self._keyframe_asked_after:
+            return True  # the one that another has asked for, or that it has asked for itself and that did not come
         left = self._keyframes_left + (now - self._keyframes_at) * MAX_KEYFRAMES_PER_S
         self._keyframes_left, self._keyframes_at = min(KEYFRAMES_BURST, left), now
         if self._keyframes_left < 1:
             return False
         self._keyframes_left -= 1
+        self._keyframe_asked_after = last
         return True
 
     def sender_report(self, now: float) -> bytes | None:

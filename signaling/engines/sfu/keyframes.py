@@ -16,9 +16,11 @@ class KeyframeRequests:
     `want(now)` notes that someone needs one; `is_due(now)` tells, and notes, that it is time to
     ask; `arrived()` that one came."""
 
-    __slots__ = ("_asked_at", "_wanted")
+    __slots__ = ("_asked_at", "_wanted", "arrivals")
 
     def __init__(self) -> None:
+        self.arrivals = 0
+        """Key frames that have come so far."""
         self._asked_at = float("-inf")
         self._wanted = False
 
@@ -30,6 +32,7 @@ class KeyframeRequests:
         self._wanted = True
 
     def arrived(self) -> None:
+        self.arrivals += 1
         self._wanted = False
 
     def is_due(self, now: float, *, waiting: bool) -> bool:

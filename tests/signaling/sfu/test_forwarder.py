@@ -380,3 +380,31 @@ def test_one_whose_pictures_never_arrive_does_not_fill_everybodys_line_with_key_
     assert not layer.keyframes.wanted
     other.picture_lost(20.1)
     assert layer.keyframe_is_due(20.5), "another is heard at once"
+
+
+def test_one_whose_key_frame_does_not_come_may_ask_for_it_until_it_does() -> None:
+    track, sink = _track(), Sink()
+    unlucky = _line(track, sink)
+    layer = track.layers[0]
+    assert layer.keyframe_is_due(0.0)
+    _feed(track, 0, KEY)
+    asked = 0
+    for step in range(1, 101):
+        unlucky.picture_lost(step / 10)
+        asked += layer.keyframe_is_due(step / 10)
+    assert asked > KEYFRAMES_BURST + 10 * MAX_KEYFRAMES_PER_S
+
+
+def test_one_who_cannot_decode_a_picture_costs_the_others_no_key_frames() -> None:
+    track, sink = _track(), Sink()
+    track.bind([VP8, H264], fresh=False)
+    _line(track, sink, H264)
+    layer = track.layers[0]
+    assert layer.keyframe_is_due(0.0), "what will come is not known yet"
+    _feed(track, 0, KEY, DELTA)
+    assert not any(layer.keyframe_is_due(second) for second in range(1, 20))
+    # Its publisher changes to what it knows.
+    _feed(track, 2, b"\x61delta", pt=102, now=20.0)
+    assert layer.keyframe_is_due(20.0)
+    _feed(track, 3, b"\x67sps", pt=102, now=20.1)
+    assert [packet.payload_type for packet in sink.sent] == [102]
