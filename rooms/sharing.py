@@ -288,8 +288,11 @@ class Sharing:
             await self.perform(room_id, participant_id, CloseConnection(connection_id, silent_for_s))
         except RoomError:
             if (room := self._us.rooms.get(room_id)) is not None:
-                room.connections.discard(participant_id, connection_id)
                 room.is_roll_due = True
+        finally:
+            # Another instance may have carried it out, which has the room by now: here it would be on each roll.
+            if (room := self._us.rooms.get(room_id)) is not None:
+                room.connections.discard(participant_id, connection_id)
 
     async def confirm_gone(self, room_id: str, participant_ids: Sequence[str]) -> bool:
         """Whether every connection of these participants, over every instance, is closed; asked after they are out."""

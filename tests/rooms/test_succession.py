@@ -182,3 +182,24 @@ async def test_who_comes_back_while_their_instance_goes_is_away() -> None:
         await settled()
         assert not home.state(room.id).participants[room.klass.id].connected
         assert room.klass.id not in connections(home, room)
+
+
+@in_virtual_time
+async def test_who_goes_when_their_instance_is_not_the_home_any_more_and_does_not_know_it_is_away_for_good() -> None:
+    """The other instance, which has the room, is told; this one must not count them when it is the home again."""
+    async with shared_room() as room:
+        first, second = room.instances
+        zoe = await room.join(first, lobby=False)
+        await first.connect(room.id, zoe.id)
+        first.cut_off()
+        await settled(LEASE_S + SILENT_S)
+        await room.do(second, SetHand(True), room.klass)
+        first.come_back()
+        await first.disconnect(room.id, zoe.id)  # before it has asked for its lease again
+        await settled(SETTLE_S + 2 * BEAT_S)
+        assert not second.state(room.id).participants[zoe.id].connected
+        await room.rooms.kill(second)
+        await settled(LEASE_S + SILENT_S + SETTLE_S + 2 * BEAT_S)
+        assert room.rooms.home(room.id) is first
+        people = first.state(room.id).participants
+        assert {person.id for person in people.values() if person.connected} == {room.host.id}
