@@ -17,7 +17,7 @@ export function App() {
       <a class="skip-link" href="#main">
         {t('skipToContent')}
       </a>
-      <Mishap key={current.page}>
+      <Mishap key={current.page} isPage>
         {current.page === 'home' && <Home />}
         {current.page === 'network' && (
           <Suspense fallback={<Connecting />}>

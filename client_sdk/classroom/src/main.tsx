@@ -15,8 +15,9 @@ document.documentElement.lang = language.value === 'fr' ? 'fr-CA' : 'en-CA'
 // A part of an older page that the server no longer has, after an update: the new page, once a minute at most.
 addEventListener('vite:preloadError', () => {
   const last = Number(inTab.getItem('passerelle.reloaded') ?? 0)
-  // Where a tab keeps nothing it would reload for ever, and nobody would find back into their room.
-  if (!inTab.lasts || Date.now() - last < 60_000) return
+  // Where a tab keeps nothing it would reload for ever, and nobody would find back into their room; without a network there
+  // would be no page at all (`Mishap` says what is missing).
+  if (!inTab.lasts || !navigator.onLine || Date.now() - last < 60_000) return
   inTab.setItem('passerelle.reloaded', String(Date.now()))
   location.reload()
 })

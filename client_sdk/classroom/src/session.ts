@@ -113,6 +113,7 @@ export class Session {
     this.#off.push(
       room.on('connection', (state, transport) => {
         this.connected.value = state === 'connected'
+        if (this.connected.value && this.notice.value === t('whenBack')) this.notice.value = null
         this.polling.value = transport === 'polling'
       }),
       room.on('lobby', (state) => {

@@ -1,9 +1,10 @@
 import { Component, type ComponentChildren } from 'preact'
 import { t } from '../i18n.js'
+import { Shell } from './Shell.js'
 
 /** Around what may not come (a part of the page over a network that fails) or may break: said, with a way out, in place
  * of a page that is empty. */
-export class Mishap extends Component<{ children: ComponentChildren }, { hasFailed: boolean }> {
+export class Mishap extends Component<{ children: ComponentChildren; isPage?: boolean }, { hasFailed: boolean }> {
   override state = { hasFailed: false }
 
   static override getDerivedStateFromError() {
@@ -16,7 +17,7 @@ export class Mishap extends Component<{ children: ComponentChildren }, { hasFail
 
   override render() {
     if (!this.state.hasFailed) return this.props.children
-    return (
+    const said = (
       <div class="mishap" role="alert" data-testid="mishap">
         <p>{t('mishap')}</p>
         <button type="button" class="primary" onClick={() => location.reload()}>
@@ -24,5 +25,6 @@ export class Mishap extends Component<{ children: ComponentChildren }, { hasFail
         </button>
       </div>
     )
+    return this.props.isPage ? <Shell title={t('mishap')}>{said}</Shell> : said
   }
 }
