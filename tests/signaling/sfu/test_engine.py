@@ -376,6 +376,35 @@ async def test_a_killed_worker_is_told_replaced_and_its_rooms_can_come_back(
     assert engine.health().ready
 
 
+async def test_a_worker_that_dies_while_people_come_in_leaves_none_of_them_half_inside(
+    engine: SfuEngine, events: RecordedEvents
+) -> None:
+    """Whoever was let in is told that it is over, the others that it did not begin; and all may come again at once."""
+    sessions = [f"s{number}" for number in range(60)]
+
+    async def come(number: int, session_id: str) -> str | None:
+        if number == 30:
+            os.kill(engine.worker_pids[0], signal.SIGKILL)
+        try:
+            await engine.open_session("r", session_id, session_id, EVERYTHING)
+        except EngineUnavailable:
+            return None
+        return session_id
+
+    async with asyncio.timeout(20 * SECOND):
+        inside = {each for each in await asyncio.gather(*map(come, range(60), sessions)) if each is not None}
+
+        def told() -> set[str]:
+            return {each.session_id for each in events.of(PeerConnectionLost) if each.pc is None}
+
+        await eventually(lambda: told() >= inside, DEADLINE, "whoever was let in is told")
+        assert engine.health().sessions == 0
+        for session_id in sessions:
+            await engine.open_session("r", session_id, session_id, EVERYTHING)
+        (worker,) = await engine.statistics()
+        assert worker.sessions == len(sessions)
+
+
 async def test_a_worker_that_hangs_is_replaced(
     engine: SfuEngine, events: RecordedEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
