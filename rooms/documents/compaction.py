@@ -36,6 +36,16 @@ class Compacted(NamedTuple):
     """What the engine refuses, and nobody has been shown."""
 
 
+class StoredCompaction(NamedTuple):
+    """What became of a log in the store."""
+
+    state: bytes
+    """The snapshot that stands for it."""
+    entries: int
+    log_bytes: int
+    """Updates that are no longer in the log, and their length."""
+
+
 def compact(snapshot: bytes | None, updates: Sequence[bytes]) -> Compacted:
     """Raises: DocumentBroken."""
     *_growing, document = load_document(snapshot, updates, 2**62, read_snapshot(snapshot))
@@ -87,15 +97,17 @@ async def _in_a_process(snapshot: bytes | None, updates: Sequence[bytes]) -> Com
 
 async def compact_stored(
     store: DocumentStore, key: DocumentKey, thread_bytes: int, least_updates: int = 1
-) -> bytes | None:
-    """Replace a document's log in the store by a snapshot; the snapshot, or None when there was
+) -> StoredCompaction | None:
+    """Replace a document's log in the store by a snapshot; what was replaced, or None when there was
     nothing to do: another instance does it, or has done it, since there are fewer than `least_updates`.
     Raises: StoreUnavailable, DocumentBroken; the log is then as it was."""
     async with store.compaction_turn(key) as is_ours:
         return await _compact_now(store, key, thread_bytes, least_updates) if is_ours else None
 
 
-async def _compact_now(store: DocumentStore, key: DocumentKey, thread_bytes: int, least_updates: int) -> bytes | None:
+async def _compact_now(
+    store: DocumentStore, key: DocumentKey, thread_bytes: int, least_updates: int
+) -> StoredCompaction | None:
     stored = await store.load_document(key)
     if len(stored.updates) < least_updates:
         return None
@@ -113,7 +125,8 @@ async def _compact_now(store: DocumentStore, key: DocumentKey, thread_bytes: int
     logger.info(
         "document compacted", extra={"room_id": key.room_id, "updates": len(stored.updates), "state_bytes": len(state)}
     )
-    return state
+    gone_bytes = sum(map(len, stored.updates)) - sum(map(len, waiting))
+    return StoredCompaction(state, len(stored.updates) - len(waiting), gone_bytes)
 
 
 def set_aside_key(key: DocumentKey) -> DocumentKey:

@@ -281,18 +281,21 @@ class DocumentLibrary:
             if copy is not None and not live.is_failing:
                 copy.expect_base()
             try:
-                state = await compact_stored(self._store, live.key, self._limits.thread_compaction_bytes, least)
+                made = await compact_stored(self._store, live.key, self._limits.thread_compaction_bytes, least)
             except (StoreUnavailable, DocumentBroken) as error:
                 logger.warning(
                     "document not compacted", extra={"room_id": live.key.room_id, "kind": type(error).__name__}
                 )
                 live.compact_from = 2 * live.log_entries  # not with every flush
                 return
-        self.compactions += state is not None
+        self.compactions += made is not None
         live.compact_from = 0
-        live.log_entries -= entries
-        live.log_bytes -= size_bytes
-        if state is not None:
-            live.snapshot_bytes = len(state)
-            if copy is not None and copy is live.copy and not live.is_failing:
-                copy.renew_base(state, changes)
+        if made is None:
+            live.note_compacted(entries, size_bytes)  # by another instance
+            return
+        # What was stored since, before the store was read, is in it too: counted twice, the document would be called
+        # full before it is.
+        live.note_compacted(made.entries, made.log_bytes)
+        live.snapshot_bytes = len(made.state)
+        if copy is not None and copy is live.copy and not live.is_failing:
+            copy.renew_base(made.state, changes)

@@ -264,6 +264,14 @@ class LiveDocument:
         for append in appends:
             self.log_bytes += len(append.update)
 
+    def note_compacted(self, entries: int, size_bytes: int) -> None:
+        """So much of the log is in a snapshot now."""
+        # While a flush is under way the store may have what is counted a moment later; else another instance's updates
+        # were not heard of, and none of them is left.
+        least = -math.inf if self.flushing else 0
+        self.log_entries = int(max(least, self.log_entries - entries))
+        self.log_bytes = int(max(least, self.log_bytes - size_bytes))
+
     def note_heard(self, change: bytes) -> None:
         """Another instance has appended it."""
         self.log_entries += 1

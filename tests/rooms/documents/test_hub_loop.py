@@ -13,7 +13,7 @@ from rooms.documents.compaction import build_state, compact_stored
 from rooms.documents.errors import DocumentBroken
 from rooms.documents.hub import DocumentHub
 from rooms.documents.limits import HubLimits
-from rooms.ports import DocumentAppend, DocumentKey
+from rooms.ports import DocumentAppend, DocumentKey, StoredDocument
 from tests.support.clock import Clock
 from tests.support.documents import (
     KEY,
@@ -240,6 +240,37 @@ async def test_compaction_keeps_what_waits(store: RecordingStore) -> None:
     await compact_stored(store, KEY, 10**6)
     assert not store.documents[KEY].updates
     assert store.text() == text_of(*updates[:10], late, *updates[10:])
+
+
+async def test_what_is_stored_while_a_compaction_begins_is_counted_once(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in the log and in the snapshot, a document would be called full before it is."""
+    hub = DocumentHub(store, limits=HubLimits(log_entries=5))
+    await hub.start()
+    try:
+        ada = await Editor("ada").join(hub)
+        (live,) = hub._library.documents
+        load = store.load_document
+
+        async def load_late(key: DocumentKey) -> StoredDocument:
+            monkeypatch.setattr(store, "load_document", load)
+            ada.type("0123456789" * 1_000)
+            await until(lambda: ada.all_saved)
+            return await load(key)
+
+        monkeypatch.setattr(store, "load_document", load_late)
+        for letter in "abcdefgh":
+            ada.type(letter)
+            await until(lambda: ada.all_saved)
+        await until(lambda: hub.statistics().compactions >= 1 and not hub._library._compacting)
+        stored = await load(KEY)
+        assert stored.snapshot is not None
+        assert len(stored.snapshot) > 10_000
+        assert (live.log_entries, live.log_bytes) == (len(stored.updates), sum(map(len, stored.updates)))
+        assert live.size_bytes == len(stored.snapshot) + live.log_bytes
+    finally:
+        await hub.stop()
 
 
 async def test_a_log_that_another_instance_has_compacted_is_left_alone(store: RecordingStore) -> None:
