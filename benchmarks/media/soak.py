@@ -48,14 +48,16 @@ class Use:
     received: int
 
 
-async def soak(shape: Shape, seconds: float, every_s: float = SAMPLE_EVERY_S) -> AsyncIterator[Use]:
+async def soak(
+    shape: Shape, seconds: float, every_s: float = SAMPLE_EVERY_S, warm_up_s: float = WARM_UP_S
+) -> AsyncIterator[Use]:
     """One worker of the `sfu` engine under load; looked at when it is warm, then every `every_s`."""
     generator = Generator(shape, own_address())
     engine = SfuEngine(generator.hear, [own_address()], workers=1)
     await engine.start()
     try:
         await generator.build(engine)
-        await generator.send(1, WARM_UP_S)
+        await generator.send(1, warm_up_s)
         began_at, expected, received = time.monotonic(), 0, 0
         yield await _look(engine, 0.0, 0, 0)
         while time.monotonic() - began_at < seconds:

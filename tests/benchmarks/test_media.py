@@ -83,7 +83,7 @@ def test_two_workers_are_judged_by_what_a_packet_costs_one(two: float, verdict: 
 
 
 async def test_what_is_soaked_stands_in_the_report() -> None:
-    samples = [each async for each in soak.soak(Shape(rooms=1, subscribers_each=1), 1.0, 0.5)]
+    samples = [each async for each in soak.soak(Shape(rooms=1, subscribers_each=1), 1.0, 0.5, 0.5)]
     assert [each.expected for each in samples] == [60 * number for number in range(len(samples))]
     assert samples[-1].received == samples[-1].expected > 0
     measured = Measured()
