@@ -15,15 +15,18 @@ def offered_tracks(
     tracks: Sequence[Published],
     described: Callable[[Published], Track],
     shown: Collection[str] | None,
+    is_carried: Callable[[Published], bool],
     most: int,
 ) -> Sequence[Published]:
-    """At most `most` of them: sounds first, then pictures that the page shows, then the others; among equals who came
-    first. `shown`: ids of tracks; None: it shows all."""
+    """At most `most` of them: sounds first, then pictures that the page shows, then those that are carried already
+    (a page asks only for what it has), then the others; among equals who came first. `shown`: ids; None: all."""
 
     def rank(each: Published) -> int:
         track = described(each)
         if track.kind == "audio":
             return 0
-        return 1 if shown is None or track.id in shown else 2
+        if shown is None or track.id in shown:
+            return 1
+        return 2 if is_carried(each) else 3
 
     return tracks if len(tracks) <= most else sorted(tracks, key=rank)[:most]

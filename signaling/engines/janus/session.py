@@ -251,9 +251,12 @@ class Session:
         tracks = [each for each in self.room.tracks_for(self) if self._wants(each) and each.source is not None]
         return {
             source: Wanted(each.track.id, each.track.participant_id, self._layer(each))
-            for each in offered_tracks(tracks, lambda each: each.track, self._layout, MAX_LINES)
+            for each in offered_tracks(tracks, lambda each: each.track, self._layout, self._carries, MAX_LINES)
             if (source := each.source) is not None
         }
+
+    def _carries(self, track: PublishedTrack) -> bool:
+        return self._subscribe is not None and self._subscribe.carries(track.source)
 
     def _wants(self, track: PublishedTrack) -> bool:
         if not self.grants.subscribe or not (self.grants.sound or track.track.kind == "video"):

@@ -97,6 +97,9 @@ class SubscribeConnection:
         self._names.update({source: (each.track_id, each.participant_id) for source, each in self._wanted.items()})
         self._go_on()
 
+    def carries(self, source: Source | None) -> bool:
+        return source in self._carried.values()
+
     def _go_on(self) -> None:
         if self._task is None and not self._is_closed and self._step() is not None:
             self._task = asyncio.create_task(self._follow())

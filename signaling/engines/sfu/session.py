@@ -89,7 +89,6 @@ class Session:
         self._laid_out_at = float("-inf")
         self._layout_waits = False
         self._is_crowded = False
-        """The room has more tracks than there are lines: which are offered is the page's to say."""
         self._negotiation = OfferNegotiation()
         self._last_offer: Offer | None = None
         self._creating_subscribe = False
@@ -258,7 +257,8 @@ class Session:
             if (self._wanted is None or track.track.id in self._wanted) and (self._grants.sound or track.is_video)
         ]
         self._is_crowded = len(tracks) > MAX_LINES
-        return offered_tracks(tracks, lambda each: each.track, self._layout, MAX_LINES)
+        carries = self.subscribe.carries if self.subscribe is not None else lambda _track: False
+        return offered_tracks(tracks, lambda each: each.track, self._layout, carries, MAX_LINES)
 
     def refresh_subscription(self) -> None:
         """Tracks or wishes changed: send what is to be sent, offer when the m-lines change."""

@@ -283,6 +283,11 @@ async def test_a_room_larger_than_an_answer_can_be_is_offered_in_part(house: Hou
     for _freed_and_taken in range(2):
         answer_last_offer(house, viewer)
     assert {each.track_id for each in last_offer(house, viewer).media} >= {f"{last}-camera", f"{last}-microphone"}
+    answer_last_offer(house, viewer)
+    # It turns away: pages ask only for pictures that they have.
+    house.now += LAYOUT_INTERVAL_S
+    viewer.set_layout({"c0-camera": (320, 180)})
+    assert f"{last}-camera" in {each.track_id for each in last_offer(house, viewer).media}
 
 
 def last_offer(house: House, viewer: Session) -> DescriptionToSend:
