@@ -21,6 +21,8 @@
    without an answer (Chromium does for every method), and a proxy may have passed the first one on: each update in it
    would be counted twice, and its writer told that one is saved which has not come yet. As with polls, the same stamp
    is the same POST: it is carried out once, and answered alike.
+9. A long answer to a poll is put together in base64, all of it at once: of 20 MB the loop stands for a tenth of a
+   second, and 27 MB are in memory three times. Ours is encoded in pieces, as it is written (server/polling_answers.py).
 """
 
 import asyncio
@@ -30,15 +32,20 @@ from urllib.parse import parse_qs
 
 import engineio.async_drivers.aiohttp as aiohttp_driver
 from aiohttp.web import WebSocketResponse
-from engineio import async_socket, exceptions, packet, payload
+from engineio import async_socket, base_server, exceptions, packet, payload
 
+from server import polling_answers
 from server.control_frames import GuardedWebSocket
 from server.deflate import SharedMessage, is_long
+from server.polling_answers import LongAnswer
 
 MAX_PACKETS_PER_POST = 2_048
 """A binary event is two packets: 1,000 updates after a stall. The POST's bytes are bounded besides."""
 MAX_BODY_S = 60.0
 """Longest time that a POST may take to arrive: 1 MB at 150 kbit/s."""
+
+ENCODED_AT_ONCE_BYTES = 768 * 1024
+"""Of what a poll fetches; more is one long message, for our queue gives no more at once. 3 ms."""
 
 _encode = packet.Packet.encode
 
@@ -125,6 +132,30 @@ async def _handle_poll_once(self: Any, environ: dict[str, Any]) -> Any:
     return await poll
 
 
+_ok = base_server.BaseServer._ok
+_make_response = aiohttp_driver.make_response
+
+
+def _ok_in_pieces(
+    self: Any, packets: Any = None, headers: Any = None, jsonp_index: int | None = None
+) -> dict[str, Any]:
+    answer: dict[str, Any]
+    # What is compressed is put together anyway; our server compresses no answer.
+    is_plain = jsonp_index is None and not self.http_compression
+    if not packets or not is_plain or not polling_answers.is_long(packets, ENCODED_AT_ONCE_BYTES):
+        answer = _ok(self, packets, headers, jsonp_index)
+        return answer
+    answer = _ok(self, [], headers)
+    answer["response"] = LongAnswer(packets)
+    return answer
+
+
+def _make_response_in_pieces(status: str, headers: Any, body: Any, environ: dict[str, Any]) -> Any:
+    if isinstance(body, LongAnswer):
+        return body.response(status, headers)
+    return _make_response(status, headers, body, environ)
+
+
 class LongDeflatingWebSocket(aiohttp_driver.WebSocket):  # type: ignore[misc]
     """The driver's WebSocket, which deflates long messages alone. It leaves its transport with the engine.io
     socket that it serves, as `websocket_transport`."""
@@ -164,4 +195,6 @@ def apply_fixes() -> None:
     payload.Payload.max_decode_packets = MAX_PACKETS_PER_POST
     async_socket.AsyncSocket.handle_post_request = _handle_post_once
     async_socket.AsyncSocket.handle_get_request = _handle_poll_once
+    base_server.BaseServer._ok = _ok_in_pieces
+    aiohttp_driver._async["make_response"] = _make_response_in_pieces
     aiohttp_driver._async["websocket"] = LongDeflatingWebSocket

@@ -16,10 +16,11 @@ from typing import Any
 import aiohttp
 import pycrdt
 import pytest
-from engineio import packet
+from engineio import packet, payload
 
 from rooms.documents.sync import SAVED, sync_update
 from server.engineio_fixes import MAX_PACKETS_PER_POST, apply_fixes
+from server.polling_answers import PIECE_BYTES, LongAnswer
 from tests.support import engineio_behaviour
 from tests.support.deadlines import SECOND
 from tests.support.engineio_behaviour import BURST
@@ -45,6 +46,7 @@ SEEN: dict[str, tuple[Any, Any]] = {
     "again": ("4two", "4one"),
     "refused": (None, 400),
     "twice": (2, 1),
+    "long": ([True, True], [True, False]),
 }
 
 
@@ -274,3 +276,32 @@ def written(client_id: int) -> str:
     text += "a"
     message = base64.b64encode(sync_update(doc.get_update())).decode()
     return f'451-["document_message","texte",{{"_placeholder":true,"num":0}}]\x1eb{message}'
+
+
+# --- 9: long answers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES + 2])
+def test_a_long_answer_is_what_the_library_makes_of_it_in_short_pieces(size: int) -> None:
+    apply_fixes()
+    data = (bytes(range(251)) * (size // 251 + 1))[:size]
+    packets = [packet.Packet(packet.MESSAGE, data=each) for each in ("é", data, data[::-1], "fin")]
+    answer = LongAnswer(packets)
+    pieces = list(answer.pieces())
+    assert b"".join(pieces) == payload.Payload(packets=packets).encode().encode()
+    assert answer.size_bytes == sum(map(len, pieces))
+    assert max(map(len, pieces)) <= PIECE_BYTES * 4 // 3
+
+
+async def test_each_piece_of_a_long_answer_has_a_turn_of_its_own() -> None:
+    turns, turn = [], 0
+
+    async def take() -> None:
+        async for _piece in LongAnswer([packet.Packet(packet.MESSAGE, data=bytes(5 * PIECE_BYTES))]).in_turns():
+            turns.append(turn)
+
+    taking = asyncio.ensure_future(take())
+    while not taking.done():
+        turn += 1
+        await asyncio.sleep(0)
+    assert len(turns) == len(set(turns)) == 6

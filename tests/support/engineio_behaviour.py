@@ -4,10 +4,12 @@ Prints one JSON object: `mixed` (what a polling client gets of a binary packet t
 sent before), `burst` (how many of 40 packets of one POST arrive), `pieces` (whether a POST in two pieces
 arrives whole), `deflate` (whether a WebSocket deflates what is short), `again` (what a poll gets that is asked again),
 `refused` (the status of a POST of a packet that only servers send, while nobody polls; None: no answer), `twice` (how
-often a message arrives whose POST is sent twice).
+often a message arrives whose POST is sent twice), `long` (whether a long answer to a poll is whole, and whether it is put
+together before any of it is written).
 """
 
 import asyncio
+import base64
 import json
 from contextlib import suppress
 from typing import Any
@@ -31,7 +33,7 @@ class EngineServer:
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self.http = http
         self.heard: list[Any] = []
-        self.server = engineio.AsyncServer(async_mode="aiohttp", cors_allowed_origins=[])
+        self.server = engineio.AsyncServer(async_mode="aiohttp", cors_allowed_origins=[], http_compression=False)
         self.server.on("message", lambda _sid, data: self.heard.append(data))
         self.port = 0
 
@@ -116,6 +118,16 @@ class EngineServer:
         await self.hear_the_rest()
         return len(self.heard)
 
+    async def long(self) -> list[bool]:
+        """Whether a long answer is whole, and whether it was put together before any of it was written."""
+        sid = await self.open_polling()
+        data = bytes(range(256)) * 4_001
+        await self.server.send(sid, data)
+        async with self.http.get(f"{self.url}&transport=polling&sid={sid}") as response:
+            is_whole = await response.read() == b"b" + base64.b64encode(data)
+        packets = [packet.Packet(packet.MESSAGE, data=data)]
+        return [is_whole, isinstance(self.server._ok(packets)["response"], bytes)]
+
     async def deflate(self) -> bool:
         """By the first byte of its first frame (RFC 7692 section 6): engine.io's greeting of 100 bytes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -141,7 +153,7 @@ async def look() -> dict[str, Any]:
         await site.start()
         engine.port = runner.addresses[0][1]
         seen: dict[str, Any] = {}
-        for question in ("mixed", "burst", "pieces", "deflate", "again", "refused", "twice"):
+        for question in ("mixed", "burst", "pieces", "deflate", "again", "refused", "twice", "long"):
             engine.heard.clear()
             async with asyncio.timeout(15 * SECOND):
                 seen[question] = await getattr(engine, question)()
