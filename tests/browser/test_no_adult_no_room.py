@@ -51,7 +51,7 @@ async def test_pupils_read_that_it_is_a_break_and_the_teacher_what_happened(
         await write(pupil, "Après.")
         await saved(pupil)
         assert "Avant. Après." in await text_of(pupil)
-        await expect(by_test(host, "pause")).to_contain_text("la séance était en pause de", timeout=STEP_MS)
+        await expect(by_test(host, "pause")).to_contain_text("la séance était en pause", timeout=STEP_MS)
         await show(host, "host")
         await by_test(host, "pause-read").click()
         await expect(by_test(host, "pause")).to_be_hidden()
