@@ -20,6 +20,9 @@ RETRY_GROWTH = 1.5
 MAX_TRIES = 8
 GIVE_UP_S = 1.0
 """What is older no jitter buffer waits for."""
+LATE_S = 0.6
+"""Of a path of 300 ms there and back two answers have failed to come by now: Chromium sends a packet again at most once
+in that time. A decoder that waits for it says so after three seconds; a key frame now ends the wait within one."""
 MAX_PER_NACK = 128
 _HALF = 1 << 15
 
@@ -29,6 +32,8 @@ class _Missing:
     since: float
     next_try_at: float
     tries: int = 0
+    is_harmless: bool = False
+    """No decoder waits for it alone: a key frame has come since, or its absence has been told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class ReceiveLog:
         self._received = 0
         self._reported = (0, 0)
         self._missing: dict[int, _Missing] = {}
+        self._has_late = False
         self._restart_candidate: int | None = None
         self._jitter = 0.0
         self._transit: float | None = None
@@ -133,6 +139,8 @@ class ReceiveLog:
         due: list[int] = []
         given_up: list[int] = []
         for sequence, missing in self._missing.items():
+            if now - missing.since > LATE_S and not missing.is_harmless:
+                missing.is_harmless = self._has_late = True
             if missing.tries >= MAX_TRIES or now - missing.since > GIVE_UP_S:
                 given_up.append(sequence)
             elif now >= missing.next_try_at and len(due) < MAX_PER_NACK:
@@ -142,6 +150,16 @@ class ReceiveLog:
         for sequence in given_up:
             del self._missing[sequence]
         return due
+
+    def take_late(self) -> bool:
+        """Whether, since this was asked last, a packet has become so late that a key frame is sooner there."""
+        had, self._has_late = self._has_late, False
+        return had
+
+    def note_keyframe(self, sequence: int) -> None:
+        """One begins with this packet (its extended number): who decodes it needs nothing of before."""
+        for number, missing in self._missing.items():
+            missing.is_harmless = missing.is_harmless or number < sequence
 
     def reception(self) -> Reception | None:
         """For a receiver report; None before the first packet. Each call begins a new interval."""

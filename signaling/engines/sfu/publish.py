@@ -298,6 +298,7 @@ class PublishConnection:
             lost = layer.log.nacks_to_send(now) if layer.log.has_missing else []
             if lost:
                 self._send_feedback(rtcp.nack(self._own_ssrc, ssrc, lost))
+            layer.mend_picture(now)
             if layer.keyframes.wanted and layer.keyframe_is_due(now):
                 self._ask_for_keyframe(ssrc)
             again = again or layer.log.has_missing or layer.keyframes.wanted

@@ -35,6 +35,9 @@ would be worse for those who hear it well."""
 LAYER_BACK_S = 1.0
 """A layer that fell silent counts again when it has come for so long: an encoder that wavers must not
 make every tile waver with it."""
+MEND_INTERVAL_S = 2.0
+"""Between two key frames for packets that do not come: on a line that loses a fifth of all, more of them would take
+what is left of it."""
 _RATE_WEIGHT = 0.5
 """Of a new second in a layer's measured rate: key frames are ten times an ordinary frame."""
 _NEVER = float("-inf")
@@ -105,6 +108,7 @@ class PublishedLayer:
         """It is silent because nobody wanted it, and now somebody does: it counts as soon as it comes."""
         self._epoch = 0
         self._measured = (0, 0.0)
+        self._mended_at = _NEVER
         self._report: tuple[rtcp.SenderReport, float] | None = None
 
     def restart(self) -> None:
@@ -151,6 +155,8 @@ class PublishedLayer:
 
     def _cached(self, packet: RtpPacket, sequence: int, key: str, level: int | None, now: float) -> CachedPacket:
         starts, numbers = self._look(key, packet.payload) if self.track.is_video else (False, None)
+        if starts:
+            self.log.note_keyframe(sequence)
         return CachedPacket(
             sequence,
             self.run,
@@ -249,6 +255,12 @@ class PublishedLayer:
         if self.track.is_video:
             self.keyframes.want()
             self.track.hurry()
+
+    def mend_picture(self, now: float) -> None:
+        """A packet of it does not come: for whoever sees it a key frame is wanted."""
+        if self.log.take_late() and self.lines and now - self._mended_at >= MEND_INTERVAL_S:
+            self._mended_at = now
+            self.keyframes.want()
 
     def keyframe_is_due(self, now: float) -> bool:
         """Whether to ask for one now, which is noted: someone wants it, or waits for it and it does not come.

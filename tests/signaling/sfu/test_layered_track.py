@@ -1,5 +1,6 @@
 """A simulcast track: three streams of one publisher, and lines that change between them."""
 
+import math
 from itertools import pairwise
 
 from signaling.engines.layer_demand import UNWATCHED_S
@@ -7,7 +8,8 @@ from signaling.engines.sfu import rtcp
 from signaling.engines.sfu.codecs import ABS_SEND_TIME, MID, NegotiatedCodec
 from signaling.engines.sfu.forwarder import OutgoingLine
 from signaling.engines.sfu.keyframes import KEYFRAME_INTERVAL_S
-from signaling.engines.sfu.published import LAYER_BACK_S, LAYER_SILENT_S, PublishedTrack
+from signaling.engines.sfu.loss import LATE_S
+from signaling.engines.sfu.published import LAYER_BACK_S, LAYER_SILENT_S, MEND_INTERVAL_S, PublishedTrack
 from signaling.engines.sfu.rtp import RtpPacket, parse_rtp, unwrap_rtx
 from signaling.engines.sfu.vp8 import read_vp8
 from signaling.messages import Track
@@ -243,6 +245,33 @@ def test_layers_are_asked_for_key_frames_one_after_the_other() -> None:
             if layer.keyframes.wanted and layer.keyframe_is_due(step * KEYFRAME_INTERVAL_S / 2):
                 asked.append((layer.rid, step))
     assert asked == [("q", 0), ("h", 2), ("f", 4)]
+
+
+def _mended_at(stage: Stage, rid: str, lose_at: set[int], pictures: int) -> list[int]:
+    """At which pictures a key frame is wanted, where the packets before some of them are lost for good."""
+    layer = stage.track.layer(rid)
+    assert layer is not None
+    wanted = []
+    stage.frame("q", "h", "f")
+    for number in range(pictures):
+        stage.numbers[rid] += number in lose_at
+        stage.frame()
+        layer.log.nacks_to_send(stage.now)
+        layer.mend_picture(stage.now)
+        if layer.keyframes.wanted:
+            wanted.append(number)
+            layer.keyframes.is_due(stage.now, waiting=False)
+    return wanted
+
+
+def test_of_a_picture_that_somebody_sees_a_packet_that_does_not_come_has_a_key_frame_asked_for() -> None:
+    assert _mended_at(Stage(), "q", {5}, 60) == [5 + math.ceil(LATE_S * 15)]
+    assert _mended_at(Stage(), "f", {5}, 60) == [], "nobody sees it"
+
+
+def test_a_line_that_loses_much_is_not_filled_with_key_frames() -> None:
+    wanted = _mended_at(Stage(), "q", set(range(0, 150, 3)), 150)
+    assert 4 <= len(wanted) <= 150 / 15 / MEND_INTERVAL_S
 
 
 def test_layers_are_ordered_by_their_pictures_whatever_the_offer_said() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signaling.engines.sfu.loss import GIVE_UP_S, MAX_GAP, MAX_TRIES, REORDER_S, ReceiveLog
+from signaling.engines.sfu.loss import GIVE_UP_S, LATE_S, MAX_GAP, MAX_TRIES, REORDER_S, ReceiveLog
 
 
 def _filled(*numbers: int, now: float = 0.0) -> ReceiveLog:
@@ -55,6 +55,31 @@ def test_what_never_comes_is_given_up() -> None:
         now += 0.02
         assert now < GIVE_UP_S + 0.2
     assert 2 <= asked <= MAX_TRIES
+
+
+def test_what_is_missing_for_too_long_is_told_once() -> None:
+    log = _filled(10, 13)
+    log.nacks_to_send(LATE_S)
+    assert not log.take_late()
+    log.nacks_to_send(LATE_S + 0.02)
+    assert log.take_late()
+    log.nacks_to_send(LATE_S + 0.04)
+    assert not log.take_late(), "both were missing from the same moment on"
+    log.accept(16, LATE_S + 0.1)
+    log.nacks_to_send(2 * LATE_S + 0.12)
+    assert log.take_late()
+
+
+def test_what_a_key_frame_makes_needless_is_not_missed() -> None:
+    log = _filled(10, 12)
+    keyframe = log.accept(14, 0.3)
+    assert keyframe is not None
+    log.note_keyframe(keyframe)
+    log.accept(16, 0.3)
+    log.nacks_to_send(LATE_S + 0.02)
+    assert not log.take_late()
+    log.nacks_to_send(0.3 + LATE_S + 0.02)
+    assert log.take_late(), "15 is behind its beginning"
 
 
 def test_a_pause_of_many_packets_is_not_asked_for() -> None:
