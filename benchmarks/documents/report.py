@@ -46,12 +46,17 @@ def _goals(judged: Sequence[Verdict]) -> str:
     ]
     listed = table(["goal", "that is", "measured", ""], rows)
     accounts = "".join(f"- {account}\n" for account in _accounts(judged))
-    return f"## Goals\n\n{listed}" + (f"\nWhere the time goes:\n\n{accounts}" if accounts else "")
+    return f"## Goals\n\n{listed}" + (f"\nWhere it goes:\n\n{accounts}" if accounts else "")
+
+
+EXPLAINED = ("%", "kB")
 
 
 def _accounts(judged: Sequence[Verdict]) -> list[str]:
-    """Of each scenario in which a goal for the CPU is missed, where that was looked into."""
-    missed = dict.fromkeys(each.goal.scenario for each in judged if each.goal.unit == "%" and each.is_met is False)
+    """Of each scenario in which a goal for the CPU or memory is missed, where that was looked into."""
+    missed = dict.fromkeys(
+        each.goal.scenario for each in judged if each.goal.unit in EXPLAINED and each.is_met is False
+    )
     return [f"{scenario}: {ACCOUNTS[scenario]}" for scenario in missed if scenario in ACCOUNTS]
 
 

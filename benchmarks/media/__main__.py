@@ -28,10 +28,10 @@ RUN_DEADLINE_S = 110.0
 
 async def measure_load(load: Load, servers: Sequence[str], kept: Path, runs: int, *, quick: bool, fixed: bool) -> None:
     """All runs of one load, kept as they come. What goes wrong with an engine is noted, and the other goes on."""
+    servers = [server for server in servers if server in load.servers]
+    if not servers:
+        return
     result = ScenarioResult.begin(load.key, runs)
-    if load.shape.rooms == 1:
-        # A room lives in one worker.
-        servers = [server for server in servers if server != "passerelle-two"]
     result.servers = {server: Measured() for server in servers}
     if fixed:
         load = replace(load, factors=())

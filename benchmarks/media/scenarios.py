@@ -26,12 +26,30 @@ class Load:
     shape: Shape
     factors: Sequence[int]
     """Times the fixed rate, tried one after another until one fails; empty: the fixed load only."""
+    servers: Sequence[str]
 
 
+ONE_ROOM = ("passerelle", "janus")
+"""A room lives in one worker."""
 LOADS = (
-    Load("1-20", "One publisher, 20 viewers", Shape(1, 20), ()),
-    Load("1-60", "One publisher, 60 viewers", Shape(1, 60, tracks=4), (8, 10, 11, 12, 13, 14, 16, 18, 20, 24)),
-    Load("10-9", "Ten rooms of one publisher and 9 viewers", Shape(10, 9, tracks=2), (4, 5, 6, 7, 8, 9, 10, 12, 14)),
+    Load("1-20", "One publisher, 20 viewers", Shape(1, 20), (), ONE_ROOM),
+    Load(
+        "1-60", "One publisher, 60 viewers", Shape(1, 60, tracks=4), (8, 10, 11, 12, 13, 14, 16, 18, 20, 24), ONE_ROOM
+    ),
+    Load(
+        "10-9",
+        "Ten rooms of one publisher and 9 viewers",
+        Shape(10, 9, tracks=2),
+        (4, 5, 6, 7, 8, 9, 10, 12, 14),
+        ("passerelle", "passerelle-two", "janus"),
+    ),
+    Load(
+        "slices",
+        "Four rooms of one publisher and 9 viewers, by workers with a part of a core",
+        Shape(4, 9, tracks=2),
+        (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14),
+        ("slice", "two-slices"),
+    ),
 )
 
 

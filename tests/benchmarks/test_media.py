@@ -72,14 +72,14 @@ def test_goals_are_judged_beside_janus(ours: dict[str, float], theirs: dict[str,
     assert [line.split("|")[-2].strip() for line in goals.splitlines() if line.startswith("| One")] == verdicts
 
 
-@pytest.mark.parametrize(("two", "verdict"), [(5.4, "met"), (5.6, "**missed**")])
-def test_two_workers_are_judged_by_what_a_packet_costs_one(two: float, verdict: str) -> None:
-    measured = result("10-9", {US: 5.0, MOST: 9.0}, {US: 5.0, MOST: 9.0})
-    measured.servers["passerelle-two"] = Measured({US: [two]})
-    text = report({"10-9": measured})
+@pytest.mark.parametrize(("two", "verdict"), [(18_000, "met"), (17_900, "**missed**"), (None, "not measured")])
+def test_two_workers_are_judged_by_what_one_carries_with_as_much_of_a_core(two: int | None, verdict: str) -> None:
+    servers = {"slice": Measured({MOST: [10_000]}), "two-slices": Measured({} if two is None else {MOST: [two]})}
+    measured = ScenarioResult("slices", 1_800_000_000.0, "a machine", 0.0, 1, servers, commit="abc")
+    text = report({"slices": measured})
     (row,) = (line for line in text.split("## Goals")[1].splitlines() if "two workers" in line)
     assert row.split("|")[-2].strip() == verdict
-    assert "Passerelle, two media workers" in text
+    assert "two media workers with 35%" in text
 
 
 async def test_what_is_soaked_stands_in_the_report() -> None:
