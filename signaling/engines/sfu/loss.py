@@ -66,6 +66,11 @@ class ReceiveLog:
     def has_missing(self) -> bool:
         return bool(self._missing)
 
+    @property
+    def has_late(self) -> bool:
+        """What `take_late` would say."""
+        return self._has_late
+
     def accept(self, sequence_number: int, now: float) -> int | None:
         """The packet's extended sequence number; None: seen before, or too late, drop it."""
         if self._highest is None:
@@ -158,6 +163,7 @@ class ReceiveLog:
 
     def note_keyframe(self, sequence: int) -> None:
         """One begins with this packet (its extended number): who decodes it needs nothing of before."""
+        self._has_late = False
         for number, missing in self._missing.items():
             missing.is_harmless = missing.is_harmless or number < sequence
 

@@ -301,7 +301,7 @@ class PublishConnection:
             layer.mend_picture(now)
             if layer.keyframes.wanted and layer.keyframe_is_due(now):
                 self._ask_for_keyframe(ssrc)
-            again = again or layer.log.has_missing or layer.keyframes.wanted
+            again = again or layer.log.has_missing or layer.log.has_late or layer.keyframes.wanted
         return again
 
     def ask_again(self, now: float) -> None:

@@ -258,7 +258,8 @@ class PublishedLayer:
 
     def mend_picture(self, now: float) -> None:
         """A packet of it does not come: for whoever sees it a key frame is wanted."""
-        if self.log.take_late() and self.lines and now - self._mended_at >= MEND_INTERVAL_S:
+        # What is late before the interval is over is not forgotten: unless a key frame comes, it counts after it.
+        if now - self._mended_at >= MEND_INTERVAL_S and self.log.take_late() and self.lines:
             self._mended_at = now
             self.keyframes.want()
 

@@ -274,6 +274,14 @@ def test_a_line_that_loses_much_is_not_filled_with_key_frames() -> None:
     assert 4 <= len(wanted) <= 150 / 15 / MEND_INTERVAL_S
 
 
+def test_what_is_late_soon_after_a_mended_picture_is_mended_too_a_little_later() -> None:
+    first = 5 + math.ceil(LATE_S * 15)
+    wanted = _mended_at(Stage(), "q", {5, 12}, 60)
+    assert wanted[0] == first
+    assert len(wanted) == 2
+    assert 0 <= wanted[1] - first - MEND_INTERVAL_S * 15 <= 1
+
+
 def test_layers_are_ordered_by_their_pictures_whatever_the_offer_said() -> None:
     stage = Stage()
     stage.track.layers[0].size, stage.track.layers[1].size = (1_280, 720), (640, 360)
