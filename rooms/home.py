@@ -32,6 +32,7 @@ from rooms.orders import (
 )
 from rooms.ports import RoomStore
 from rooms.presence import HERE, is_presence_only
+from rooms.repeats import as_asked_before, participant_id_now
 from rooms.roles import Permission
 from rooms.room import apply, decide
 from rooms.roster import inside, require
@@ -148,13 +149,15 @@ class Home:
     async def enter(self, room_id: str, order: Enter) -> tuple[RoomState, Participant]:
         async with self._rooms.take_turn(room_id) as room:
             self._may_decide(room)
-            if (known := room.state.participants.get(order.participant_id)) is not None:
-                return room.state, known  # the same order, carried out by a home that died before it could say so
+            participant_id = participant_id_now(room.state, order.participant_id, self._clock())
+            if (known := room.state.participants.get(participant_id)) is not None:
+                # The same request once more, or the same order, carried out by a home that died before it could say so.
+                return room.state, as_asked_before(known)
             back = _who_comes_back(room.state, order.invitation, order.returning_id)
             if back is not None:
                 state = await self.decide_and_keep(room, ComeBack(back.id, order.name), None)
                 return state, state.participants[back.id]
-            return await self._enter_anew(room, order)
+            return await self._enter_anew(room, replace(order, participant_id=participant_id))
 
     async def _enter_anew(self, room: LoadedRoom, order: Enter) -> tuple[RoomState, Participant]:
         invitation = order.invitation

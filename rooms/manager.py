@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from rooms.names import clean_name
 from rooms.orders import AddInvitation, Enter, Entered, RevokeInvitation, SendChat
 from rooms.ports import RoomStore
 from rooms.presence import HERE, nobody_connected
+from rooms.repeats import REPEAT_S, as_asked_before, id_made_by, next_id
 from rooms.roles import Permission, default_settings
 from rooms.room import apply, decide
 from rooms.roster import has_permission, require
@@ -167,18 +169,36 @@ class RoomManager:
 
     # --- rooms ------------------------------------------------------------------------------
 
-    async def create_room(self, name: str, kind: RoomKind, host_name: str) -> tuple[RoomState, Participant]:
-        """A room and its first host. Raises: InvalidName, Unavailable."""
+    async def create_room(
+        self, name: str, kind: RoomKind, host_name: str, request_id: str | None = None
+    ) -> tuple[RoomState, Participant]:
+        """A room and its first host; of a request that comes again those of before. Raises: InvalidName, Unavailable,
+        and, for a host who was put out meanwhile, Removed."""
+        if request_id is None:
+            return await self._create_room(name, kind, host_name, self._new_id(), self._new_id())
+        asked = (kind.value, clean_name(name), clean_name(host_name))
+        room_id, host_id = (id_made_by(request_id, "room", *asked), id_made_by(request_id, "host", *asked))
+        while True:
+            with suppress(ValueError):
+                return await self._create_room(name, kind, host_name, room_id, host_id)
+            before = await self.get_state(room_id)
+            if self._clock() - before.created_at <= REPEAT_S and host_id in before.participants:
+                return before, as_asked_before(before.participants[host_id])
+            room_id, host_id = next_id(room_id), next_id(host_id)
+
+    async def _create_room(
+        self, name: str, kind: RoomKind, host_name: str, room_id: str, host_id: str
+    ) -> tuple[RoomState, Participant]:
+        """Raises: ValueError when there is such a room; InvalidName, Unavailable."""
         now = self._clock()
         state = RoomState(
-            id=self._new_id(),
+            id=room_id,
             name=clean_name(name),
             kind=kind,
             created_at=now,
             settings=default_settings(kind),
             last_active_at=now,
         )
-        host_id = self._new_id()
         ask = AskToJoin(host_id, host_name, Role.HOST, label="", invitation_id=None, lobby=False)
         for event in decide(state, ask, None, now):
             state = apply(state, event, now)
@@ -250,18 +270,24 @@ class RoomManager:
         invitation_id: str | None = None,
         code: str | None = None,
         resume: ResumeClaim | None = None,
+        request_id: str | None = None,
     ) -> tuple[RoomState, Participant]:
         """A new participant of an invitation, or, with a claim that is one of its room, the one of
-        before: that takes no use of it. Raises: RoomError."""
-        return await self._finish(self._join(clean_name(name), invitation_id, code, resume))
+        before: that takes no use of it, nor does a request that comes again (`rooms.repeats`). Raises: RoomError."""
+        return await self._finish(self._join(clean_name(name), invitation_id, code, resume, request_id))
 
     async def _join(
-        self, name: str, invitation_id: str | None, code: str | None, resume: ResumeClaim | None
+        self,
+        name: str,
+        invitation_id: str | None,
+        code: str | None,
+        resume: ResumeClaim | None,
+        request_id: str | None,
     ) -> tuple[RoomState, Participant]:
         found = await self._invitations.find(invitation_id, code)
         invitation = check_usable(found, self._clock(), needs_use=False)
         order = Enter(
-            participant_id=self._new_id(),
+            participant_id=id_made_by(request_id, "participant", invitation.id, name) if request_id else self._new_id(),
             name=name,
             invitation=invitation,
             by_code=invitation_id is None,

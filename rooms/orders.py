@@ -30,7 +30,7 @@ class Enter:
     """Somebody stands at the door with an invitation."""
 
     participant_id: str
-    """Whoever is new will be called so."""
+    """Whoever is new will be called so; who is called so came by the same request (`rooms.repeats`)."""
     name: str
     invitation: Invitation
     """As it was found; whether it may still be used is seen when it is."""

@@ -123,7 +123,7 @@ class RoomStore(Protocol):
     is alone. What comes under an older one than the room was claimed with is refused: StaleFence."""
 
     async def create_room(self, state: RoomState) -> None:
-        """Raises: StoreUnavailable."""
+        """Raises: StoreUnavailable; ValueError when a room of this id is there already."""
 
     async def claim_room(self, room_id: str, fence: int) -> RoomState | None:
         """From now on nothing under an older fence is taken; the newest state, None for an unknown room. What was

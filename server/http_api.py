@@ -80,9 +80,8 @@ class HttpApi:
             raise Refusal(allowed.code or "permission-denied", allowed.message)
         self._limit(CREATE_ROOM, "key" if bearer else "this-machine")
         body = await read_json(request, http.CreateRoom)
-        state, host = await self._rooms.create_room(
-            body.name, RoomKind(body.kind), body.host_name if body.host_name is not None else DEFAULT_HOST_NAME
-        )
+        host_name = body.host_name if body.host_name is not None else DEFAULT_HOST_NAME
+        state, host = await self._rooms.create_room(body.name, RoomKind(body.kind), host_name, body.request_id)
         token = self._tokens.issue(state.id, host.id, host.role, time.time())
         created = http.RoomCreated(
             room=presenter.summary(state),
@@ -139,7 +138,11 @@ class HttpApi:
         self._limit(JOIN, body.invitation if body.invitation is not None else fold_code(body.code or ""))
         try:
             state, participant = await self._rooms.join(
-                name=body.name, invitation_id=body.invitation, code=body.code, resume=resume
+                name=body.name,
+                invitation_id=body.invitation,
+                code=body.code,
+                resume=resume,
+                request_id=body.request_id,
             )
         except InvitationRefused:
             await self._callers.hold_back(request)

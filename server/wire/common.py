@@ -15,6 +15,8 @@ MAX_TOKEN_CHARACTERS = 4_096
 # "$" alone would let a last line feed pass.
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)")]
 """An id that the server made; opaque to clients."""
+RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{22,64}$(?!\n)")]
+"""Made by the sender: 128 random bits or more, as hex or base64url, that it shows to nobody."""
 DocumentName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
 """The name of a document within its room."""
 DisplayName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARACTERS)]

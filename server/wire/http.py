@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from server.wire.common import MAX_TOKEN_CHARACTERS, DisplayName, Identifier, Timestamp
+from server.wire.common import MAX_TOKEN_CHARACTERS, DisplayName, Identifier, RequestId, Timestamp
 from signaling.messages import EngineName, IceServer
 
 RoomKind = Literal["interclass", "community", "consultation"]
@@ -19,6 +19,8 @@ class CreateRoom(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     kind: RoomKind = "interclass"
     host_name: DisplayName | None = None
     """What the host is called in the room; the page asks for it."""
+    request_id: RequestId | None = None
+    """The same room again if the same request comes twice; None: another."""
 
 
 class RoomSummary(msgspec.Struct, kw_only=True):
@@ -88,6 +90,8 @@ class Join(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     resume: Annotated[str, Meta(max_length=MAX_TOKEN_CHARACTERS)] | None = None
     """The token of an earlier join of the same invitation, valid or expired: who comes back is
     the same participant (a removed one stays removed)."""
+    request_id: RequestId | None = None
+    """The same participant again if the same request comes twice; None: another."""
 
 
 class Joined(msgspec.Struct, kw_only=True):

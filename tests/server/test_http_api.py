@@ -12,7 +12,7 @@ import pytest
 
 from server import http_api
 from server.http_api import MAX_BODY_BYTES
-from tests.support.running_house import RunningHouse, running_house
+from tests.support.running_house import Person, RunningHouse, running_house
 
 
 @pytest.fixture
@@ -66,6 +66,22 @@ async def test_invitation_by_link_by_code_and_back_again(house: RunningHouse) ->
     ]
     await house.join(invitation, "Noé")
     spent = await house.request("POST", "/api/join", json={"invitation": invitation["id"], "name": "Zoé"})
+    assert error_of(spent) == (410, "invitation-used-up")
+
+
+async def test_a_request_that_comes_again_makes_one_participant_and_one_room(house: RunningHouse) -> None:
+    begin = {"name": "Le fleuve", "host_name": "Amélie", "request_id": "f" * 32}
+    (_, made), (status, again) = [await house.request("POST", "/api/rooms", json=begin) for _ in range(2)]
+    assert (status, again["room"], again["participant_id"]) == (201, made["room"], made["participant_id"])
+    host = Person(again["participant_id"], again["token"], again["room"]["id"])
+    invitation = await house.invite(host, "pupil", uses=1)
+    ask = {"invitation": invitation["id"], "name": "Léa", "request_id": "e" * 32}
+    (_, first), (status, second) = [await house.request("POST", "/api/join", json=ask) for _ in range(2)]
+    assert (status, second["participant_id"]) == (200, first["participant_id"])
+    for joined in (first, second):
+        status, view = await house.request("GET", f"/api/rooms/{host.room_id}", token=joined["token"])
+        assert (status, view["self_id"], len(view["participants"])) == (200, first["participant_id"], 2)
+    spent = await house.request("POST", "/api/join", json=ask | {"request_id": "d" * 32})
     assert error_of(spent) == (410, "invitation-used-up")
 
 
@@ -195,6 +211,9 @@ async def test_allowed_sites_may_use_the_api(tmp_path: Path) -> None:
         ("/api/join", {"name": "Léa"}, "invalid", "$.invitation"),
         ("/api/join", {"name": "Léa", "code": "a", "invitation": "b"}, "invalid", "$.invitation"),
         ("/api/join", {"name": "Léa", "code": "x" * 65}, "invalid", "$.code"),
+        ("/api/join", {"name": "Léa", "code": "x", "request_id": "e" * 21}, "invalid", "$.request_id"),
+        ("/api/join", {"name": "Léa", "code": "x", "request_id": "e" * 65}, "invalid", "$.request_id"),
+        ("/api/join", {"name": "Léa", "code": "x", "request_id": "e" * 32 + "\n"}, "invalid", "$.request_id"),
     ],
 )
 async def test_wrong_bodies_are_named(house: RunningHouse, path: str, body: Any, code: str, field: Any) -> None:

@@ -1,6 +1,6 @@
 """A school's proxy from before WebSockets: it passes requests and answers on, whole, and refuses every upgrade."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -12,8 +12,11 @@ LONGEST_ANSWER_S = 60.0
 
 
 @asynccontextmanager
-async def old_proxy(target_port: int) -> AsyncIterator[tuple[str, list[str]]]:
-    """Its URL, and the paths whose upgrade it has refused."""
+async def old_proxy(
+    target_port: int, loses: Callable[[str, bytes], bool] = lambda _path, _answer: False
+) -> AsyncIterator[tuple[str, list[str]]]:
+    """Its URL, and the paths whose upgrade it has refused. `loses`: whether this answer of the server does not arrive,
+    and the connection that it was for breaks."""
     refused: list[str] = []
     timeout = aiohttp.ClientTimeout(total=LONGEST_ANSWER_S)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as onward:
@@ -27,8 +30,11 @@ async def old_proxy(target_port: int) -> AsyncIterator[tuple[str, list[str]]]:
             async with onward.request(
                 request.method, address, headers=headers, data=await request.read(), allow_redirects=False
             ) as answer:
+                body = await answer.read()
+                if loses(request.path, body) and request.transport is not None:
+                    request.transport.close()
                 passed = [(name, value) for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP]
-                return web.Response(status=answer.status, headers=passed, body=await answer.read())
+                return web.Response(status=answer.status, headers=passed, body=body)
 
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", pass_on)

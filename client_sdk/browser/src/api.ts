@@ -1,4 +1,5 @@
 import { PasserelleError, fromErrorAnswer, isErrorAnswer } from './errors.js'
+import { randomId } from './random_id.js'
 import type { CreateInvitation, CreateRoom, Invitation, InvitationList, InvitationRevoked, Join, Joined, NetworkCheck, RoomCreated } from './wire.js'
 
 /** Longest wait for an answer: a server that holds back a guesser takes 15 s at most. */
@@ -18,15 +19,17 @@ export class PasserelleApi {
     this.#fetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init))
   }
 
-  /** `apiKey`: needed unless the server lets anyone on its own machine make rooms. */
+  /** `apiKey`: needed unless the server lets anyone on its own machine make rooms. `request_id`: as for `join`. */
   createRoom(body: CreateRoom, apiKey?: string): Promise<RoomCreated> {
-    return this.#request('POST', '/api/rooms', body, apiKey)
+    return this.#makeOnce('/api/rooms', body, apiKey)
   }
 
   /** A participant's token for an invitation or a code, and a name. Give `resume`, an earlier
-   * token, to come back as the same participant. */
+   * token, to come back as the same participant. A `request_id` (`randomId()`) that is kept until an answer came lets
+   * you ask again when it did not, for ten minutes, and be one participant; each call has its own unless one is given,
+   * as a browser may send a request twice by itself. */
   join(body: Join): Promise<Joined> {
-    return this.#request('POST', '/api/join', body)
+    return this.#makeOnce('/api/join', body)
   }
 
   createInvitation(room: string, token: string, body: CreateInvitation): Promise<Invitation> {
@@ -47,6 +50,17 @@ export class PasserelleApi {
   /** What to try before a visit; `NetworkCheck` of this package tries it. */
   startNetworkCheck(): Promise<NetworkCheck> {
     return this.#request('POST', '/api/network-check', {})
+  }
+
+  async #makeOnce<Answer>(path: string, body: CreateRoom | Join, bearer?: string): Promise<Answer> {
+    const { request_id, ...plain } = body
+    try {
+      return await this.#request<Answer>('POST', path, { ...plain, request_id: request_id ?? randomId() }, bearer)
+    } catch (problem) {
+      // An instance that was not upgraded yet refuses a field that it does not know, and cannot name it.
+      if (!(problem instanceof PasserelleError) || problem.code !== 'invalid' || problem.field !== undefined) throw problem
+      return this.#request<Answer>('POST', path, plain, bearer)
+    }
   }
 
   async #request<Answer>(method: string, path: string, body?: object, bearer?: string): Promise<Answer> {

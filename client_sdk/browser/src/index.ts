@@ -9,6 +9,7 @@ export { Media, type LocalTrack, type MediaEvents, type MediaState, type Quality
 export { NetworkCheck, type NetworkCheckEvents, type NetworkOutcome, type NetworkReport, type NetworkResult, type NetworkTest } from './network_check.js'
 export type { PathProblem } from './network_path.js'
 export { bestWay, mustBeOpened, outcomeOf, verdictOf, type MediaWay, type NetworkVerdict } from './network_verdict.js'
+export { randomId } from './random_id.js'
 export { Room, type RoomEvents, type RoomOptions } from './room.js'
 export type { TransportName } from './transport_memory.js'
 export type { FallbackState } from './voice_fallback.js'

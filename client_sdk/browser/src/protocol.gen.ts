@@ -300,6 +300,7 @@ export interface CreateRoom {
   name: string;
   kind?: "community" | "consultation" | "interclass";
   host_name?: string | null;
+  request_id?: string | null;
 }
 /**
  * `deny`
@@ -532,6 +533,7 @@ export interface Join {
   invitation?: string | null;
   code?: string | null;
   resume?: string | null;
+  request_id?: string | null;
 }
 /**
  * 200 of `POST /api/join`.

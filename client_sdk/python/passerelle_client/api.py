@@ -1,5 +1,6 @@
 """The HTTP API: rooms, invitations, joining."""
 
+import secrets
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -44,18 +45,32 @@ class PasserelleApi:
             self._session = None
 
     async def create_room(
-        self, name: str, *, kind: str = "interclass", host_name: str | None = None, api_key: str | None = None
+        self,
+        name: str,
+        *,
+        kind: str = "interclass",
+        host_name: str | None = None,
+        api_key: str | None = None,
+        request_id: str | None = None,
     ) -> RoomCreated:
-        """Make a room and be its host. Raises: Refused, Disconnected."""
+        """Make a room and be its host. `request_id`: as for `join`. Raises: Refused, Disconnected."""
         body = _given(name=name, kind=kind, host_name=host_name)
-        return await self._request("POST", "/api/rooms", RoomCreated, body=body, bearer=api_key)
+        return await self._make_once("/api/rooms", RoomCreated, body, request_id, api_key)
 
     async def join(
-        self, name: str, *, invitation: str | None = None, code: str | None = None, resume: str | None = None
+        self,
+        name: str,
+        *,
+        invitation: str | None = None,
+        code: str | None = None,
+        resume: str | None = None,
+        request_id: str | None = None,
     ) -> Joined:
-        """Turn an invitation or a join code into a participant. Raises: Refused, Disconnected."""
+        """Turn an invitation or a join code into a participant. A `request_id` of your own (`secrets.token_hex(16)`,
+        shown to nobody) lets you ask again after Disconnected, for ten minutes, and be one participant.
+        Raises: Refused, Disconnected."""
         body = _given(name=name, invitation=invitation, code=code, resume=resume)
-        return await self._request("POST", "/api/join", Joined, body=body)
+        return await self._make_once("/api/join", Joined, body, request_id)
 
     async def create_invitation(
         self,
@@ -91,6 +106,19 @@ class PasserelleApi:
     async def get_room(self, room_id: str, token: str) -> RoomView:
         """Raises: Refused, Disconnected."""
         return await self._request("GET", f"/api/rooms/{room_id}", RoomView, bearer=token)
+
+    async def _make_once(
+        self, path: str, answer: type[T], body: dict[str, Any], request_id: str | None, bearer: str | None = None
+    ) -> T:
+        """Whatever carries the request may carry it twice."""
+        known = body | {"request_id": request_id if request_id is not None else secrets.token_hex(16)}
+        try:
+            return await self._request("POST", path, answer, body=known, bearer=bearer)
+        except Refused as refused:
+            # An instance that was not upgraded yet refuses a field that it does not know, and cannot name it.
+            if refused.code != "invalid" or refused.field is not None:
+                raise
+            return await self._request("POST", path, answer, body=body, bearer=bearer)
 
     async def _request(
         self, method: str, path: str, answer: type[T], *, body: Any = None, bearer: str | None = None

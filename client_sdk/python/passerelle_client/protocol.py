@@ -12,6 +12,7 @@ class CreateRoom(msgspec.Struct, kw_only=True):
     name: str
     kind: Literal["interclass", "community", "consultation"] = "interclass"
     host_name: str | None = None
+    request_id: str | None = None
 
 
 class RoomSummary(msgspec.Struct, kw_only=True):
@@ -71,6 +72,7 @@ class Join(msgspec.Struct, kw_only=True):
     invitation: str | None = None
     code: str | None = None
     resume: str | None = None
+    request_id: str | None = None
 
 
 class Joined(msgspec.Struct, kw_only=True):

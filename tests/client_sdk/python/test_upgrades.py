@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from passerelle_client import Refused, Room
+from passerelle_client import PasserelleApi, Refused, Room
 from tests.support.deadlines import SECOND
 from tests.support.server_process import ServerProcess, running_server
 
@@ -59,6 +59,14 @@ async def connected_again(room: Room, condition: Callable[[], bool]) -> None:
     off()
 
 
+async def came_as(api: PasserelleApi) -> int:
+    """How many participants somebody becomes who asks twice to join."""
+    created = await api.create_room("Les marées", request_id="f" * 32)
+    invitation = await api.create_invitation(created.room.id, created.token, "class")
+    came = [await api.join("5e A", invitation=invitation.id, request_id="e" * 32) for _ in range(2)]
+    return len({each.participant_id for each in came})
+
+
 async def test_a_newer_client_says_what_came_later_only_where_it_is_understood(
     upgraded: ServerProcess, make_school: Any
 ) -> None:
@@ -74,6 +82,10 @@ async def test_a_newer_client_says_what_came_later_only_where_it_is_understood(
     await host.rename_document(made.document, "Récit 0")
     assert len(words) == 5
     assert not [fields for _name, fields in words if "seen" in fields]
+    with pytest.raises(Refused) as refused:
+        await school.api.join("5e A", code="lune-renard-42")
+    assert refused.value.code == "invitation-unknown", "not the one for the field that it does not know"
+    assert await came_as(school.api) == 2
 
     await exchange(upgraded, "server")
     await connected_again(host, lambda: "seen" in host.view.understands)
@@ -82,6 +94,7 @@ async def test_a_newer_client_says_what_came_later_only_where_it_is_understood(
     await host.rename_document(made.document, "Récit 1")
     assert len(words) == 5
     assert all("seen" in fields for _name, fields in words)
+    assert await came_as(school.api) == 1
 
 
 async def test_after_a_cut_the_first_word_waits_for_what_the_server_there_understands(

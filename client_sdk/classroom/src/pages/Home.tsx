@@ -1,4 +1,4 @@
-import { PasserelleApi, PasserelleError } from '@passerelle/client'
+import { PasserelleApi, PasserelleError, randomId } from '@passerelle/client'
 import { DoorOpen, KeyRound, Network } from 'lucide-preact'
 import { useState } from 'preact/hooks'
 import { errorText, t } from '../i18n.js'
@@ -54,13 +54,14 @@ function CodeForm() {
   const [name, setName] = useState('')
   const [error, setError] = useState<string | null>(null)
   const [busy, setBusy] = useState(false)
+  const [request_id] = useState(randomId)
   const submit = async (event: Event) => {
     event.preventDefault()
     if (busy) return
     setBusy(true)
     setError(null)
     try {
-      const joined = await new PasserelleApi().join({ code, name })
+      const joined = await new PasserelleApi().join({ code, name, request_id })
       enterJoined(joined, name, null)
     } catch (problem) {
       setError(errorText(problem instanceof PasserelleError ? problem.code : 'other'))
@@ -120,6 +121,7 @@ function OpenForm() {
   const [keyWanted, setKeyWanted] = useState(false)
   const [error, setError] = useState<string | null>(null)
   const [busy, setBusy] = useState(false)
+  const [request_id] = useState(randomId)
   const submit = async (event: SubmitEvent) => {
     event.preventDefault()
     if (busy) return
@@ -128,7 +130,7 @@ function OpenForm() {
     const isPrivate = new FormData(event.currentTarget as HTMLFormElement).get('private') === 'on'
     try {
       const created = await new PasserelleApi().createRoom(
-        { name: room, host_name: name, kind: isPrivate ? 'consultation' : 'interclass' },
+        { name: room, host_name: name, kind: isPrivate ? 'consultation' : 'interclass', request_id },
         key || undefined,
       )
       onDevice.setItem(rememberedName, name)

@@ -1,4 +1,4 @@
-import { PasserelleApi, PasserelleError } from '@passerelle/client'
+import { PasserelleApi, PasserelleError, randomId } from '@passerelle/client'
 import { useState } from 'preact/hooks'
 import { errorText, t } from '../i18n.js'
 import { places } from '../places.js'
@@ -12,6 +12,7 @@ export function JoinByLink({ invitation }: { invitation: string }) {
   const [error, setError] = useState<string | null>(null)
   const [gone, setGone] = useState<string | null>(null)
   const [busy, setBusy] = useState(false)
+  const [request_id] = useState(randomId)
   if (!invitation) return <Message title={t('noPlaceTitle')} />
   if (gone) return <Message title={t('expiredTitle')} text={t(gone === 'invitation-unknown' ? 'unknownHelp' : 'expiredHelp')} />
   const submit = async (event: Event) => {
@@ -20,7 +21,7 @@ export function JoinByLink({ invitation }: { invitation: string }) {
     setBusy(true)
     setError(null)
     try {
-      const joined = await new PasserelleApi().join({ invitation, name, ...(before ? { resume: before.token } : {}) })
+      const joined = await new PasserelleApi().join({ invitation, name, request_id, ...(before ? { resume: before.token } : {}) })
       enterJoined(joined, name, invitation)
     } catch (problem) {
       const code = problem instanceof PasserelleError ? problem.code : 'other'
