@@ -103,8 +103,9 @@ class Proxy:
         return path
 
     def _is_listening(self) -> bool:
+        """To callers and, which it may do a moment later, to its administrator."""
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0 and self.socket.exists()
 
     async def stop(self) -> None:
         process, self._process = self._process, None
