@@ -12,6 +12,7 @@ replica, or from the home before when that one hands the room over.
 """
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -45,6 +46,9 @@ from rooms.remembered import RememberedAnswers
 from rooms.replica import ASK_S, Replica, is_behind
 from rooms.roll_call import RollCall
 from rooms.succession import ORDER_DEADLINE_S, RETRY_S, Succession
+from rooms.tenure import Tenure
+
+logger = logging.getLogger("passerelle.rooms")
 
 BEAT_S = 2.0
 NO_LEASES_S = 3.0
@@ -206,14 +210,19 @@ class Sharing:
             room = await self._us.rooms.load(ask.room_id)
             with suppress(NotHome):
                 if room.tenure is not None:
-                    return await self._carry_out(room, ask)
+                    fence, tenure = room.fence, room.tenure
+                    reply = await self._carry_out(room, ask)
+                    here = Answer(ask.ask_id, _mark_since(room, fence, tenure), reply)
+                    return await self._as_answered(room, here, ends_at)
                 if (answer := await self._ask_home(room, ask, ends_at)) is not None:
-                    return await self._as_answered(room, answer)
+                    return await self._as_answered(room, answer, ends_at)
             if not await self._succession.seek(room):
                 if self._us.now() >= min(ends_at - TICK_S, self._succession.leases_away_at + NO_LEASES_S):
+                    logger.warning("no home was found for a room, and none could be taken")
                     raise Unavailable
                 await asyncio.sleep(RETRY_S)
             elif self._us.now() >= ends_at - TICK_S:
+                logger.warning("the home of a room carried out nothing in time")
                 raise Unavailable
 
     async def _ask_home(self, room: LoadedRoom, ask: Ask, ends_at: float) -> Answer | None:
@@ -227,9 +236,13 @@ class Sharing:
                 return None
         return None
 
-    async def _as_answered(self, room: LoadedRoom, answer: Answer) -> Reply:
-        if is_behind(room, answer.mark):
-            await self._succession.seek(room)
+    async def _as_answered(self, room: LoadedRoom, answer: Answer, ends_at: float) -> Reply:
+        """What was carried out is seen here before it is said that it was: the home that did it may have given the room
+        away since."""
+        while is_behind(room, answer.mark) and not await self._succession.seek(room):
+            if answer.error is not None or self._us.now() >= ends_at - TICK_S:
+                break
+            await asyncio.sleep(RETRY_S)
         if answer.error is not None:
             raise answer.error
         return answer.reply
@@ -339,11 +352,12 @@ class Sharing:
         async def work() -> Answer:
             reply: Reply = None
             error, is_not_home = None, False
+            room = self._us.rooms.get(ask.room_id)
+            fence, tenure = (room.fence, room.tenure) if room is not None else (0, None)
             try:
                 if isinstance(ask.question, ConfirmGone) and ask.question.by_home:
                     reply = Confirmed(await self._confirmation.here(ask.room_id, ask.question))
                 else:
-                    room = self._us.rooms.get(ask.room_id)
                     if room is None:
                         raise NotHome
                     reply = await self._carry_out(room, ask)
@@ -352,7 +366,7 @@ class Sharing:
             except NotHome:
                 is_not_home = True
             room = self._us.rooms.get(ask.room_id)
-            mark = Mark() if room is None else Mark(room.fence, room.state.seq, room.chats)
+            mark = Mark() if room is None else _mark_since(room, fence, tenure)
             return Answer(ask.ask_id, mark, reply, error, is_not_home)
 
         self._us.link.tell(ask.sender, await self._answers.once(ask.ask_id, work))
@@ -425,3 +439,11 @@ class Sharing:
             or not self._us.peers.is_alive(room.home, self._us.now())
         ):
             self._us.link.spawn(self._succession.seek_on(room))
+
+
+def _mark_since(room: LoadedRoom, fence: int, tenure: Tenure | None) -> Mark:
+    """How far who hears the answer must be: `fence` and `tenure` were the room's when its work began. A home that gave
+    the room away meanwhile has told nobody, nor itself, of what it kept then: the next one has, having read it."""
+    if tenure is not None and room.tenure is not tenure and room.fence == fence:
+        return Mark(fence + 1)
+    return Mark(room.fence, room.state.seq, room.chats)

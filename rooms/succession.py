@@ -80,11 +80,13 @@ class Succession:
         ends_at, floor, former = self._us.now() + ORDER_DEADLINE_S, 0, ""
         while self._us.now() < ends_at:
             asked_at = self._us.now()
-            held = await self._acquire(room_id, floor)
+            held = await self._acquire(room_id, floor, to_hand_on=True)
             if isinstance(held, Lease):
                 try:
                     room = await self._read(held, asked_at, former)
                     self._doubt_everyone(room, former)
+                    if self._us.is_leaving:
+                        self._us.link.spawn(self._hand_over(room))
                     return room
                 except StaleFence as stale:
                     floor = stale.fence
@@ -107,8 +109,9 @@ class Succession:
             if room.tenure is not None:
                 room.settles_at = None
 
-    async def _acquire(self, room_id: str, floor: int) -> Lease | LeaseHeld | None:
-        """None: nobody can say now. Raises: Unavailable when this instance takes no room any more."""
+    async def _acquire(self, room_id: str, floor: int, *, to_hand_on: bool = False) -> Lease | LeaseHeld | None:
+        """None: nobody can say now. Raises: Unavailable when this instance takes no room any more, not even to hand it
+        on: a proxy that has not noticed yet may still send here who opens a room that nobody has."""
         try:
             async with asyncio.timeout(LEASES_TIMEOUT_S):
                 held = await self._us.leases.acquire(room_id, self._us.instance_id, floor)
@@ -116,7 +119,11 @@ class Succession:
             self.leases_away_at = min(self.leases_away_at, self._us.now())
             return None
         self.leases_away_at = inf
-        if isinstance(held, Lease) and self._us.is_leaving:
+        if (
+            isinstance(held, Lease)
+            and self._us.is_leaving
+            and not (to_hand_on and self._us.peers.heirs(self._us.now()))
+        ):
             await self.release(held)
             raise Unavailable
         return held
@@ -319,11 +326,19 @@ class Succession:
             if room is None:
                 await self._us.rooms.load(handed.room_id)
             else:
-                await self.seek(room)
+                await self._take_what_was_handed(room, handed.fence)
         except RoomError as error:
             logger.warning("a room that was handed over could not be taken: %s", error.code)
         finally:
             self._handed.pop(handed.room_id, None)
+
+    async def _take_what_was_handed(self, room: LoadedRoom, fence: int) -> None:
+        """A search that was under way may have asked the home before, and found nothing: it is begun anew."""
+        ends_at = self._us.now() + ORDER_DEADLINE_S
+        while not await self.seek(room):
+            if room.fence >= fence or self._us.now() >= ends_at:
+                return
+            await asyncio.sleep(RETRY_S)
 
     async def renew_on(self) -> None:
         worked = True

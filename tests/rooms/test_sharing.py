@@ -6,17 +6,17 @@ from contextlib import suppress
 from rooms.commands import Admit, Configure, Leave, Remove, Rename, SetHand
 from rooms.errors import RoomError, Unavailable
 from rooms.events import ParticipantChanged, ParticipantGone
-from rooms.instance_messages import Ask
+from rooms.instance_messages import Answer, Ask
 from rooms.link import SILENT_S
 from rooms.models import ParticipantStatus, Role, RoomKind
-from rooms.orders import Greet
+from rooms.orders import Greet, Snapshot
 from rooms.ports import LEASE_S
 from rooms.presence import UNSURE_S
 from rooms.replica import ASK_S
 from rooms.roles import Permission
 from rooms.sharing import BEAT_S
 from rooms.succession import ORDER_DEADLINE_S, SETTLE_S
-from tests.support.shared_rooms import refusal, settled, shared_room, shared_rooms
+from tests.support.shared_rooms import Instance, SharedRoom, refusal, settled, shared_room, shared_rooms
 from tests.support.virtual_time import in_virtual_time
 
 A_LEASE = LEASE_S + BEAT_S
@@ -430,6 +430,83 @@ async def test_an_instance_that_leaves_takes_no_room_any_more() -> None:
         await only.manager.leave()
         state, host = await only.manager.create_room("R", RoomKind.COMMUNITY, "Mme Roy")
         assert await refusal(only.connect(state.id, host.id)) == "store-unavailable"
+
+
+@in_virtual_time
+async def test_an_instance_that_leaves_opens_a_room_for_who_still_comes_to_it_and_hands_it_on() -> None:
+    async with shared_rooms(2) as rooms:
+        first, second = rooms.instances
+        state, host = await second.manager.create_room("R", RoomKind.COMMUNITY, "Mme Roy")
+        await settled(700.0)
+        second.manager.forget_idle()
+        await settled()
+        await first.manager.leave()
+        await first.manager.execute(state.id, host.id, Rename("Mme Cyr"))
+        await settled()
+        assert rooms.home(state.id) is second
+        assert second.state(state.id).participants[host.id].name == "Mme Cyr"
+
+
+@in_virtual_time
+async def test_who_comes_in_over_a_home_that_leaves_is_in_though_its_heir_is_slow_to_say_what_there_is() -> None:
+    async with shared_room() as room:
+        first, second = room.instances
+        invitation = await first.manager.create_invitation(room.id, room.host.id, Role.GUEST, lobby=False)
+        room.rooms.network.is_lost = lambda message: _is_snapshot(room, message)
+        await first.manager.leave()
+        joining = asyncio.create_task(first.manager.join(name="Nouvelle", invitation_id=invitation.id))
+        await settled(4.0)
+        assert not joining.done()
+        room.rooms.network.is_lost = lambda _message: False
+        _state, person = await joining
+        assert second.state(room.id).participants[person.id] == first.state(room.id).participants[person.id]
+
+
+async def _seek(instance: Instance, room: SharedRoom) -> bool:
+    known = instance.manager._rooms.get(room.id)
+    assert known is not None
+    return await instance.sharing._succession.seek(known)
+
+
+def _is_snapshot(room: SharedRoom, message: bytes) -> bool:
+    read = room.rooms.codec.decode(message)
+    return isinstance(read, Answer) and isinstance(read.reply, Snapshot)
+
+
+@in_virtual_time
+async def test_a_room_that_is_handed_over_during_a_search_for_its_home_is_taken_all_the_same() -> None:
+    async with shared_room() as room:
+        first, second = room.instances
+        gate = second.leases.hold_answer()
+        searching = asyncio.create_task(_seek(second, room))
+        await gate.reached.wait()
+        await first.manager.leave()
+        await settled()
+        gate.open()
+        await searching
+        await settled(1.0)
+        assert second.sharing.is_home(room.id)
+
+
+@in_virtual_time
+async def test_what_a_home_kept_while_another_one_took_the_room_is_seen_by_who_asked_for_it() -> None:
+    async with shared_room() as room:
+        first, second = room.instances
+        invitation = await first.manager.create_invitation(room.id, room.host.id, Role.GUEST, lobby=False)
+        gate = first.store.hold_answer_of_save()
+        joining = asyncio.create_task(first.manager.join(name="Nouvelle", invitation_id=invitation.id))
+        await gate.reached.wait()
+        room.rooms.leases.lose_memory()
+        room.rooms.network.is_lost = lambda message: _is_snapshot(room, message)
+        assert await _seek(second, room)
+        await settled()
+        assert room.rooms.home(room.id) is second
+        gate.open()
+        await settled()
+        assert not joining.done()
+        room.rooms.network.is_lost = lambda _message: False
+        _state, person = await joining
+        assert second.state(room.id).participants[person.id] == first.state(room.id).participants[person.id]
 
 
 @in_virtual_time

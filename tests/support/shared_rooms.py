@@ -22,7 +22,7 @@ from server.bus.memory_leases import MemoryLeases
 from server.bus.room_messages import RoomMessageCodec
 from tests.support.clock import STARTED_AT
 from tests.support.faulty_bus import FaultyBus, FaultyNetwork
-from tests.support.gated_store import GatedStore
+from tests.support.gated_store import Gate, GatedStore
 
 
 class LeasesEnd:
@@ -31,6 +31,12 @@ class LeasesEnd:
     def __init__(self, leases: MemoryLeases) -> None:
         self._leases = leases
         self.is_cut = False
+        self._gate: Gate | None = None
+
+    def hold_answer(self) -> Gate:
+        """The next lease that is asked for is told only when the gate is open."""
+        self._gate = Gate()
+        return self._gate
 
     def _require(self) -> MemoryLeases:
         if self.is_cut:
@@ -38,7 +44,11 @@ class LeasesEnd:
         return self._leases
 
     async def acquire(self, room_id: str, instance_id: str, floor: int = 0) -> Lease | LeaseHeld:
-        return await self._require().acquire(room_id, instance_id, floor)
+        held = await self._require().acquire(room_id, instance_id, floor)
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            await gate.pass_through()
+        return held
 
     async def renew(self, leases: Sequence[Lease]) -> Sequence[bool]:
         return await self._require().renew(leases)
