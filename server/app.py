@@ -170,10 +170,11 @@ async def serve(settings: Settings, stop: asyncio.Event, ready: Callable[[str], 
         await start_house(house)
         await runner.setup()
         await web.SockSite(runner, listener).start()
-        assert runner.server is not None
+        server = runner.server
+        assert server is not None
         watches = [
-            asyncio.create_task(close_silent_callers(runner.server)),
-            asyncio.create_task(watch_messages(runner.server)),
+            asyncio.create_task(close_silent_callers(server)),
+            asyncio.create_task(watch_messages(lambda: [*server.connections, *house.yjs.upgraded])),
         ]
         ready(address_of(settings, listener))
         await stop.wait()

@@ -9,7 +9,7 @@ It also plans the next ping anew with all that comes, by a callback and two look
 something came, and looked at when the ping is due.
 
 What is used of aiohttp is not all public (`_post_start`, `_reader`, `_parser`, that its queue's `feed_data` may be
-overridden, how it plans its pings, and where a request keeps its headers): the version is pinned, and
+overridden, how it plans its pings, what it asks its request and writer for): the version is pinned, and
 `tests/server/test_direct_socket.py` fails if any of it changes.
 """
 
@@ -18,11 +18,12 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSMsgType, web
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from server.control_frames import QUEUE_BYTES, GuardedQueue, GuardedWebSocket
+from server.upgraded import UpgradedConnection
 
-_NO_HEADERS = CIMultiDictProxy[str](CIMultiDict())
+_NO_HEADERS = CIMultiDict[str]()
 
 Taker = Callable[[bytes], bool]
 """Takes a binary message at once, or answers False; it must not raise."""
@@ -58,6 +59,16 @@ class DirectSocket(GuardedWebSocket):
         if self._direct is not None:
             self._direct.taker = taker
 
+    def stand_on(self, connection: UpgradedConnection) -> None:
+        """From now on, instead of the request (`server.upgraded.detach`)."""
+        assert self._reader is not None
+        assert self._writer is not None
+        self._reader._protocol = connection
+        self._writer.protocol = connection
+        self._req = self._payload_writer = connection  # type: ignore[assignment]
+        self._headers = _NO_HEADERS  # they were sent
+        self._eof_sent = True  # for whoever answers the request with it: it is not over with that
+
     def _on_data_received(self) -> None:
         if self._heartbeat_cb is not None and self._loop is not None:
             self._heard_at = self._loop.time()
@@ -68,11 +79,3 @@ class DirectSocket(GuardedWebSocket):
         # aiohttp plans it again if it is not due yet.
         self._heartbeat_when = max(self._heartbeat_when, self._heard_at + (self._heartbeat or 0.0))
         super()._send_heartbeat()
-
-
-def forget_headers(request: web.Request) -> None:
-    """A WebSocket's request lives as long as it does: once it is answered nobody asks for its headers any more,
-    which are a sixth of all that an idle connection holds, and say more of people than we want to know."""
-    request._headers = _NO_HEADERS
-    request._cache.clear()  # what was read of them; the path and its like are made again when asked for
-    request._message = request._message._replace(headers=_NO_HEADERS, raw_headers=())

@@ -67,13 +67,17 @@ async def stop_house(house: House) -> None:
     await asyncio.gather(*house.tasks, return_exceptions=True)
     # The texts come first, and get the most of the time.
     await house.documents.stop(timeout_s=house.settings.shutdown_s / 2)
-    await _within(house.settings.shutdown_s / 8, house.realtime.stop(), "sockets")
+    await _within(house.settings.shutdown_s / 8, _stop_sockets(house), "sockets")
     await _within(house.settings.shutdown_s / 4, _stop_media(house), "media")
     await _within(max(0.1, ends_at - asyncio.get_running_loop().time()), house.rooms.stop(), "rooms")
     await house.bus.close()
     if house.leases is not None:
         await house.leases.close()
     await house.store.close()
+
+
+async def _stop_sockets(house: House) -> None:
+    await asyncio.gather(house.realtime.stop(), house.yjs.stop(house.settings.shutdown_s / 10))
 
 
 async def _stop_media(house: House) -> None:

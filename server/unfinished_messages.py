@@ -7,10 +7,10 @@ version is pinned, and tests/server/test_unfinished_messages.py fails if that ch
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from aiohttp import WebSocketError, WSCloseCode, web
+from aiohttp import WebSocketError, WSCloseCode
 from aiohttp._websocket.reader import WebSocketReader
 
 MESSAGE_S: Final = 60.0
@@ -50,7 +50,8 @@ def _may_be_same(before: Begun, now: Begun) -> bool:
 
 
 def close_unfinished(messages: UnfinishedMessages, connections: Iterable[Any], now: float) -> None:
-    """Look at all that are open (aiohttp's RequestHandler), 1 ms for three thousand, and close those that are to be."""
+    """Look at all that are open (RequestHandler, UpgradedConnection), 1 ms for three thousand, and close those
+    that are to be."""
     begun = {}
     for connection in connections:
         message = begun_message(connection)
@@ -61,12 +62,12 @@ def close_unfinished(messages: UnfinishedMessages, connections: Iterable[Any], n
         _state_of(connection._payload_parser)["queue"].set_exception(error)
 
 
-async def watch_messages(server: web.Server) -> None:
-    """Until it is cancelled."""
+async def watch_messages(connections: Callable[[], Iterable[Any]]) -> None:
+    """Until it is cancelled. `connections`: all that are open."""
     messages, loop = UnfinishedMessages(), asyncio.get_running_loop()
     while True:
         await asyncio.sleep(LOOK_EACH_S)
-        close_unfinished(messages, server.connections, loop.time())
+        close_unfinished(messages, connections(), loop.time())
 
 
 def begun_message(connection: Any) -> Begun | None:

@@ -8,7 +8,7 @@ nowhere else; no log of ours shows a query.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -25,7 +25,7 @@ from server.auth import TokenClaims, TokenIssuer, TokenRefused
 from server.callers import Callers
 from server.connections import Connections
 from server.deflate import deflated_frame, is_long, long_frame_head, plain_frame
-from server.direct_socket import DirectSocket, Taker, forget_headers
+from server.direct_socket import DirectSocket, Taker
 from server.error_answers import Refusal
 from server.keep_alive import KeepAlive
 from server.metrics import Metrics
@@ -33,6 +33,7 @@ from server.pace import DocumentPurse, Pace
 from server.realtime.adapter import MAX_MESSAGE_BYTES
 from server.realtime.commands import ParticipantAccess
 from server.realtime.connection import MAX_OUTBOX_BYTES
+from server.upgraded import UpgradedConnection, detach
 
 logger = structlog.get_logger(__name__)
 
@@ -223,6 +224,7 @@ class YjsEndpoint:
         self._metrics = metrics
         self._fan_out = WebSocketFanOut()
         self._keep_alive = KeepAlive()
+        self._served: dict[asyncio.Task[None], UpgradedConnection] = {}
         self.draining = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -240,7 +242,6 @@ class YjsEndpoint:
         transport = request.transport
         if transport is None:
             return socket  # gone already
-        forget_headers(request)
         connection = YjsConnection(
             socket,
             transport,
@@ -252,17 +253,44 @@ class YjsEndpoint:
         if not self._connections.add(connection):
             await socket.close(code=close_codes.LIMIT, message=b"limit")
             return socket
+        key = DocumentKey(claims.room_id, request.match_info["document"])
+        has_paragraph = request.query.get("paragraph") == "1"
+        upgraded = detach(request, socket)
+        task = asyncio.create_task(self._serve_to_the_end(connection, socket, key, has_paragraph=has_paragraph))
+        self._served[task] = upgraded
+        task.add_done_callback(self._served.pop)
+        return socket
+
+    @property
+    def upgraded(self) -> Iterable[UpgradedConnection]:
+        """All that are open."""
+        return self._served.values()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Until all have ended, whose readers were told to; who has not by then is cut off."""
+        tasks = list(self._served)
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+        for task in list(self._served):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve_to_the_end(
+        self, connection: YjsConnection, socket: DirectSocket, key: DocumentKey, *, has_paragraph: bool
+    ) -> None:
         try:
-            key = DocumentKey(claims.room_id, request.match_info["document"])
-            await self._serve(connection, socket, key, has_paragraph=request.query.get("paragraph") == "1")
+            await self._serve(connection, socket, key, has_paragraph=has_paragraph)
         except Exception as error:
             # The upgrade is answered: no error page can be sent any more.
-            logger.error("yjs_failed", room_id=claims.room_id, exc_info=error)
+            logger.error("yjs_failed", room_id=key.room_id, exc_info=error)
             connection.close(close_codes.UNAVAILABLE, close_codes.REASONS[close_codes.UNAVAILABLE])
         finally:
             self._connections.remove(connection)
-            await connection.wait_closed()
-        return socket
+            try:
+                await connection.wait_closed()
+                await socket.close()
+            finally:
+                connection.transport.close()
 
     async def _refuse(self, request: web.Request, refused: TokenRefused | Refusal) -> web.StreamResponse:
         # Whoever has no token may say nothing that would be kept while the answer is held back.

@@ -31,11 +31,6 @@ ACCOUNTS: Mapping[str, str] = {
         "sockets, 14 % the store, 16 % the rest of a flush, 8 % taking what came. A server of 130 lines without "
         "rooms, rights, scans, limits and acknowledgements took 29 % where Passerelle took 70 (commit 8361b01)."
     ),
-    "idle": (
-        "The server was measured with 19.4 kB when it had 166 MB before anybody came (commit 57c7c66); the same commit "
-        "has 152 MB now, its modules compiled beforehand, and takes 23.5 kB. What the start left over had been used "
-        "first: the lower figure was that of the measurement."
-    ),
 }
 """By scenario: where the time or the memory goes, as it was measured; shown while a goal for it is missed."""
 

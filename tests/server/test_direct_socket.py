@@ -8,7 +8,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from server.control_frames import MAX_CONTROL_FRAMES
-from server.direct_socket import DirectSocket, forget_headers
+from server.direct_socket import DirectSocket
 from tests.support.deadlines import SECOND
 
 DEADLINE_S = 10 * SECOND
@@ -146,32 +146,3 @@ async def test_a_flood_of_pings_ends_the_connection(endpoint: Endpoint) -> None:
         assert {answer.type for answer in answers[:-1]} == {WSMsgType.PONG}
         assert (answers[-1].type, answers[-1].data) == (WSMsgType.CLOSE, 1008)
     assert await end_of(endpoint) is WSMsgType.ERROR
-
-
-async def test_headers_are_let_go_of_and_nothing_else(endpoint: Endpoint) -> None:
-    known: dict[str, str] = {}
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        socket = DirectSocket()
-        await socket.prepare(request)
-        known["before"] = request.headers["X-Class"]
-        forget_headers(request)
-        known["after"] = f"{len(request.headers)} {request.method} {request.path}"
-        known["raw"] = str(request.raw_headers)
-        await socket.send_bytes(await socket.receive_bytes())
-        return socket
-
-    app = web.Application()
-    app.router.add_get("/room", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/room"
-    async with (
-        aiohttp.ClientSession(headers={"X-Class": "4B"}) as session,
-        session.ws_connect(url) as socket,
-    ):
-        await socket.send_bytes(b"there")
-        assert await socket.receive_bytes() == b"there"
-    await runner.cleanup()
-    assert known == {"before": "4B", "after": "0 GET /room", "raw": "()"}

@@ -112,7 +112,7 @@ async def test_a_message_that_does_not_end_closes_its_connection(
         for piece in pieces:
             harmful.writer.write(piece)
         await served.until_begun([begun])
-        watch = asyncio.create_task(watch_messages(served.server))
+        watch = asyncio.create_task(watch_messages(lambda: served.server.connections))
         try:
             async with asyncio.timeout(DEADLINE_S):
                 assert await harmful.close_code() == 1008
