@@ -172,6 +172,29 @@ async def test_no_state_of_the_page_keeps_anyone_out(
         await looks_right(pupil, "reconnecting")
 
 
+@pytest.mark.parametrize("viewport", [PHONE, LAPTOP], ids=["phone", "laptop"])
+async def test_the_way_in_is_on_the_screen_whatever_there_is_to_choose(
+    server: ServerProcess, browser: Browser, viewport: Any
+) -> None:
+    async with visitor(browser, viewport) as page:
+        await page.goto(server.url)
+        await by_test(page, "room-name").fill("Les oiseaux")
+        await by_test(page, "host-name").fill("Mme Roy")
+        await by_test(page, "open-room").click()
+        await expect(by_test(page, "without-sound")).to_be_attached()
+        await expect(by_test(page, "enter-session")).to_be_in_viewport(ratio=1)
+        # What is chosen last is not left behind the button.
+        await by_test(page, "without-sound").focus()
+        box, way_in = (
+            await by_test(page, "without-sound").bounding_box(),
+            await by_test(page, "enter-session").bounding_box(),
+        )
+        assert box
+        assert way_in
+        is_beside = box["x"] > way_in["x"] + way_in["width"]
+        assert is_beside or box["y"] + box["height"] <= way_in["y"]
+
+
 async def press_until(page: Page, name: str) -> None:
     """Tab to the control of that test id."""
     for _ in range(60):
