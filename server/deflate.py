@@ -96,18 +96,17 @@ def _deflate(message: bytes) -> bytes:
     return _frame(DEFLATED_BINARY, deflated.removesuffix(FLUSH_MARK))
 
 
-def long_frame_head(size_bytes: int) -> bytes:
-    """What stands before a message of at least 64 KiB in its `plain_frame`."""
-    return struct.pack("!BBQ", PLAIN_BINARY, 127, size_bytes)
+def frame_head(first: int, length: int) -> bytes:
+    """What stands before so many bytes in an unmasked frame (RFC 6455 section 5.2). `first`: FIN, RSV and opcode."""
+    if length < 126:
+        return struct.pack("!BB", first, length)
+    if length < 65_536:
+        return struct.pack("!BBH", first, 126, length)
+    return struct.pack("!BBQ", first, 127, length)
 
 
 def _frame(first: int, payload: bytes) -> bytes:
-    length = len(payload)
-    if length < 126:
-        return struct.pack("!BB", first, length) + payload
-    if length < 65_536:
-        return struct.pack("!BBH", first, 126, length) + payload
-    return struct.pack("!BBQ", first, 127, length) + payload
+    return frame_head(first, len(payload)) + payload
 
 
 class DeflatingWebSocket(web.WebSocketResponse):

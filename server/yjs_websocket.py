@@ -24,10 +24,11 @@ from rooms.supervision import is_in_charge
 from server.auth import TokenClaims, TokenIssuer, TokenRefused
 from server.callers import Callers
 from server.connections import Connections
-from server.deflate import deflated_frame, is_long, long_frame_head, plain_frame
+from server.deflate import deflated_frame, is_long, plain_frame
 from server.direct_socket import DirectSocket, Taker
 from server.error_answers import Refusal
 from server.keep_alive import KeepAlive
+from server.long_frames import LongMessage, LongWriting
 from server.metrics import Metrics
 from server.pace import DocumentPurse, Pace
 from server.realtime.adapter import MAX_MESSAGE_BYTES
@@ -54,6 +55,10 @@ CLOSE_UNAUTHORIZED = 4401
 class WebSocketFanOut:
     """Builds the frames once and writes them to every transport: no per-reader encoding, no task, one system
     call each. Those who agreed to deflate are sent long messages so."""
+
+    def __init__(self) -> None:
+        self.long_turn = asyncio.Lock()
+        """Of whom a fragment is written (`server.long_frames`)."""
 
     def broadcast(
         self,
@@ -107,6 +112,7 @@ class YjsConnection:
 
     __slots__ = (
         "_closing",
+        "_long",
         "_socket",
         "connection_id",
         "fan_out",
@@ -137,6 +143,8 @@ class YjsConnection:
         self.takes_deflated = socket.takes_deflated
         self._socket = socket
         self.transport = transport
+        self._long: LongWriting | None = None
+        """While a long message is under way."""
         self._closing: asyncio.Task[Any] | None = None
         self.is_closing = False
         self.was_written_to = False
@@ -148,19 +156,31 @@ class YjsConnection:
         self.write(deflated_frame(message) if is_deflated else plain_frame(message))
 
     def send_long(self, head: bytes, rest: bytes) -> None:
-        self.write(long_frame_head(len(head) + len(rest)) + head)
-        self.write(rest)
+        if self._is_over():
+            return
+        if self._long is None:
+            turn = self.fan_out.long_turn
+            self._long = LongWriting(self.transport, turn, is_over=self._is_over, ended=self._end_long)
+        self._long.send(LongMessage(head, rest))
+        self._note_written()
 
     def write(self, frame: bytes) -> None:
         if not self.is_closing and not self.transport.is_closing():
-            self.transport.write(frame)
-            self.was_written_to = True
-            if self.transport.get_write_buffer_size() > MAX_OUTBOX_BYTES:
-                self.transport.abort()
+            if self._long is None:
+                self.transport.write(frame)
+            else:
+                self._long.put_behind(frame)
+            self._note_written()
 
     def write_unless_full(self, frames: bytes, full_bytes: int) -> bool:
         """False when more than `full_bytes` are under way already; nothing was written then."""
         transport = self.transport
+        if self._long is not None:
+            if self.buffered_bytes() > full_bytes:
+                return False
+            if frames:
+                self.write(frames)
+            return True
         if transport.get_write_buffer_size() > full_bytes:
             return False
         if frames and not self.is_closing and not transport.is_closing():
@@ -169,7 +189,20 @@ class YjsConnection:
         return True
 
     def buffered_bytes(self) -> int:
-        return self.transport.get_write_buffer_size()
+        left_bytes = 0 if self._long is None else self._long.left_bytes
+        return self.transport.get_write_buffer_size() + left_bytes
+
+    def _note_written(self) -> None:
+        self.was_written_to = True
+        if self.buffered_bytes() > MAX_OUTBOX_BYTES:
+            self.transport.abort()
+
+    def _is_over(self) -> bool:
+        """After a close frame, whoever sent it, no message may follow."""
+        return self.is_closing or self._socket.closed or self.transport.is_closing()
+
+    def _end_long(self) -> None:
+        self._long = None
 
     def close(self, code: int, reason: str) -> None:
         if self._closing is None:
