@@ -82,17 +82,20 @@ def client_frame(payload: bytes) -> bytes:
     return head + b"\x00\x00\x00\x00" + payload
 
 
+FIN, OPCODE = 0x80, 0x0F
 PONG = b"\x8a\x80\x00\x00\x00\x00"
 
 
 class FrameReader:
-    """Cuts what a server sends into frames. Servers send neither masks nor, to these clients, fragments."""
+    """Cuts what a server sends into messages (a long one may come in fragments). Servers send no masks."""
 
     def __init__(self) -> None:
         self._rest = b""
+        self._begun: tuple[int, list[bytes]] | None = None
+        """Opcode and fragments of a message that is not whole yet."""
 
     def receive(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Opcode and payload of each frame that is whole now."""
+        """Opcode and payload of each message that is whole now."""
         data = self._rest + data if self._rest else data
         at, size = 0, len(data)
         while size - at >= 2:
@@ -104,6 +107,17 @@ class FrameReader:
             end = at + head + length
             if size < at + head or size < end:
                 break
-            yield data[at] & 0x0F, data[at + head : end]
+            first, payload = data[at], data[at + head : end]
             at = end
+            if first & FIN and first & OPCODE:
+                yield first & OPCODE, payload
+            elif message := self._joined(first, payload):
+                yield message
         self._rest = data[at:]
+
+    def _joined(self, first: int, payload: bytes) -> tuple[int, bytes] | None:
+        """The message of which this is the last fragment. (RFC 6455 section 5.4)"""
+        opcode, fragments = self._begun or (first & OPCODE, [])
+        fragments.append(payload)
+        self._begun = None if first & FIN else (opcode, fragments)
+        return (opcode, b"".join(fragments)) if first & FIN else None

@@ -9,6 +9,7 @@ from rooms.documents.sync import encode_state_vector, sync_step_1
 
 RECEIVE_BUFFER_BYTES = 64 * 1024
 """Of the kernel: what is under way is soon more, and waits in the server."""
+FIN = 0x80
 PING, PONG = 0x09, 0x0A
 THERE_EACH_S = 2.0
 
@@ -22,8 +23,17 @@ class RawReader:
         """One of less than 126 bytes, as a browser would (RFC 6455 section 5.2; masked with zeroes)."""
         self._writer.write(bytes((0x82, 0x80 | len(message))) + bytes(4) + message)
 
-    async def frame(self) -> tuple[int, bytes]:
-        """First byte and payload of the next one but pings. Raises: IncompleteReadError, ConnectionError: there is none."""
+    async def message(self) -> bytes:
+        """The next one, put together. Raises: IncompleteReadError, ConnectionError: there is none."""
+        message = b""
+        while True:
+            first, payload = await self._frame()
+            message += payload
+            if first & FIN:
+                return message
+
+    async def _frame(self) -> tuple[int, bytes]:
+        """First byte and payload of the next one but pings."""
         while True:
             first, length = await self._reader.readexactly(2)
             if length > 125:

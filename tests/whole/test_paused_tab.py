@@ -144,7 +144,7 @@ async def read_until(raw: RawReader, length: int, clients: Sequence[int]) -> lis
     sizes = []
     async with asyncio.timeout(DEADLINE_S):
         while any(read_state_vector(doc.get_state()).get(client, 0) < length for client in clients):
-            _first, payload = await raw.frame()
+            payload = await raw.message()
             reader = BoundedReader(payload)
             if reader.var_uint() == SYNC and reader.var_uint() != STEP_1:
                 doc.apply_update(reader.var_bytes())
@@ -199,7 +199,7 @@ def kernel_bytes() -> int:
 async def read_until_more(raw: RawReader) -> None:
     """It is shown what comes now like everyone else."""
     async with asyncio.timeout(DEADLINE_S):
-        while (await raw.frame())[1][:2] != b"\x00\x02":
+        while (await raw.message())[:2] != b"\x00\x02":
             pass
 
 
@@ -229,7 +229,7 @@ async def test_a_tab_that_never_reads_on_is_closed_and_the_others_write_on(
 async def read_to_the_end(raw: RawReader) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while True:
-            await raw.frame()
+            await raw.message()
 
 
 async def test_a_paused_tab_over_long_polling_catches_up_at_once(tmp_path: Path, http: aiohttp.ClientSession) -> None:
