@@ -8,9 +8,8 @@ import pytest
 
 from tests.browser.test_unwatched_layers import BEGINS_S, CAMERA, COMES, PUBLISH, SENT_IN_A_SECOND, look
 from tests.support.chromium import launched_chromium
-from tests.support.sdk_page import bundle_sdk, sdk_context, sdk_page, wait_for
+from tests.support.sdk_page import two_admitted, wait_for
 from tests.support.server_process import running_server
-from tests.support.session_setup import room_of_two
 
 
 @pytest.mark.long
@@ -19,12 +18,7 @@ async def test_a_camera_that_is_turned_on_again_comes_in_each_of_its_sizes(tmp_p
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(running_server(tmp_path))
         browser = await stack.enter_async_context(launched_chromium(CAMERA, tmp_path))
-        script = bundle_sdk(tmp_path)
-        _room, tokens = await room_of_two(server)
-        pages = [await sdk_page(await sdk_context(browser), server, script) for _ in tokens]
-        for page, token in zip(pages, tokens, strict=True):
-            assert await page.evaluate("(token) => enter(token)", token) == "admitted"
-        sending, looking = pages
+        pages = sending, looking = await two_admitted(server, browser, tmp_path)
         await asyncio.gather(*(page.evaluate("room.media.start()") for page in pages))
         for _turn in range(3):
             camera = await sending.evaluate(PUBLISH)

@@ -14,7 +14,7 @@ from tests.support.deadlines import SECOND
 from tests.support.fake_media import FakeDevice
 from tests.support.janus_server import running_janus, settings_for
 from tests.support.network_cut import CuttableProxy, cuttable_proxy
-from tests.support.sdk_page import bundle_sdk, sdk_context, sdk_page, wait_for
+from tests.support.sdk_page import bundle_sdk, sdk_context, sdk_page, two_admitted, wait_for
 from tests.support.server_process import running_server
 from tests.support.session_setup import room_of_two
 
@@ -175,12 +175,7 @@ async def test_a_class_that_is_seen_small_spares_its_line(tmp_path: Path) -> Non
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(running_server(tmp_path))
         browser = await stack.enter_async_context(launched_chromium())
-        script = bundle_sdk(tmp_path)
-        _room, tokens = await room_of_two(server)
-        pages = [await sdk_page(await sdk_context(browser), server, script) for _ in tokens]
-        for page, token in zip(pages, tokens, strict=True):
-            assert await page.evaluate("(token) => enter(token)", token) == "admitted"
-        sending, looking = pages
+        pages = sending, looking = await two_admitted(server, browser, tmp_path)
         camera = await sending.evaluate(PUBLISH_DETAIL)
         await asyncio.gather(*(page.evaluate("room.media.start()") for page in pages))
         await look(looking, camera, 1280, 720)

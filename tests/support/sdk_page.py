@@ -11,6 +11,7 @@ from playwright.async_api import Browser, BrowserContext, Page
 from tests.support.deadlines import SECOND
 from tests.support.fake_media import FakeDevice
 from tests.support.server_process import ROOT, ServerProcess
+from tests.support.session_setup import room_of_two
 
 CLIENT_SDK = ROOT / "client_sdk"
 BUILT = CLIENT_SDK / "browser/dist/index.js"
@@ -235,3 +236,13 @@ async def hears_tone(page: Page, track_id: str, tone_hz: float, deadline_s: floa
     """What comes as this track is the tone."""
     heard = "async ([id, hz]) => Math.abs((await toneOf(id, 0.5)) - hz) < 30"
     await wait_for(page, heard, [track_id, tone_hz], deadline_s)
+
+
+async def two_admitted(server: ServerProcess, browser: Browser, folder: Path) -> list[Page]:
+    """Two pages in one room, each in a context of its own."""
+    script = bundle_sdk(folder)
+    _room, tokens = await room_of_two(server)
+    pages = [await sdk_page(await sdk_context(browser), server, script) for _ in tokens]
+    for page, token in zip(pages, tokens, strict=True):
+        assert await page.evaluate("(token) => enter(token)", token) == "admitted"
+    return pages

@@ -12,7 +12,7 @@ from aiortc.mediastreams import AudioStreamTrack, MediaStreamError
 
 from passerelle_client import Refused, Room
 from passerelle_client.media import Media, RemoteTrack
-from passerelle_client.media_tracks import FRAMES_KEPT, IncomingTrack, OutgoingTrack, Reception
+from passerelle_client.media_tracks import IncomingTrack
 from tests.support.colour_track import BLUE, GREEN, RED, ColourTrack, remote, shows
 from tests.support.deadlines import SECOND
 from tests.support.media_session import eventually, loopback_for_aioice
@@ -441,48 +441,6 @@ async def test_who_is_removed_is_no_longer_seen(meet: Any) -> None:
     await asyncio.sleep(0)
     await host.remove(guest.participant_id)
     assert await gone == local.id
-
-
-# --- tracks, without any network ------------------------------------------------------------------
-
-
-class CountingTrack(AudioStreamTrack):
-    def __init__(self) -> None:
-        super().__init__()
-        self.taken = 0
-
-    async def recv(self) -> Any:
-        self.taken += 1
-        await asyncio.sleep(0)
-        return self.taken
-
-
-async def test_a_muted_source_is_emptied_so_that_it_does_not_pile_up() -> None:
-    source = CountingTrack()
-    outgoing = OutgoingTrack(source, True, lambda: None)
-    reading = asyncio.create_task(outgoing.recv())
-    while source.taken < 20:
-        await asyncio.sleep(0)
-    assert not reading.done()
-    outgoing.is_muted = False
-    assert await reading >= 20
-
-
-async def test_what_nobody_takes_is_dropped_and_the_newest_kept() -> None:
-    source, target, reception = CountingTrack(), IncomingTrack("audio"), Reception()
-    reception.connect({source: target})
-    while source.taken < 500:
-        await asyncio.sleep(0)
-    reception.connect({})
-    frames = [await target.recv() for _ in range(FRAMES_KEPT["audio"])]
-    assert frames[0] > 400
-    assert frames == sorted(frames)
-    waiting = asyncio.create_task(target.recv())
-    await asyncio.sleep(0)
-    target.stop()
-    with pytest.raises(MediaStreamError):
-        await waiting
-    await reception.close()
 
 
 async def test_pictures_cross_instances_and_follow_the_room_to_its_next_home(tmp_path: Any, make_school: Any) -> None:
