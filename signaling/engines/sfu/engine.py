@@ -87,7 +87,7 @@ class SfuEngine:
             arguments = [f"--address={address}" for address in self._addresses]
             if self._udp_port:
                 arguments.append(f"--port={self._udp_port + index}")
-            keeper = WorkerKeeper(arguments, self._event, self._lost_callback(index))
+            keeper = WorkerKeeper(arguments, self._event, self._lost_callback(index), self._has_worker)
             self._keepers.append(keeper)
             keeper.start()
         if not await self._wait_for_worker(FIRST_WORKER_S):
@@ -121,7 +121,7 @@ class SfuEngine:
         }
 
     async def _wait_for_worker(self, timeout_s: float = WAIT_FOR_WORKER_S) -> bool:
-        if any(keeper.current is not None for keeper in self._keepers):
+        if self._has_worker():
             return True
         if not self._keepers:
             return False
@@ -132,6 +132,9 @@ class SfuEngine:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+        return self._has_worker()
+
+    def _has_worker(self) -> bool:
         return any(keeper.current is not None for keeper in self._keepers)
 
     def _worker(self, index: int) -> WorkerProcess:
@@ -143,6 +146,9 @@ class SfuEngine:
 
     def _worker_lost(self, index: int) -> None:
         self._placement.forget_worker(index)
+        if not self._has_worker():
+            for keeper in self._keepers:
+                keeper.hurry()
         lost = {session_id: each for session_id, each in self._sessions.items() if each.worker == index}
         for session_id in lost:
             del self._sessions[session_id]

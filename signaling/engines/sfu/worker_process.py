@@ -37,6 +37,9 @@ ASK_EVERY_S = 2.0
 STOP_S = 3.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
+COMING_BACK_S = 6.0
+"""While other workers are up, the successor of one that was lost waits this long: its start costs a second of a core,
+which those who come back to the others need first (5 s are promised to them)."""
 STEADY_S = 30.0
 """A worker that lived this long begins with the first pause again."""
 MAX_VOICE_UNSENT_BYTES = 256 << 10
@@ -222,12 +225,19 @@ class WorkerKeeper:
     """Keeps one worker alive from `start` to `stop`."""
 
     def __init__(
-        self, arguments: Sequence[str], on_event: Callable[[EngineEvent], None], on_lost: Callable[[], None]
+        self,
+        arguments: Sequence[str],
+        on_event: Callable[[EngineEvent], None],
+        on_lost: Callable[[], None],
+        has_others: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`on_lost` is called when a worker that was ready is gone, before the next one starts."""
+        """`on_lost` is called when a worker that was ready is gone, before the next one starts; `has_others`: whether
+        other workers are up that its sessions can go to. When those end too, call `hurry`."""
         self._arguments = arguments
         self._on_event = on_event
         self._on_lost = on_lost
+        self._has_others = has_others
+        self._hurried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.current: WorkerProcess | None = None
         """The worker, once it is ready."""
@@ -251,12 +261,25 @@ class WorkerKeeper:
         pause = FIRST_PAUSE_S
         while True:
             started_at = time.monotonic()
-            await self._one_life()
+            was_ready = await self._one_life()
             pause = FIRST_PAUSE_S if time.monotonic() - started_at > STEADY_S else min(pause * 2, LONGEST_PAUSE_S)
             self.restarts += 1
+            if was_ready and self._has_others():
+                await self._let_them_come_back()
             await asyncio.sleep(pause)
 
-    async def _one_life(self) -> None:
+    async def _let_them_come_back(self) -> None:
+        self._hurried.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMING_BACK_S):
+                await self._hurried.wait()
+
+    def hurry(self) -> None:
+        """No worker is up: the next one is to start at once."""
+        self._hurried.set()
+
+    async def _one_life(self) -> bool:
+        """Whether it was ready."""
         worker = WorkerProcess(self._arguments, self._on_event)
         try:
             self.ready = await worker.start()
@@ -273,6 +296,7 @@ class WorkerKeeper:
             await worker.stop()
         if was_ready:
             self._on_lost()
+        return was_ready
 
     async def _watch(self, worker: WorkerProcess) -> None:
         self.statistics, self.cpu_share = None, 0.0
