@@ -42,8 +42,9 @@ LEAST_BPS = 250_000.0
 of two still pictures a hiccup of the radio makes a low one."""
 REPEATED_S = 10.0
 STEEPEST_CUT = 0.5
-"""Of what was allowed, in one cut after the first: an estimate made while a queue drained is too low, and what
-is held back needlessly takes eight seconds to come again."""
+"""Of what was allowed, in one cut after the first; where nothing was forbidden yet, of what was sent: an estimate made
+while a queue drained, or while the page had no processor, is too low, and what is held back needlessly takes eight
+seconds to come again."""
 CUT_PAUSE_S = 2.0
 """Between two cuts: until then what waits in the line's queue is still on its way, estimates go on falling for
 it, and what is measured as sent is from before."""
@@ -77,17 +78,20 @@ class LineBandwidth:
             return False
         self._fell = False
         # An estimate far above what is sent falls without any harm to what is sent.
-        return bitrate_bps < max(sent_bps, MIN_BPS) * 1.2 and self._cut(bitrate_bps, now)
+        return bitrate_bps < max(sent_bps, MIN_BPS) * 1.2 and self._cut(bitrate_bps, sent_bps, now)
 
     def loss(self, fraction: float, sent_bps: float, now: float) -> bool:
         """Of all that was sent since the last report. Whether less may be sent than before."""
         self._loss = fraction
         if fraction <= LOSS_LIMIT or now - self._cut_at < CUT_PAUSE_S:
             return False
-        return self._cut(sent_bps * (1 - fraction / 2), now)
+        return self._cut(sent_bps * (1 - fraction / 2), sent_bps, now)
 
-    def _cut(self, room_bps: float, now: float) -> bool:
-        was_starting, self._is_starting = self._is_starting, False
+    def _cut(self, room_bps: float, sent_bps: float, now: float) -> bool:
+        # A line that has said nothing until the end of its beginning carries what is sent. Before that nobody knows.
+        unbounded = sent_bps if math.isinf(self.room_bps) else 0.0
+        carried = unbounded if self._is_starting else self.room_bps
+        self._is_starting = False
         if self._trying_since is not None:
             self._try_after_s = min(self._try_after_s * 2, LAST_TRY_AFTER_S)
             self._trying_since = None
@@ -95,8 +99,7 @@ class LineBandwidth:
         self._cut_at = now
         self._loss = 0.0  # of before
         self._try_at = now + self._try_after_s
-        halved = 0.0 if was_starting or math.isinf(self.room_bps) else self.room_bps * STEEPEST_CUT
-        lower = max(MIN_BPS if is_repeated else LEAST_BPS, room_bps, halved)
+        lower = max(MIN_BPS if is_repeated else LEAST_BPS, room_bps, STEEPEST_CUT * carried)
         if lower >= self.room_bps:
             return False
         self.room_bps = lower
@@ -109,7 +112,7 @@ class LineBandwidth:
             self.room_bps = math.inf if self.room_bps > ENOUGH_BPS else self.room_bps * START_GROWTH
             return next_step_bps is not None
         if self._trying_since is not None and self._try_fails(used_bps, now):
-            return self._cut(self._room_before_try, now)
+            return self._cut(self._room_before_try, used_bps, now)
         if self._trying_since is not None and now - self._trying_since >= TRY_LASTS_S:
             self._trying_since = None
             self._try_after_s = FIRST_TRY_AFTER_S

@@ -196,6 +196,9 @@ async def test_a_screen_in_one_stream_comes_whole_or_not_at_all(house: House) ->
     assert seen(connection) == {"s": "all", "a": "q"}
     connection.receive_rtcp(remb(2_300_000))
     connection.receive_rtcp(remb(1_000_000))
+    for _ in range(3):
+        house.second()
+    connection.receive_rtcp(remb(600_000))
     assert seen(connection) == {"s": None, "a": "q"}
 
 

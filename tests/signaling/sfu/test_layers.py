@@ -151,6 +151,28 @@ def test_a_low_estimate_of_little_traffic_takes_no_picture_away() -> None:
         assert not line.estimate(50_000, 60_000, 102.0 + second)
 
 
+def test_a_page_without_a_processor_for_a_moment_keeps_half_of_what_its_line_has_carried() -> None:
+    """Recorded from Chromium with thirty pictures on a busy machine: for the estimate's moment hardly anything came."""
+    small = [Wish([120_000.0], 20_000) for _ in range(30)]
+    line = _settled()
+    assert not line.estimate(4_000_000, 3.6e6, 101.0)
+    assert line.estimate(400_000, 3.6e6, 102.0)
+    assert line.room_bps == 1_800_000
+    assert list(allocate(small, line.room_bps).levels).count(0) == 15
+    assert not line.estimate(300_000, 1.8e6, 103.0)
+    assert line.estimate(200_000, 1.8e6, 104.1), "two seconds later it still says so: it is the line"
+    assert line.room_bps == 900_000
+
+
+def test_a_line_too_thin_for_its_beginning_is_cut_at_once_to_what_it_says() -> None:
+    line = LineBandwidth()
+    for second in range(3):
+        line.tick(1e6, 1e6, second)
+    assert not line.estimate(900_000, 3e6, 3.0)
+    assert line.estimate(400_000, 3e6, 3.5)
+    assert line.room_bps == 400_000
+
+
 def test_an_estimate_far_above_what_is_sent_may_fall() -> None:
     line = _settled()
     line.estimate(9e6, 1e6, 100.0)
@@ -197,19 +219,19 @@ def test_steps_that_succeed_follow_each_other() -> None:
     assert steps == 4
 
 
-def test_thirty_small_pictures_that_a_hiccup_took_away_are_back_within_a_minute() -> None:
+def test_thirty_small_pictures_that_a_hiccup_took_away_are_back_within_forty_seconds() -> None:
     """The line carries them all; what was cut comes back by more than one class at a time."""
     line, now = _settled(), 100.0
     wishes = [Wish([110_000.0], 160 * 90)] * 30
     line.estimate(4e6, 3.3e6, now)
     assert line.estimate(0.5e6, 3.3e6, now)
     allocation = allocate(wishes, line.room_bps)
-    assert sum(level is not None for level in allocation.levels) < 10
+    assert sum(level is not None for level in allocation.levels) == 15
     while allocation.next_step_bps is not None:
         now += 1.0
         if line.tick(allocation.cost_bps, allocation.next_step_bps, now):
             allocation = allocate(wishes, line.room_bps)
-        assert now < 160.0
+        assert now < 140.0
 
 
 def test_a_step_up_that_does_not_pass_is_taken_back_before_it_is_lost() -> None:
