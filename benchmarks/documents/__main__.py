@@ -24,7 +24,7 @@ from benchmarks.documents.crash import Crash
 from benchmarks.documents.measurement import Measured, ScenarioResult
 from benchmarks.documents.report import report
 from benchmarks.documents.scenarios import Idle, ManyDocuments, Saturation, Scenario, Typing
-from benchmarks.documents.servers import ROOT, SERVERS, Server
+from benchmarks.documents.servers import ROOT, SERVERS, Server, passerelle_python, use_python
 from benchmarks.documents.typing_load import pin
 
 LOAD_CORE = 0
@@ -52,7 +52,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
 
 async def measure(scenario: Scenario, servers: Sequence[Server], folder: Path, kept: Path) -> None:
     """All runs of one scenario, kept as they come. What goes wrong with a server is noted, and the others go on."""
-    result = ScenarioResult.begin(scenario.key, scenario.runs)
+    result = ScenarioResult.begin(scenario.key, scenario.runs, passerelle_python())
     for server in servers:
         result.servers[server.key] = Measured()
     for run in range(scenario.runs):
@@ -91,6 +91,8 @@ async def main(arguments: argparse.Namespace) -> None:
     assert this is not None
     # As Ctrl-C does: the servers are in sessions of their own and would outlive us.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    if arguments.python:
+        use_python(arguments.python)
     everything = scenarios(quick=arguments.quick)
     chosen = [] if arguments.report else everything
     if arguments.only:
@@ -121,6 +123,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.documents", description=__doc__)
     parser.add_argument("--only", help=f"of these, by commas: {keys}")
     parser.add_argument("--servers", help=f"of these, by commas: {', '.join(server.key for server in SERVERS)}")
+    parser.add_argument("--python", help="run Passerelle on this one, of another environment with the same packages")
     parser.add_argument("--quick", action="store_true", help="short runs, printed and not kept: does everything work?")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report of what is kept")
     given = parser.parse_args()

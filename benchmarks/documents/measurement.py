@@ -8,11 +8,14 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from benchmarks.documents.interpreter import describe
 
 Combine = Literal["median", "sum"]
 
@@ -65,8 +68,10 @@ class ScenarioResult:
     """Of the checkout that was measured; empty where there is no repository."""
 
     @classmethod
-    def begin(cls, scenario: str, runs: int) -> "ScenarioResult":
-        return cls(scenario, time.time(), machine(), os.getloadavg()[0], runs, commit=_commit())
+    def begin(cls, scenario: str, runs: int, python: str = sys.executable) -> "ScenarioResult":
+        """`python`: what Passerelle runs on."""
+        ran_on = f"{machine()}, {describe(python)}"
+        return cls(scenario, time.time(), ran_on, os.getloadavg()[0], runs, commit=_commit())
 
     def value(self, server: str, figure: str, combine: Combine = "median") -> float | None:
         measured = self.servers.get(server)
@@ -74,13 +79,13 @@ class ScenarioResult:
 
 
 def machine() -> str:
-    """Processor, cores, system, Python: without the host's name."""
+    """Processor, cores, system: without the host's name."""
     model = next(
         (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
         platform.machine(),
     )
     system = f"Linux {platform.release().split('-')[0]}"
-    return f"{model}, {os.cpu_count()} cores, {system}, CPython {platform.python_version()}"
+    return f"{model}, {os.cpu_count()} cores, {system}"
 
 
 def _commit() -> str:

@@ -201,6 +201,24 @@ def _passerelle_environment(folder: Path, port: int) -> dict[str, str]:
     }
 
 
+def _passerelle(module: str) -> Callable[[Path, int], list[str]]:
+    return lambda _folder, _port: [passerelle_python(), "-m", module]
+
+
+def passerelle_python() -> str:
+    """What Passerelle runs on: the environment's, or another one's with the same packages."""
+    return _python
+
+
+def use_python(path: str) -> None:
+    """From the next start on."""
+    global _python
+    _python = path
+
+
+_python = sys.executable
+
+
 def _node(folder_name: str, *more: str) -> Callable[[Path, int], list[str]]:
     script = str(PEERS / folder_name / "server.js")
     return lambda folder, port: [WITH_NODE, "node", script, str(folder), str(port), *more]
@@ -212,7 +230,7 @@ PASSERELLE = Server(
     key="passerelle",
     name="Passerelle",
     version="this checkout",
-    command=lambda _folder, _port: [sys.executable, "-m", "server"],
+    command=_passerelle("server"),
     dialect=YWebSocketDialect,  # until `admit`
     installed=ROOT / "server/__main__.py",
     environment=_passerelle_environment,
@@ -222,7 +240,7 @@ PASSERELLE_UNLIMITED = Server(
     key="passerelle-unlimited",
     name="Passerelle without the limit on messages",
     version="this checkout",
-    command=lambda _folder, _port: [sys.executable, "-m", "benchmarks.documents.passerelle_unlimited"],
+    command=_passerelle("benchmarks.documents.passerelle_unlimited"),
     dialect=YWebSocketDialect,
     installed=ROOT / "server/__main__.py",
     environment=_passerelle_environment,
