@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import anyio._backends._asyncio  # noqa: F401 (in 8 to 15 ms; pycrdt does with its first document in an event loop)
 import pycrdt
 
 from rooms.documents.base_state import BaseState
@@ -387,8 +388,7 @@ class YjsDocument:
     def _retry_waiting(self, clocks: dict[int, int], result: Integrated) -> None:
         placed = True
         while placed and self._waiting:
-            placed = False
-            waiting, self._waiting = self._waiting, []
+            placed, waiting, self._waiting = False, self._waiting, []
             for update in waiting:
                 ready, rest = split_update(update, clocks)
                 if ready is not None:

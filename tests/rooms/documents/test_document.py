@@ -1,6 +1,8 @@
 """The wrapper of pycrdt: nothing lost in any order, every failure the same one."""
 
 import random
+import subprocess
+import sys
 
 import pycrdt
 import pytest
@@ -398,3 +400,20 @@ def typed_log(text: str, *, delete_last: bool = False) -> list[bytes]:
         del content[len(text) - 1 : len(text)]
     doc.unobserve(subscription)
     return log
+
+
+def test_nothing_is_imported_while_the_first_to_open_a_text_waits() -> None:
+    code = """
+import asyncio, sys
+from rooms.documents.document import YjsDocument
+
+async def open_first():
+    known = set(sys.modules)
+    document = YjsDocument()
+    document.whole_state()
+    document.close()
+    return set(sys.modules) - known
+
+assert asyncio.run(open_first()) == set()
+"""
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "."}, check=True)
