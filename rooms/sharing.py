@@ -53,6 +53,8 @@ logger = logging.getLogger("passerelle.rooms")
 BEAT_S = 2.0
 NO_LEASES_S = 3.0
 """When nobody can say who decides, orders fail after this."""
+SEEN_S = 3.0
+"""What was carried out elsewhere is waited for so long; a home that took the room says what there is within one."""
 TICK_S = 0.001
 BEATS_A_ROLL = 15
 """A replica sends its roll at each so many heartbeats, whatever was heard: half a minute."""
@@ -238,7 +240,8 @@ class Sharing:
 
     async def _as_answered(self, room: LoadedRoom, answer: Answer, ends_at: float) -> Reply:
         """What was carried out is seen here before it is said that it was: the home that did it may have given the room
-        away since."""
+        away since. Raises: the home's refusal."""
+        ends_at = min(ends_at, self._us.now() + SEEN_S)
         while is_behind(room, answer.mark) and not await self._succession.seek(room):
             if answer.error is not None or self._us.now() >= ends_at - TICK_S:
                 break

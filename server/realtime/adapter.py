@@ -242,8 +242,12 @@ class RealtimeServer:
                 return None
             if not isinstance(name, str):
                 raise Refusal("unknown-command", "There is no such command.")
-            await self._pace.command(connection.participant_id, name)
-            return await self._commands.run(connection, name, arguments[0] if arguments else None)
+            connection.at_work += 1
+            try:
+                await self._pace.command(connection.participant_id, name)
+                return await self._commands.run(connection, name, arguments[0] if arguments else None)
+            finally:
+                connection.at_work -= 1
         except Exception as error:
             answer = error_answers.answer(error)
             self._metrics.count_refusal(answer.error.code)

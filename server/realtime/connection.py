@@ -52,6 +52,8 @@ class SocketConnection:
         """Whether it was sent a view: before, and in the lobby, room events are not for it."""
         self.silent_for_s = 0.0
         """How long nothing had been heard over it when it was given up."""
+        self.at_work = 0
+        """Of what its client asked for: nothing else that it says is read meanwhile."""
         self.ended = False
         self.is_leaving = False
         """Its own `leave` is being answered: it is closed after that."""

@@ -74,6 +74,10 @@ class Pulse:
             self._heard_at = {connection: heard_at + late_s for connection, heard_at in self._heard_at.items()}
         self._next_tick()
         for connection, heard_at in tuple(self._heard_at.items()):
+            if connection.at_work:
+                # Their answers wait to be read, for as long as a room without a home lets them wait; then there is a
+                # moment to read them.
+                self._heard_at[connection] = heard_at = max(heard_at, now - SILENT_S + TICK_S)
             silent_for_s = now - heard_at
             if silent_for_s >= SILENT_S:
                 self._give_up(connection, silent_for_s)

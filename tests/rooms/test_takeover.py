@@ -223,7 +223,7 @@ async def test_who_comes_in_over_a_home_that_leaves_is_in_though_its_heir_is_slo
         room.rooms.network.is_lost = lambda message: _is_snapshot(room, message)
         await first.manager.leave()
         joining = asyncio.create_task(first.manager.join(name="Nouvelle", invitation_id=invitation.id))
-        await settled(4.0)
+        await settled(2.0)
         assert not joining.done()
         room.rooms.network.is_lost = lambda _message: False
         _state, person = await joining

@@ -10,6 +10,7 @@ import pytest
 from engineio import packet
 
 from rooms.models import Role
+from rooms.succession import ORDER_DEADLINE_S
 from rooms.supervision import GRACE_S
 from server.auth import TokenClaims
 from server.life import DRAIN_TELL_S
@@ -59,6 +60,18 @@ class Nothing:
 
     def __getattr__(self, _name: str) -> Callable[..., None]:
         return lambda *_arguments, **_named: None
+
+
+class Slow:
+    """Carries out what is asked when the gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    async def command(self, *_who: Any) -> None: ...
+
+    async def run(self, *_what: Any) -> None:
+        await self.gate.wait()
 
 
 class Edge:
@@ -166,3 +179,28 @@ async def test_a_connection_that_its_peer_closes_was_heard_until_then(reason: st
         left_at = now()
         await socket.close(reason=reason)
         assert GRACE_S <= await until_frozen(room, instance, left_at) < FROZEN_WITHIN_S
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@in_virtual_time
+async def test_who_is_not_read_while_what_they_asked_for_is_carried_out_is_not_taken_for_silent(is_there: bool) -> None:
+    async with lesson(at_home=False) as (room, edge, instance):
+        socket, slow = await edge.enter(room, "tablet"), Slow()
+        edge.realtime._pace = edge.realtime._commands = cast(Any, slow)
+        await room.instances[0].disconnect(room.id, room.host.id)
+        await settled(20.0)
+        socket.is_there = False  # what they answer is not read
+        silent_at = now()
+        asking = asyncio.create_task(edge.realtime.receive("set_hand", "tablet", {"raised": True}))
+        await asyncio.sleep(ORDER_DEADLINE_S)
+        assert not socket.closing
+        slow.gate.set()
+        await asking
+        if is_there:
+            socket.is_there = True
+            await socket.receive(packet.Packet(packet.PONG))
+            await asyncio.sleep(FROZEN_WITHIN_S)
+            assert not socket.closing
+            assert not instance.state(room.id).watch.is_frozen
+        else:
+            assert await until_frozen(room, instance, silent_at) < FROZEN_WITHIN_S
