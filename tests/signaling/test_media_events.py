@@ -7,7 +7,6 @@ import pytest
 
 from signaling.engines import (
     LayersWatched,
-    MediaGrants,
     PeerConnectionLost,
     SpeakersHeard,
     TrackAppeared,
@@ -16,11 +15,9 @@ from signaling.engines import (
 from signaling.errors import SignalingError
 from signaling.messages import LayersWanted, MediaClosed, SetTrackMuted, StopMedia
 from tests.support.deadlines import SECOND
-from tests.support.media_house import MediaHouse
+from tests.support.media_house import SILENT, MediaHouse
 from tests.support.media_service import SDP, a_description, a_track, named
 from tests.support.media_session import eventually
-
-SILENT = MediaGrants(publish_audio=False, publish_video=False, publish_screen=False, subscribe=True)
 
 
 async def test_a_host_mutes_and_the_owner_is_told(house: MediaHouse) -> None:

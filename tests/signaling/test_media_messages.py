@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from signaling.description_check import MAX_TRACKS_PER_ROOM
-from signaling.engines import MediaGrants
 from signaling.errors import SignalingError
 from signaling.messages import (
     Candidate,
@@ -18,10 +17,9 @@ from signaling.messages import (
     TrickledCandidate,
     Unpublish,
 )
-from tests.support.media_house import MediaHouse
+from tests.support.media_house import SILENT, MediaHouse
 from tests.support.media_service import a_description, named
 
-SILENT = MediaGrants(publish_audio=False, publish_video=False, publish_screen=False, subscribe=True)
 CANDIDATE = Candidate(candidate="candidate:1 1 udp 1 192.0.2.1 9 typ host", sdp_mid="0")
 
 

@@ -1,7 +1,6 @@
 """Voice by the signaling connection: who may, over which connection, by which engine."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,35 +9,27 @@ from signaling.engines import EngineUnavailable, Fallback, VoiceToSend
 from signaling.errors import SignalingError
 from signaling.messages import SetFallback
 from signaling.voice_packet import VoiceFrame, VoiceRun, encode_packet, encode_runs, parse_packet
-from tests.signaling.test_media_session import SILENT, House
+from tests.support.media_house import SILENT, MediaHouse
 
 RUN = VoiceRun("mine", [VoiceFrame(0, 30, b"opus")])
 RUNS = encode_runs([RUN])
 
 
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
-    yield house
-    house.sfu.gate.set()
-    await house.media.stop()
-
-
-async def fall_back(house: House, session_id: str, connection: str = "c1", **wish: Any) -> None:
+async def fall_back(house: MediaHouse, session_id: str, connection: str = "c1", **wish: Any) -> None:
     await house.media.set_fallback(
         connection, SetFallback(session_id=session_id, **({"track_id": "mine", "listens": True} | wish))
     )
 
 
-def voices(house: House) -> list[Any]:
+def voices(house: MediaHouse) -> list[Any]:
     return [call for call in house.sfu.calls if call[0] == "voice"]
 
 
-def packets(house: House, connection: str) -> list[int]:
+def packets(house: MediaHouse, connection: str) -> list[int]:
     return [parse_packet(packet).number for receiver, packet in house.outbox.voice if receiver == connection]
 
 
-async def test_voice_goes_to_the_engine_and_back_once_it_is_asked_for(house: House) -> None:
+async def test_voice_goes_to_the_engine_and_back_once_it_is_asked_for(house: MediaHouse) -> None:
     session = (await house.start("c1")).session_id
     house.media.receive_voice("c1", encode_packet(1, 0, RUNS))
     house.sfu.emit(VoiceToSend("room", session, RUNS))
@@ -60,7 +51,7 @@ async def test_voice_goes_to_the_engine_and_back_once_it_is_asked_for(house: Hou
     assert house.media.fallback_count() == 0
 
 
-async def test_who_may_not_speak_may_still_listen(house: House) -> None:
+async def test_who_may_not_speak_may_still_listen(house: MediaHouse) -> None:
     session = (await house.start("c1")).session_id
     house.rights.grants["p"] = SILENT
     with pytest.raises(SignalingError) as refused:
@@ -69,7 +60,7 @@ async def test_who_may_not_speak_may_still_listen(house: House) -> None:
     await fall_back(house, session, track_id=None)
 
 
-async def test_a_track_of_another_session_is_not_taken(house: House) -> None:
+async def test_a_track_of_another_session_is_not_taken(house: MediaHouse) -> None:
     other = (await house.start("c2", who="q")).session_id
     house.sfu.publish(other, "mine")
     session = (await house.start("c1")).session_id
@@ -79,7 +70,7 @@ async def test_a_track_of_another_session_is_not_taken(house: House) -> None:
     await fall_back(house, session, track_id="another")
 
 
-async def test_the_engine_has_the_last_word_on_a_track(house: House) -> None:
+async def test_the_engine_has_the_last_word_on_a_track(house: MediaHouse) -> None:
     session = (await house.start("c1")).session_id
     house.sfu.refusal = ValueError("a camera")
     with pytest.raises(SignalingError) as refused:
@@ -88,7 +79,7 @@ async def test_the_engine_has_the_last_word_on_a_track(house: House) -> None:
     assert house.media.fallback_count() == 0
 
 
-async def test_another_connection_cannot_speak_in_its_place(house: House) -> None:
+async def test_another_connection_cannot_speak_in_its_place(house: MediaHouse) -> None:
     session = (await house.start("c1")).session_id
     await house.start("c2", who="q")
     with pytest.raises(SignalingError) as refused:
@@ -100,7 +91,7 @@ async def test_another_connection_cannot_speak_in_its_place(house: House) -> Non
     assert voices(house) == []
 
 
-async def test_a_private_rooms_voice_goes_by_no_server(house: House) -> None:
+async def test_a_private_rooms_voice_goes_by_no_server(house: MediaHouse) -> None:
     session = (await house.start("c1", room="private")).session_id
     with pytest.raises(EngineUnavailable):
         await fall_back(house, session)
@@ -108,7 +99,7 @@ async def test_a_private_rooms_voice_goes_by_no_server(house: House) -> None:
     assert house.media.fallback_count() == 0
 
 
-async def test_a_new_connection_begins_its_numbers_anew(house: House) -> None:
+async def test_a_new_connection_begins_its_numbers_anew(house: MediaHouse) -> None:
     session = (await house.start("c1")).session_id
     await fall_back(house, session)
     house.sfu.emit(VoiceToSend("room", session, RUNS))
@@ -123,7 +114,7 @@ async def test_a_new_connection_begins_its_numbers_anew(house: House) -> None:
     assert (len(voices(house)), packets(house, "c2")) == (1, [1])
 
 
-async def test_a_listener_that_does_not_keep_up_is_sent_the_newest_when_it_does(house: House) -> None:
+async def test_a_listener_that_does_not_keep_up_is_sent_the_newest_when_it_does(house: MediaHouse) -> None:
     session = (await house.start("c1")).session_id
     await fall_back(house, session)
     for n in range(200):
@@ -135,7 +126,7 @@ async def test_a_listener_that_does_not_keep_up_is_sent_the_newest_when_it_does(
     assert newest == list(range(194, 200))
 
 
-async def test_what_is_no_packet_harms_nobody(house: House) -> None:
+async def test_what_is_no_packet_harms_nobody(house: MediaHouse) -> None:
     session = (await house.start("c1")).session_id
     await fall_back(house, session)
     for wrong in (b"", b"\x00" * 20, b"\x01" * 20, bytes(20_000)):
@@ -145,7 +136,7 @@ async def test_what_is_no_packet_harms_nobody(house: House) -> None:
     assert len(voices(house)) == 1
 
 
-async def test_removal_ends_it(house: House) -> None:
+async def test_removal_ends_it(house: MediaHouse) -> None:
     session = (await house.start("c1")).session_id
     await fall_back(house, session)
     await house.media.remove_participant("room", "p")

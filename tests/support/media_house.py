@@ -3,12 +3,14 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from signaling.engines import MediaEngine
+from signaling.engines import MediaEngine, MediaGrants
 from signaling.engines.p2p import P2pEngine
 from signaling.media_session import MediaService
 from signaling.messages import EngineName, MediaStarted, StartMedia
 from tests.support.clock import Clock
 from tests.support.media_service import ChangingRights, PassiveEngine, RecordedOutbox
+
+SILENT = MediaGrants(publish_audio=False, publish_video=False, publish_screen=False, subscribe=True)
 
 
 @dataclass
