@@ -27,6 +27,7 @@ from tests.support.media_session import loopback_for_aioice
 WIDTH, HEIGHT = 320, 180
 FRAMES_PER_SECOND = 8
 VIDEO_BITRATE_BPS = 120_000
+KEYFRAME_EVERY = 4
 CLIP_S = 2
 """How long a recording is before it begins again, with a key frame."""
 SAMPLE_RATE = 48_000
@@ -69,6 +70,8 @@ def recorded_picture(number: int) -> list[bytes]:
     codec.width, codec.height, codec.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     codec.time_base, codec.framerate = Fraction(1, FRAMES_PER_SECOND), Fraction(FRAMES_PER_SECOND)
     codec.bit_rate = VIDEO_BITRATE_BPS
+    # A recording cannot make a key frame when one is asked for, as every encoder does at once.
+    codec.gop_size = KEYFRAME_EVERY
     codec.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
     angle = 2 * math.pi * number / RECORDINGS
     colour = (110, round(128 + 70 * math.cos(angle)), round(128 + 70 * math.sin(angle)))

@@ -80,7 +80,25 @@ async () => {
   return found
 }
 """
-"""Of every tile, what of its picture arrives."""
+"""Of every tile, what of its picture arrives. Of thirty pictures that costs the page 20 ms and more, which whoever looks
+again and again takes away from what is measured: see SHOWN."""
+SHOWN = """
+() => {
+  const places = {}
+  for (const [place, connection] of window.connections.entries()) {
+    if (connection.connectionState === 'closed') continue
+    for (const { track } of connection.getReceivers()) places[track.id] = place
+  }
+  const found = {}
+  for (const tile of document.querySelectorAll('[data-testid=tile]')) {
+    const video = tile.querySelector('video')
+    const connection = places[video?.srcObject?.getVideoTracks()[0]?.id] ?? -1
+    found[tile.dataset.name] = { height: video?.videoHeight ?? 0, connection }
+  }
+  return found
+}
+"""
+"""Of every tile, how high its picture is and which connection brings it."""
 HOST = "Animation"
 """Has a tile and no camera."""
 
@@ -95,7 +113,7 @@ class Stage:
 @asynccontextmanager
 async def thirty_classes(folder: Path) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(running_server(folder))
+        server = await stack.enter_async_context(running_server(folder, {"PASSERELLE_MEDIA_WORKERS": "2"}))
         api = await stack.enter_async_context(PasserelleApi(server.url))
         created = await api.create_room("Les marées")
         invitation = await api.create_invitation(created.room.id, created.token, "class", lobby=False)
@@ -123,6 +141,10 @@ async def pictures(page: Page) -> dict[str, dict[str, float]]:
     return {name: one for name, one in (await page.evaluate(PICTURES)).items() if name != HOST}
 
 
+async def shown(page: Page) -> dict[str, dict[str, int]]:
+    return {name: one for name, one in (await page.evaluate(SHOWN)).items() if name != HOST}
+
+
 async def all_go_on(page: Page, deadline_s: float) -> float:
     """Of all thirty, pictures that are new arrive; how long it took."""
     began = time.monotonic()
@@ -140,7 +162,7 @@ async def has_height(page: Page, heights: Mapping[str, int], deadline_s: float) 
     """The pictures have these heights; how long it took."""
     began = time.monotonic()
     while True:
-        now = await pictures(page)
+        now = await shown(page)
         if all(now[name]["height"] == height for name, height in heights.items()):
             return time.monotonic() - began
         assert time.monotonic() - began < deadline_s, f"{heights} expected of {now}"
@@ -176,16 +198,19 @@ async def packets_lost(page: Page) -> int:
 
 async def all_back_on_another_worker(on: Stage, deadline_s: float) -> float:
     """The worker that carries them all is killed; how long until pictures of all thirty come from another."""
-    before = max(one["connection"] for one in (await pictures(on.host)).values())
+    before = max(one["connection"] for one in (await shown(on.host)).values())
     began = time.monotonic()
     os.kill(busiest_worker(on.server), signal.SIGKILL)
     while True:
-        now = await pictures(on.host)
-        missing = [name for name, one in now.items() if one["connection"] <= before or one["frames"] == 0]
+        now = await shown(on.host)
+        missing = [name for name, one in now.items() if one["connection"] <= before]
         if len(now) == CLASSES and not missing:
-            return time.monotonic() - began
+            come = await pictures(on.host)
+            missing = [name for name, one in come.items() if one["connection"] <= before or one["frames"] == 0]
+            if len(come) == CLASSES and not missing:
+                return time.monotonic() - began
         assert time.monotonic() - began < deadline_s, f"{len(now)} tiles; still missing: {sorted(missing)}"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
 
 
 async def test_thirty_classes_are_seen_each_in_its_size_and_come_back_from_a_dead_worker(tmp_path: Path) -> None:
