@@ -141,4 +141,4 @@ async def test_a_class_on_a_bad_line_sees_hears_and_writes(tmp_path: Path, line:
         assert heard["concealed"] < 0.05 * heard["samples"]
     assert max(p95) < 1.5
     if line is LOSSY:
-        assert of_museum["longest"] < 1.0
+        assert max(of_museum["longest"], of_school["longest"]) < 1.0
