@@ -281,7 +281,7 @@ async def test_a_cursor_whose_end_was_lost_goes_when_the_instance_answers() -> N
         await until(lambda: number in ben.awareness.states)
         them.bus(two).is_cut = True
         ada.leave()
-        await until(lambda: kinds(them)[-1] == Kind.CHANGE and kinds(them).count(Kind.CHANGE) == 2)
+        await until(lambda: kinds(them)[-1:] == [Kind.CHANGE] and kinds(them).count(Kind.CHANGE) == 2)
         them.bus(two).is_cut = False
         assert number in ben.awareness.states
         them.beat()

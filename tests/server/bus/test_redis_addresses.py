@@ -81,7 +81,7 @@ async def test_when_the_master_dies_the_one_that_the_sentinels_name_is_taken(tmp
             await until_joined(one, two, within_s=20)
             assert await group.master_port() == group.replica.port
             await one.publish("a", b"after")
-            await told.until(lambda all_: all_[-1] == b"after" and None in all_)
+            await told.until(lambda all_: all_[-1:] == [b"after"] and None in all_)
 
 
 @pytest.mark.long
@@ -96,7 +96,7 @@ async def test_a_master_that_the_sentinels_replaced_is_left_though_it_lives(tmp_
             assert await group.master_port() == group.replica.port
             await until_joined(one, two)
             await one.publish("a", b"after")
-            await told.until(lambda all_: all_[-1] == b"after")
+            await told.until(lambda all_: all_[-1:] == [b"after"])
             assert len(await group.replica.ask("PUBSUB", "CHANNELS")) >= 3
 
 

@@ -158,7 +158,7 @@ async def test_a_restart_of_redis_is_a_gap_and_hearing_goes_on(redis: RedisServe
         await redis.start()
         await until_joined(one, two)
         await one.publish("a", b"after")
-        await told.until(lambda all_: all_[-1] == b"after")
+        await told.until(lambda all_: all_[-1:] == [b"after"])
         assert told.all[0] == b"before"
         assert set(told.all[1:-1]) <= {None}
         await until(lambda: two.health().reconnects == 2)
@@ -218,7 +218,7 @@ async def test_a_redis_that_says_nothing_is_noticed_and_found_again(redis: Redis
         redis.thaw()
         await until_joined(one, two)
         await one.publish("a", b"after")
-        await told.until(lambda all_: all_[-1] == b"after" and None in all_)
+        await told.until(lambda all_: all_[-1:] == [b"after"] and None in all_)
 
 
 async def test_a_message_that_overruns_the_buffer_of_redis_cuts_the_listener_for_a_moment_only(
@@ -319,7 +319,7 @@ async def test_publisher_and_listener_that_do_not_meet_are_made_again(
             await until(lambda: bus._listener.link is not None and bus._listener.link.server.port == redis.port, 10)
             await until_joined(bus)
             await bus.publish("a", b"1")
-            await told.until(lambda all_: all_[-1] == b"1" and None in all_)
+            await told.until(lambda all_: all_[-1:] == [b"1"] and None in all_)
 
 
 async def test_a_connection_that_is_cut_off_again_and_again_is_made_less_and_less_often(

@@ -62,8 +62,8 @@ async def test_a_lost_workers_successor_waits_for_who_comes_back_but_not_when_it
     events.all.clear()
     os.kill(second, signal.SIGKILL)
     await events.wait_for(_is_lost, DEADLINE)
-    await engine.open_session("r", "c", "p", EVERYTHING)
     await eventually(lambda: len(engine.worker_pids) == 2, DEADLINE, "with none left both start at once")
+    await engine.open_session("r", "c", "p", EVERYTHING)
     assert len(starts) == 4
 
 
