@@ -242,8 +242,10 @@ class Sharing:
         """What was carried out is seen here before it is said that it was: the home that did it may have given the room
         away since. Raises: the home's refusal."""
         ends_at = min(ends_at, self._us.now() + SEEN_S)
-        while is_behind(room, answer.mark) and not await self._succession.seek(room):
-            if answer.error is not None or self._us.now() >= ends_at - TICK_S:
+        while is_behind(room, answer.mark):
+            await self._succession.seek(room)  # one that was under way may have found what was so before
+            is_late = self._us.now() >= ends_at - TICK_S
+            if answer.error is not None or is_late or not is_behind(room, answer.mark):
                 break
             await asyncio.sleep(RETRY_S)
         if answer.error is not None:
